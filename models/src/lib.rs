@@ -1,0 +1,1 @@
+//! Vision-language systems for grounding instructions in page screenshots.

@@ -1,0 +1,2 @@
+//! Grounds instructions in page screenshots with local vision-language models.
+fn main() {}

@@ -1,0 +1,1 @@
+//! WGSL compute kernels for vision-language models, and their descriptions.

@@ -1,0 +1,2 @@
+//! Tasks of the Fovea workspace.
+fn main() {}
