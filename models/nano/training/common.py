@@ -1,0 +1,243 @@
+"""Configuration, tokenizer and data shared by pretraining, training and evaluation."""
+import glob, json, os, random, unicodedata
+import numpy as np
+import torch
+from PIL import Image
+
+SPECIALS = ['<|endoftext|>', '<|im_start|>', '<|im_end|>', '<|vision_start|>', '<|vision_end|>', '<|vision_pad|>', '<|image_pad|>', '<|video_pad|>']
+# Fixed phrases of CogAgent's protocol are one token each; everything else is bytes, so every digit is one token.
+PHRASES = ['user\n', 'assistant\n', 'Task: ', '\nHistory steps: ', '\n(Platform: WIN)\n', '\n(Platform: Mac)\n', '\n(Platform: Mobile)\n',
+           '(Answer in Action-Operation format.)\n', 'Grounded Operation: ', 'CLICK(box=[[', 'TYPE(box=[[', ']])', "]], text='", "')"]
+VOCAB = 288
+
+
+def config():
+    sid = {s: 256 + i for i, s in enumerate(SPECIALS)}
+    return {
+        'architectures': ['Qwen2_5_VLForConditionalGeneration'], 'attention_dropout': 0.0,
+        'bos_token_id': sid['<|endoftext|>'], 'eos_token_id': sid['<|im_end|>'],
+        'vision_start_token_id': sid['<|vision_start|>'], 'vision_end_token_id': sid['<|vision_end|>'], 'vision_token_id': sid['<|vision_pad|>'],
+        'image_token_id': sid['<|image_pad|>'], 'video_token_id': sid['<|video_pad|>'],
+        'hidden_act': 'silu', 'hidden_size': 256, 'initializer_range': 0.02, 'intermediate_size': 640, 'max_position_embeddings': 32768,
+        'max_window_layers': 4, 'model_type': 'qwen2_5_vl', 'num_attention_heads': 4, 'num_hidden_layers': 4, 'num_key_value_heads': 2,
+        'rms_norm_eps': 1e-6, 'rope_theta': 10000.0, 'sliding_window': 32768, 'tie_word_embeddings': True, 'torch_dtype': 'float16',
+        'transformers_version': '4.49.0', 'use_cache': True, 'use_sliding_window': False,
+        'vision_config': {'depth': 4, 'hidden_act': 'silu', 'hidden_size': 160, 'intermediate_size': 448, 'num_heads': 5, 'in_chans': 3,
+                          'out_hidden_size': 256, 'patch_size': 14, 'spatial_merge_size': 2, 'spatial_patch_size': 14, 'window_size': 112,
+                          'fullatt_block_indexes': [], 'tokens_per_second': 2, 'temporal_patch_size': 2, 'num_position_embeddings': 1024},
+        # Row positions get few fast frequencies, columns the rest: from the last text token half of a head's
+        # dimensions hardly turn, so that content can be compared at any distance.
+        'rope_scaling': {'type': 'mrope', 'mrope_section': [1, 3, 28]},
+        'vocab_size': VOCAB,
+    }
+
+
+def byte_chars():
+    bs = list(range(33, 127)) + list(range(161, 173)) + list(range(174, 256))
+    cs, n = bs[:], 0
+    for b in range(256):
+        if b not in bs:
+            bs.append(b); cs.append(256 + n); n += 1
+    return {b: chr(c) for b, c in zip(bs, cs)}
+
+
+# Byte ids follow the printable order of GPT-2's table, as in every byte-level vocabulary of Hugging Face.
+BYTE_ID = {b: i for i, b in enumerate(list(range(33, 127)) + list(range(161, 173)) + list(range(174, 256)))}
+for _b in range(256):
+    if _b not in BYTE_ID:
+        BYTE_ID[_b] = len(BYTE_ID)
+ID = {s: 256 + i for i, s in enumerate(SPECIALS + PHRASES)}
+IM = ID['<|image_pad|>']
+DIGIT = [BYTE_ID[ord('0') + d] for d in range(10)]
+
+
+def encode(s):
+    return [BYTE_ID[b] for b in s.encode('utf-8')]
+
+
+TEMPLATE = ("{% for message in messages %}<|im_start|>{{ message['role'] }}\n{% if message['content'] is string %}{{ message['content'] }}<|im_end|>\n"
+            "{% else %}{% for content in message['content'] %}{% if content['type'] == 'image' or 'image' in content or 'image_url' in content %}"
+            "<|vision_start|><|image_pad|><|vision_end|>{% elif 'text' in content %}{{ content['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endif %}"
+            "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}")
+PREFIX = [ID['<|im_start|>'], ID['user\n'], ID['<|vision_start|>']]
+
+
+def prompt_ids(instruction):
+    """What follows the picture, up to and with the generation prompt."""
+    return ([ID['<|vision_end|>'], ID['Task: ']] + encode(instruction) + [ID['\nHistory steps: '], ID['\n(Platform: WIN)\n'], ID['(Answer in Action-Operation format.)\n'],
+            ID['<|im_end|>'], BYTE_ID[10], ID['<|im_start|>'], ID['assistant\n']])
+
+
+def prompt_text(instruction):
+    return f'Task: {instruction}\nHistory steps: \n(Platform: WIN)\n(Answer in Action-Operation format.)\n'
+
+
+def answer_ids(box, typed=None):
+    out = [ID['Grounded Operation: '], ID['CLICK(box=[[' if typed is None else 'TYPE(box=[[']]
+    for i, v in enumerate(box):
+        out += ([BYTE_ID[ord(',')]] if i else []) + [DIGIT[int(c)] for c in f'{v:03d}']
+    out += [ID[']])']] if typed is None else [ID["]], text='"]] + encode(typed) + [ID["')"]]
+    return out + [ID['<|im_end|>']]
+
+
+# ---- characters -----------------------------------------------------------------------------------------------------
+PUNCT = ".,:;-/()'\"&@$!?+#%_*=|"
+CHARS = 'abcdefghijklmnopqrstuvwxyz0123456789' + PUNCT
+NCHAR = len(CHARS) + 2  # 0: nothing, last: any other character
+_cls = {c: i + 1 for i, c in enumerate(CHARS)}
+_fold = {0x2019: "'", 0x2018: "'", 0x201c: '"', 0x201d: '"', 0x2013: '-', 0x2014: '-', 0x2022: '*', 0x00b7: '*'}
+_cache = {}
+
+
+def char_class(cp):
+    if cp not in _cache:
+        c = _fold.get(cp, chr(cp)).lower()
+        c = unicodedata.normalize('NFD', c)[0]
+        _cache[cp] = _cls.get(c, NCHAR - 1)
+    return _cache[cp]
+
+
+NGRAM = 38 * 38  # letters and digits 1..36, 37: any other, 0: edge of a word
+
+
+def bigrams(classes):
+    s = [0] + [min(c, 37) for c in classes] + [0]
+    return [a * 38 + b for a, b in zip(s, s[1:])]
+
+
+def text_bigrams(text):
+    out = []
+    for w in text.split():
+        out += bigrams([char_class(ord(c)) for c in w])
+    return sorted(set(out))
+
+
+class Page:
+    """One rendered screen: img uint8 [H, W, 3]; chars [n, 8] float: class, x0, y0, x1, y1, word, line, codepoint."""
+    def __init__(self, stem):
+        d = json.load(open(stem + '.json'))
+        self.stem, self.source, self.targets = stem, d['source'], d['targets']
+        self.img = np.array(Image.open(stem + '.png').convert('RGB'))
+        c = np.array(d['chars'], np.float32).reshape(-1, 7)
+        self.chars = np.concatenate((np.array([char_class(int(x)) for x in c[:, 0]], np.float32).reshape(-1, 1), c[:, 1:], c[:, :1]), 1)
+
+
+class Pages:
+    def __init__(self, folder, limit_gb=7):
+        self.folder, self.cache, self.stems, self.bytes, self.limit = folder, {}, [], 0, limit_gb * 1e9
+        self.refresh()
+
+    def refresh(self):
+        self.stems = sorted(f[:-5] for f in glob.glob(self.folder + '/*.json'))
+
+    def get(self, stem):
+        if stem in self.cache:
+            return self.cache[stem]
+        p = Page(stem)
+        if self.bytes < self.limit:
+            self.cache[stem] = p
+            self.bytes += p.img.nbytes
+        return p
+
+    def sample(self, rng):
+        while True:
+            s = rng.choice(self.stems)
+            try:
+                return self.get(s)
+            except Exception:  # still being written
+                continue
+
+
+def augment(img, rng):
+    if rng.random() < 0.1:
+        img = 255 - img
+    if rng.random() < 0.2:
+        img = img[..., rng.sample([0, 1, 2], 3)]
+    if rng.random() < 0.3:
+        a, b = rng.uniform(0.7, 1.1), rng.uniform(-20, 30)
+        img = np.clip(img.astype(np.float32) * a + b, 0, 255).astype(np.uint8)
+    return np.ascontiguousarray(img)
+
+
+def crop(page, rng, size=None, scale_p=0.5):
+    """A crop (sides multiples of 28) with its characters and targets moved along; returns img, chars, targets."""
+    img, chars, s = page.img, page.chars.copy(), (1.0, 1.0)
+    H, W = img.shape[:2]
+    if size is None:  # the whole page, resized as the processor does
+        h, w = max(28, round(H / 28) * 28), max(28, round(W / 28) * 28)
+        s = (w / W, h / H)
+        img = np.array(Image.fromarray(img).resize((w, h), Image.BICUBIC))
+        ox = oy = 0
+    else:
+        if rng.random() < scale_p:
+            f = rng.uniform(0.95, 1.12)
+            w, h = round(W * f), round(H * f)
+            img = np.array(Image.fromarray(img).resize((w, h), Image.BICUBIC))
+            s = (w / W, h / H)
+        H, W = img.shape[:2]
+        h, w = min(size[0], H // 28 * 28), min(size[1], W // 28 * 28)
+        oy, ox = rng.randint(0, H - h), rng.randint(0, W - w)
+        img = img[oy:oy + h, ox:ox + w]
+    chars[:, [1, 3]] = chars[:, [1, 3]] * s[0] - ox
+    chars[:, [2, 4]] = chars[:, [2, 4]] * s[1] - oy
+    cx, cy = (chars[:, 1] + chars[:, 3]) / 2, (chars[:, 2] + chars[:, 4]) / 2
+    chars = chars[(cx >= 0) & (cx < w) & (cy >= 0) & (cy < h)]
+    ts = []
+    for t in page.targets:
+        b = [t['box'][0] * s[0] - ox, t['box'][1] * s[1] - oy, t['box'][2] * s[0] - ox, t['box'][3] * s[1] - oy]
+        c = [max(0, b[0]), max(0, b[1]), min(w, b[2]), min(h, b[3])]
+        if c[2] - c[0] > 4 and c[3] - c[1] > 4 and (c[2] - c[0]) * (c[3] - c[1]) > 0.8 * (b[2] - b[0]) * (b[3] - b[1]):
+            ts.append(dict(t, box=c))
+    return augment(img, rng), chars, ts
+
+
+def slot_labels(chars, h, w):
+    """Character classes per 14-px patch, three columns each: [h/14, w/14, 3]."""
+    lab = np.zeros((h // 14, w // 14, 3), np.int64)
+    cx, cy = (chars[:, 1] + chars[:, 3]) / 2, (chars[:, 2] + chars[:, 4]) / 2
+    py = np.clip((cy // 14).astype(int), 0, h // 14 - 1); px = np.clip((cx // 14).astype(int), 0, w // 14 - 1)
+    s = np.clip(((cx - px * 14) / (14 / 3)).astype(int), 0, 2)
+    lab[py, px, s] = chars[:, 0].astype(np.int64)
+    return lab
+
+
+def merge_order(a):
+    """[h, w, ...] per patch -> [h*w, ...] in the processor's order."""
+    h, w = a.shape[:2]
+    r = a.reshape(h // 2, 2, w // 2, 2, *a.shape[2:])
+    return np.ascontiguousarray(np.moveaxis(r, 2, 1)).reshape(h * w, *a.shape[2:])
+
+
+def token_labels(chars, h, w, window=None):
+    """Per 28-px token: geometry of the nearest text (left and right end of its word, top and bottom, in tokens from the
+    token's centre), a mask, and the bigrams of the words that touch the token, as (token, bigram) pairs.
+    With `window` (tokens per side) words are cut at the windows' borders."""
+    gh, gw = h // 28, w // 28
+    geo, mask, best = np.zeros((gh * gw, 4), np.float32), np.zeros(gh * gw, bool), np.full(gh * gw, 1e9)
+    pairs = []
+    if len(chars) == 0:
+        return geo, mask, np.zeros((0, 2), np.int64)
+    cx, cy = (chars[:, 1] + chars[:, 3]) / 2, (chars[:, 2] + chars[:, 4]) / 2
+    tx, ty = np.clip((cx // 28).astype(int), 0, gw - 1), np.clip((cy // 28).astype(int), 0, gh - 1)
+    key = chars[:, 5].astype(np.int64) * 100003
+    if window:
+        key = key + (ty // window) * 1009 + tx // window
+    cut = np.flatnonzero(np.diff(key)) + 1
+    real = chars[:, 5]
+    for a, b in zip(np.r_[0, cut], np.r_[cut, len(key)]):
+        x0, y0, x1, y1 = chars[a:b, 1].min(), chars[a:b, 2].min(), chars[a:b, 3].max(), chars[a:b, 4].max()
+        c = [int(v) if v < 37 else 37 for v in chars[a:b, 0]]
+        left = [] if a and real[a - 1] == real[a] else [0]
+        right = [] if b < len(real) and real[b] == real[b - 1] else [0]
+        s = left + c + right
+        grams = set(p * 38 + q for p, q in zip(s, s[1:]))
+        toks = set((int(ty[i]), int(tx[i])) for i in range(a, b))
+        for (y, x) in toks:
+            t = y * gw + x
+            pairs += [(t, g) for g in grams]
+            mx, my = x * 28 + 14, y * 28 + 14
+            d = abs((y0 + y1) / 2 - my) + max(0, x0 - mx, mx - x1)
+            if d < best[t]:
+                best[t] = d; mask[t] = True
+                geo[t] = [(x0 - mx) / 28, (y0 - my) / 28, (x1 - mx) / 28, (y1 - my) / 28]
+    return geo.clip(-6, 6), mask, np.array(pairs, np.int64).reshape(-1, 2)

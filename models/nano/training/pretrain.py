@@ -1,0 +1,133 @@
+"""Teaches the vision tower to read: every 112-px attention window is a complete example of its own.
+python pretrain.py --data DIR --run DIR [--minutes M] [--threads N] [--dtype bf16|f32]
+Losses: characters per patch (three columns each) from the tower and again from the merged token, bigrams of the words that touch
+a token, and the word's edges. Checkpoints every minute to RUN/last.pt and goes on from there."""
+import argparse, json, os, random, time
+import numpy as np, torch, torch.nn as nn, torch.nn.functional as F
+from common import *
+from model import Nano, patchify, patch_positions
+
+ap = argparse.ArgumentParser()
+ap.add_argument('--data', required=True); ap.add_argument('--run', required=True)
+ap.add_argument('--minutes', type=float, default=60); ap.add_argument('--threads', type=int, default=1)
+ap.add_argument('--dtype', default='bf16'); ap.add_argument('--lr', type=float, default=1.5e-3); ap.add_argument('--batch', type=int, default=64)
+ap.add_argument('--seed', type=int, default=0); ap.add_argument('--steps', type=int, default=10**9); ap.add_argument('--decay-steps', type=int, default=12000)
+a = ap.parse_args()
+torch.set_num_threads(a.threads); torch.manual_seed(a.seed)
+os.makedirs(a.run, exist_ok=True)
+
+
+class Heads(nn.Module):
+    """Read-outs that exist only in training."""
+    def __init__(self, c, h):
+        super().__init__()
+        self.patch = nn.Linear(c, 3 * NCHAR)
+        self.token = nn.Linear(h, 12 * NCHAR)
+        self.gram = nn.Linear(h, NGRAM)
+        self.geo = nn.Linear(h, 4)
+
+
+def init(m):
+    for n, p in m.named_parameters():
+        if p.dim() > 1 and 'pos_embed' not in n:
+            nn.init.trunc_normal_(p, std=min(0.05, (2 / (p.shape[0] + p[0].numel())) ** 0.5))
+        elif n.endswith('bias'):
+            nn.init.zeros_(p)
+    for b in m.visual.blocks:
+        b.attn.proj.weight.data *= 0.5; b.mlp.down_proj.weight.data *= 0.5
+    m.visual.patch_embed.proj.weight.data.mul_(0.7)
+    nn.init.normal_(m.model.embed_tokens.weight, std=0.05)
+    # Positions start as waves of many lengths, so that the first layers can already tell places apart.
+    g = m.visual.grid; t = torch.arange(g).float()
+    waves = torch.stack([f(t * 2 * np.pi / p) for p in np.geomspace(3, 2.2 * g, 10) for f in (torch.sin, torch.cos)], -1)
+    feat = torch.cat((waves[:, None].expand(g, g, -1), waves[None].expand(g, g, -1)), -1).reshape(g * g, -1)
+    q = torch.linalg.qr(torch.randn(m.visual.pos_embed.weight.shape[1], feat.shape[1]))[0]
+    m.visual.pos_embed.weight.data.copy_(0.5 * feat @ q.T)
+
+
+def batch(pages, rng, n):
+    xs, ys, xsx, grids, labs, geos, masks, pairs = [], [], [], [], [], [], [], []
+    k = 0
+    while k < n:
+        p = pages.sample(rng)
+        H, W = p.img.shape[:2]
+        oy, ox = rng.randint(0, 111), rng.randint(0, 111)
+        if H - oy < 112 or W - ox < 112 or not len(p.chars):
+            continue
+        h, w = (H - oy) // 112 * 112, (W - ox) // 112 * 112
+        q = p.chars.copy(); q[:, [1, 3]] -= ox; q[:, [2, 4]] -= oy
+        cx, cy = (q[:, 1] + q[:, 3]) / 2, (q[:, 2] + q[:, 4]) / 2
+        ok = (cx >= 0) & (cy >= 0) & (cx < w) & (cy < h)
+        q = q[ok]; wid = (cy[ok] // 112).astype(int) * (w // 112) + (cx[ok] // 112).astype(int)
+        cnt = np.bincount(wid, minlength=h * w // 12544)
+        good = np.flatnonzero(cnt >= 8)
+        if len(good) < 3:
+            continue
+        good = rng.sample(list(good), min(len(good), 12, n - k))
+        img = augment(p.img[oy:oy + h, ox:ox + w], rng)
+        for i in good:
+            wy, wx = divmod(int(i), w // 112)
+            c = q[wid == i].copy(); c[:, [1, 3]] -= wx * 112; c[:, [2, 4]] -= wy * 112
+            im = torch.from_numpy(np.ascontiguousarray(img[wy * 112:wy * 112 + 112, wx * 112:wx * 112 + 112]))
+            xs.append(patchify(im)[0])
+            labs.append(merge_order(slot_labels(c, 112, 112)))
+            g, mk, pr = token_labels(c, 112, 112)
+            geos.append(g); masks.append(mk)
+            pr[:, 0] += k * 16; pairs.append(pr)
+            grids.append((h // 14, w // 14, wy * 8, wx * 8))
+            k += 1
+    return torch.stack(xs), grids, torch.from_numpy(np.stack(labs)), torch.from_numpy(np.concatenate(geos)), torch.from_numpy(np.concatenate(masks)), torch.from_numpy(np.concatenate(pairs))
+
+
+def main():
+    cfg = config(); v = cfg['vision_config']
+    m = Nano(cfg); init(m)
+    heads = Heads(v['hidden_size'], v['out_hidden_size'])
+    params = list(m.visual.parameters()) + list(heads.parameters())
+    opt = torch.optim.AdamW(params, lr=a.lr, betas=(0.9, 0.98), weight_decay=0.02)
+    step, ck = 0, os.path.join(a.run, 'last.pt')
+    if os.path.exists(ck):
+        s = torch.load(ck); m.load_state_dict(s['model']); heads.load_state_dict(s['heads']); opt.load_state_dict(s['opt']); step = s['step']
+    print('params', sum(p.numel() for p in m.visual.parameters()), 'step', step, flush=True)
+    pages, rng = Pages(a.data), random.Random(a.seed + step)
+    y, x = patch_positions(8, 8)
+    cos, sin = m.visual.rope(y, x); cos, sin = cos[None, None], sin[None, None]
+    t0 = last = time.time(); acc = np.zeros(8); dtype = torch.bfloat16 if a.dtype == 'bf16' else torch.float32
+    tb = 0
+    while time.time() - t0 < a.minutes * 60 and step < a.steps:
+        tt = time.time()
+        px, grids, lab, geo, mask, pairs = batch(pages, rng, a.batch)
+        tb += time.time() - tt
+        lr = a.lr * min(1, (step + 1) / 150) * (0.04 + 0.96 * 0.5 * (1 + np.cos(np.pi * min(1, step / a.decay_steps))))
+        for g in opt.param_groups: g['lr'] = lr
+        pos = torch.stack([m.visual.positions(y + gy, x + gx, gh, gw) for gh, gw, gy, gx in grids])
+        with torch.autocast('cpu', dtype, enabled=a.dtype == 'bf16'):
+            t = m.visual.patch_embed(px) + pos
+            t = m.visual.blocks_on(t, cos, sin)
+            e = m.visual.merger(t)
+            lp = heads.patch(t).view(-1, NCHAR)
+            lt = heads.token(e).view(-1, NCHAR)
+            lg = heads.gram(e).view(-1, NGRAM)
+            ge = heads.geo(e).view(-1, 4)
+        l = lab.reshape(-1)
+        wt = torch.ones(NCHAR); wt[0] = 0.4
+        l1 = F.cross_entropy(lp.float(), l, wt); l2 = F.cross_entropy(lt.float(), l, wt)
+        tgt = torch.zeros(lg.shape); tgt[pairs[:, 0], pairs[:, 1]] = 1
+        l3 = F.binary_cross_entropy_with_logits(lg.float()[mask], tgt[mask]) * 100
+        l4 = F.smooth_l1_loss(ge.float()[mask], geo[mask], beta=0.2)
+        loss = l1 + l2 + 0.5 * l3 + 0.5 * l4
+        opt.zero_grad(set_to_none=True); loss.backward()
+        torch.nn.utils.clip_grad_norm_(params, 1.0); opt.step(); step += 1
+        on = l > 0
+        acc += [l1.item(), l2.item(), l3.item(), l4.item(), (lp.argmax(-1)[on] == l[on]).float().mean().item(), (lt.argmax(-1)[on] == l[on]).float().mean().item(), (ge.float()[mask] - geo[mask]).abs().mean().item(), 1]
+        if step % 50 == 0:
+            r = acc[:7] / acc[7]; acc[:] = 0
+            print(f'{time.strftime("%H:%M:%S")} step {step} lr {lr:.1e} patch {r[0]:.3f} token {r[1]:.3f} gram {r[2]:.3f} geo {r[3]:.3f} acc {r[4]:.3f} {r[5]:.3f} edge {r[6]:.3f} s/step {(time.time() - t0) / max(1, step):.2f} data {tb:.0f}s of {time.time() - t0:.0f}', flush=True)
+        if time.time() - last > 60:
+            pages.refresh(); last = time.time()
+            torch.save({'model': m.state_dict(), 'heads': heads.state_dict(), 'opt': opt.state_dict(), 'step': step}, ck + '.tmp'); os.replace(ck + '.tmp', ck)
+    torch.save({'model': m.state_dict(), 'heads': heads.state_dict(), 'opt': opt.state_dict(), 'step': step}, ck)
+
+
+if __name__ == '__main__':
+    main()
