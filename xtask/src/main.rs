@@ -1,2 +1,91 @@
-//! Tasks of the Fovea workspace.
-fn main() {}
+//! Tasks of the Fovea workspace, run by `./x TASK`, which first prepares the machine.
+
+mod bench;
+mod docs;
+mod ground;
+mod licences;
+mod lint;
+mod rooms;
+mod step;
+mod test;
+mod vulkan;
+mod wasm;
+mod workspace;
+
+use std::process::ExitCode;
+
+/// What a task ends with; the text is printed for the person who started it.
+type Outcome = Result<(), String>;
+
+struct Task {
+    name: &'static str,
+    arguments: &'static str,
+    about: &'static str,
+    run: fn(&[String]) -> Outcome,
+}
+
+const TASKS: &[Task] = &[
+    Task {
+        name: "ground",
+        arguments: "[IMAGE INSTRUCTION]",
+        about: "build Fovea and ground an instruction in a screenshot; the picture goes to target/ground.png",
+        run: ground::run,
+    },
+    Task {
+        name: "test",
+        arguments: "[FILTER...]",
+        about: "everything that must pass: lint, licences, all tests on both software adapters, wasm",
+        run: test::run,
+    },
+    Task { name: "lint", arguments: "", about: "rustfmt, crate boundaries, licences, clippy", run: lint::run },
+    Task {
+        name: "wasm",
+        arguments: "",
+        about: "check that shaders, engine and models compile for wasm32-unknown-unknown",
+        run: wasm::run,
+    },
+    Task {
+        name: "bench",
+        arguments: "[ARGUMENTS...]",
+        about: "time ops and the whole path on an adapter (arguments of `fovea bench`)",
+        run: bench::run,
+    },
+    Task {
+        name: "licences",
+        arguments: "",
+        about: "check every dependency's licence against the allowed list",
+        run: licences::run,
+    },
+    Task { name: "docs", arguments: "", about: "build the API documentation; warnings are errors", run: docs::run },
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some((name, rest)) = arguments.split_first() else {
+        print_tasks();
+        return ExitCode::SUCCESS;
+    };
+    if matches!(name.as_str(), "help" | "-h" | "--help") {
+        print_tasks();
+        return ExitCode::SUCCESS;
+    }
+    let Some(task) = TASKS.iter().find(|task| task.name == name) else {
+        eprintln!("x: there is no task {name:?}");
+        print_tasks();
+        return ExitCode::from(2);
+    };
+    match (task.run)(rest) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("x {name}: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn print_tasks() {
+    println!("usage: ./x TASK [ARGUMENTS]\n");
+    for task in TASKS {
+        println!("  {:<28} {}", format!("{} {}", task.name, task.arguments), task.about);
+    }
+}

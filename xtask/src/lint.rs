@@ -1,0 +1,21 @@
+//! `./x lint`: rustfmt, crate boundaries, licences, clippy.
+
+use crate::step::{Steps, command};
+use crate::workspace::cargo;
+use crate::{Outcome, licences, rooms};
+
+pub(crate) fn run(_: &[String]) -> Outcome {
+    let mut steps = Steps::new();
+    add(&mut steps);
+    steps.finish()
+}
+
+/// The lint steps, cheapest first.
+pub(crate) fn add(steps: &mut Steps) {
+    steps.run("format", || command(&mut cargo(&["fmt", "--all", "--check"])));
+    steps.run("rooms", || rooms::run(&[]));
+    steps.run("licences", || licences::run(&[]));
+    steps.run("clippy", || {
+        command(&mut cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--quiet", "--", "-D", "warnings"]))
+    });
+}

@@ -1,0 +1,112 @@
+//! `./x test`: everything that must pass before a change lands.
+//!
+//! With arguments, only the matching unit and integration tests run: `./x test matmul`.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use crate::step::{Steps, command, shown};
+use crate::vulkan::with_test_adapters;
+use crate::workspace::{cargo, target_dir};
+use crate::{Outcome, lint, wasm};
+
+pub(crate) fn run(filter: &[String]) -> Outcome {
+    if !filter.is_empty() {
+        return nextest(filter);
+    }
+    let mut counts = Counts::default();
+    let mut steps = Steps::new();
+    lint::add(&mut steps);
+    let _ = fs::remove_file(junit());
+    steps.run("tests", || nextest(&[]));
+    counts.add_nextest();
+    steps.run("doc tests", || doc_tests(&mut counts));
+    steps.run("wasm", || wasm::run(&[]));
+    let outcome = steps.finish();
+    println!("\n{} passed, {} failed", counts.passed, counts.failed);
+    outcome
+}
+
+fn nextest(filter: &[String]) -> Outcome {
+    let mut nextest = cargo(&["nextest", "run", "--workspace", "--no-tests", "pass"]);
+    command(with_test_adapters(nextest.args(filter))?)
+}
+
+/// nextest runs no doc tests.
+fn doc_tests(counts: &mut Counts) -> Outcome {
+    let mut test = cargo(&["test", "--workspace", "--doc"]);
+    with_test_adapters(&mut test)?;
+    println!("$ {}", shown(&test));
+    let output = test.stderr(Stdio::inherit()).output().map_err(|error| format!("cargo did not start: {error}"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    print!("{text}");
+    counts.add_libtest(&text);
+    if output.status.success() { Ok(()) } else { Err(format!("cargo test --doc ended with {}", output.status)) }
+}
+
+fn junit() -> PathBuf {
+    target_dir().join("nextest/default/junit.xml")
+}
+
+/// Tests of all kinds.
+#[derive(Default, Debug, PartialEq)]
+struct Counts {
+    passed: usize,
+    failed: usize,
+}
+
+impl Counts {
+    fn add_nextest(&mut self) {
+        let report = fs::read_to_string(junit()).unwrap_or_default();
+        self.add_junit(&report);
+    }
+
+    /// Reads the totals of a JUnit report's first element.
+    fn add_junit(&mut self, report: &str) {
+        let Some(element) = report.split_once("<testsuites ").and_then(|(_, rest)| rest.split('>').next()) else {
+            return;
+        };
+        let number = |name: &str| -> usize {
+            let value = element.split_once(&format!("{name}=\"")).and_then(|(_, rest)| rest.split('"').next());
+            value.and_then(|value| value.parse().ok()).unwrap_or(0)
+        };
+        let failed = number(" failures") + number(" errors");
+        self.failed += failed;
+        self.passed += number(" tests").saturating_sub(failed);
+    }
+
+    /// Reads lines such as `test result: ok. 3 passed; 0 failed; ...`.
+    fn add_libtest(&mut self, output: &str) {
+        for line in output.lines().filter(|line| line.starts_with("test result:")) {
+            let before = |word: &str| -> usize {
+                let words: Vec<&str> = line.split([' ', ';', '.']).filter(|part| !part.is_empty()).collect();
+                let at = words.iter().position(|part| *part == word);
+                at.and_then(|at| words[at.checked_sub(1)?].parse().ok()).unwrap_or(0)
+            };
+            self.passed += before("passed");
+            self.failed += before("failed");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_add_up() {
+        let mut counts = Counts::default();
+        counts.add_junit(r#"<?xml?><testsuites name="nextest-run" tests="7" failures="2" errors="1" time="1">"#);
+        counts.add_libtest("running 2 tests\ntest result: FAILED. 5 passed; 1 failed; 0 ignored; finished in 0.00s");
+        assert_eq!(counts, Counts { passed: 9, failed: 4 });
+    }
+
+    #[test]
+    fn no_report_counts_nothing() {
+        let mut counts = Counts::default();
+        counts.add_junit("");
+        counts.add_libtest("error: could not compile");
+        assert_eq!(counts, Counts::default());
+    }
+}

@@ -1,0 +1,54 @@
+//! `./x wasm`: the crates that also run in a browser compile for `wasm32-unknown-unknown`.
+//!
+//! With the target installed (`rustup target add wasm32-unknown-unknown`) this is one `cargo check`. Where it
+//! cannot be had, Debian's `rustc-web`, `cargo-web` and `rust-web-src` build the standard library first.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::Outcome;
+use crate::step::command;
+use crate::workspace::{cargo, root, target_dir};
+
+const TARGET: &str = "wasm32-unknown-unknown";
+const CRATES: &[&str] = &["fovea-shaders", "fovea-engine", "fovea-models"];
+
+pub(crate) fn run(_: &[String]) -> Outcome {
+    let mut check = toolchain()?;
+    for name in CRATES {
+        check.args(["--package", name]);
+    }
+    // The native build has another Cargo lock and, perhaps, another compiler.
+    command(check.arg("--target-dir").arg(target_dir().join("wasm")))
+}
+
+/// `cargo check` for the target, by whichever toolchain can.
+fn toolchain() -> Result<Command, String> {
+    let check = ["check", "--release", "--target", TARGET];
+    if target_is_installed() {
+        return Ok(cargo(&check));
+    }
+    let (cargo, rustc) = (Path::new("/usr/bin/cargo"), Path::new("/usr/bin/rustc"));
+    let source = Path::new("/usr/lib/rustlib/src/rust/library/Cargo.lock");
+    if !(cargo.exists() && rustc.exists() && source.exists()) {
+        return Err(format!("the target {TARGET} is missing; run: rustup target add {TARGET}"));
+    }
+    println!("the target {TARGET} is not installed; its standard library is built from Debian's source");
+    let mut debian = Command::new(cargo);
+    debian.current_dir(root()).args(check).arg("-Zbuild-std=std,panic_abort");
+    debian.env("RUSTC", rustc).env("RUSTC_BOOTSTRAP", "1");
+    debian.env_remove("CARGO").env_remove("RUSTUP_TOOLCHAIN");
+    Ok(debian)
+}
+
+fn target_is_installed() -> bool {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = Command::new(rustc)
+        .current_dir(root())
+        .args(["--print", "target-libdir", "--target", TARGET])
+        .stderr(Stdio::null())
+        .output();
+    output.is_ok_and(|output| {
+        output.status.success() && Path::new(String::from_utf8_lossy(&output.stdout).trim()).exists()
+    })
+}
