@@ -91,8 +91,7 @@ fn rust_files(folder: &Path) -> Result<Vec<PathBuf>, String> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).map_err(fault)? {
         let path = entry.map_err(fault)?.path();
-        let stem = path.file_stem().unwrap_or_default();
-        if stem == "test" || stem == "tests" {
+        if path.file_stem().is_some_and(|stem| stem == "testing" || stem == "tests") {
             continue;
         }
         if path.is_dir() {
