@@ -1,0 +1,565 @@
+//! The GPU: adapter choice, capabilities, buffers, pipelines, reading back.
+
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+};
+
+use fovea_shaders::{Access, Compiler, Variant};
+use futures_channel::oneshot;
+
+use crate::{
+    error::GpuError,
+    tensor::{DType, Place, Tensor},
+};
+
+/// Blocks until a submission has finished. The engine itself never blocks: a native program hands this in, and a
+/// browser has no need of it.
+pub type Wait = fn(&wgpu::Device, Option<wgpu::SubmissionIndex>);
+
+/// Which adapter to take, and what to leave unused of it.
+#[derive(Clone, Debug, Default)]
+pub struct GpuOptions {
+    /// Take the first adapter whose name, driver or backend contains this, ignoring case.
+    pub adapter: Option<String>,
+    /// Pretend that the adapter lacks shader-f16.
+    pub without_f16: bool,
+    /// Pretend that the adapter lacks subgroups.
+    pub without_subgroups: bool,
+    /// How to wait for the GPU; without it, futures rely on the environment to poll the device.
+    pub wait: Option<Wait>,
+}
+
+/// What an adapter can do: probed once, read by every kernel choice.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Caps {
+    /// f16 arithmetic and storage in shaders.
+    pub f16: bool,
+    /// Subgroup operations.
+    pub subgroups: bool,
+    /// Smallest and largest subgroup.
+    pub subgroup_sizes: (u32, u32),
+    /// Timestamps at the borders of passes.
+    pub timestamps: bool,
+    /// Dot products of packed 8-bit integers are native: no adapter of wgpu's Vulkan backend says so yet, browsers do.
+    pub packed_dot: bool,
+    /// A processor that pretends to be a GPU: workgroup memory costs there, registers do not.
+    pub software: bool,
+    /// Bytes of the largest storage binding.
+    pub max_binding: u64,
+    /// Bytes of the largest buffer.
+    pub max_buffer: u64,
+    /// Alignment of uniform offsets.
+    pub uniform_alignment: u32,
+    /// Threads of the largest workgroup.
+    pub max_threads: u32,
+    /// Bytes of workgroup memory.
+    pub workgroup_memory: u32,
+    /// Workgroups in one dimension of a dispatch.
+    pub max_workgroups: u32,
+    /// Storage buffers of one kernel.
+    pub storage_buffers: u32,
+}
+
+impl Caps {
+    /// Threads of a workgroup that reduces rows of `width` elements: a power of two.
+    pub fn reduction_threads(&self, width: usize) -> u32 {
+        let wanted = (width / 4).max(1).next_power_of_two() as u32;
+        let most = 1 << self.max_threads.min(256).max(1).ilog2();
+        wanted.clamp(32.min(most), most)
+    }
+}
+
+/// Name and kind of an adapter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdapterName {
+    /// As the driver says, such as `llvmpipe (LLVM 15.0.6, 256 bits)`.
+    pub name: String,
+    /// Driver and its version.
+    pub driver: String,
+    /// Vulkan, Metal, DX12, WebGPU.
+    pub backend: String,
+    /// Discrete, integrated, CPU.
+    pub kind: String,
+}
+
+impl AdapterName {
+    fn of(info: &wgpu::AdapterInfo) -> Self {
+        Self {
+            name: info.name.clone(),
+            driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
+            backend: format!("{:?}", info.backend),
+            kind: format!("{:?}", info.device_type),
+        }
+    }
+
+    fn matches(&self, filter: &str) -> bool {
+        let filter = filter.to_lowercase();
+        [&self.name, &self.driver, &self.backend].iter().any(|text| text.to_lowercase().contains(&filter))
+    }
+}
+
+impl fmt::Display for AdapterName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} [{}, {}, {}]", self.name, self.backend, self.kind, self.driver)
+    }
+}
+
+/// A compiled kernel.
+pub(crate) struct Pipeline {
+    pub(crate) pipeline: wgpu::ComputePipeline,
+    pub(crate) layout: wgpu::BindGroupLayout,
+    pub(crate) bindings: Vec<fovea_shaders::Binding>,
+    pub(crate) label: String,
+}
+
+/// First failure that the driver reported outside of any call.
+type Failure = Arc<Mutex<Option<GpuError>>>;
+
+/// A device with its queue and its compiled kernels. Cloning it clones the handle.
+#[derive(Clone)]
+pub struct Gpu {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    name: AdapterName,
+    caps: Caps,
+    wait: Option<Wait>,
+    pipelines: Mutex<HashMap<String, Arc<Pipeline>>>,
+    failure: Failure,
+}
+
+impl fmt::Debug for Gpu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gpu").field("name", &self.inner.name).field("caps", &self.inner.caps).finish()
+    }
+}
+
+fn instance() -> wgpu::Instance {
+    wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env())
+}
+
+/// Every adapter at hand, with what it can do.
+pub async fn adapters() -> Vec<(AdapterName, Caps)> {
+    let found = instance().enumerate_adapters(wgpu::Backends::all()).await;
+    found.iter().map(|adapter| (AdapterName::of(&adapter.get_info()), probe(adapter, &GpuOptions::default()))).collect()
+}
+
+fn probe(adapter: &wgpu::Adapter, options: &GpuOptions) -> Caps {
+    let (features, limits, info) = (adapter.features(), adapter.limits(), adapter.get_info());
+    Caps {
+        f16: features.contains(wgpu::Features::SHADER_F16) && !options.without_f16,
+        subgroups: features.contains(wgpu::Features::SUBGROUP) && !options.without_subgroups,
+        subgroup_sizes: (info.subgroup_min_size, info.subgroup_max_size),
+        timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
+        packed_dot: cfg!(target_arch = "wasm32"),
+        software: info.device_type == wgpu::DeviceType::Cpu,
+        max_binding: limits.max_storage_buffer_binding_size,
+        max_buffer: limits.max_buffer_size,
+        uniform_alignment: limits.min_uniform_buffer_offset_alignment,
+        max_threads: limits.max_compute_invocations_per_workgroup,
+        workgroup_memory: limits.max_compute_workgroup_storage_size,
+        max_workgroups: limits.max_compute_workgroups_per_dimension,
+        storage_buffers: limits.max_storage_buffers_per_shader_stage,
+    }
+}
+
+impl Gpu {
+    /// Opens an adapter with all the limits it has.
+    ///
+    /// Without [`GpuOptions::adapter`], `WGPU_ADAPTER_NAME` decides, then the fastest kind of adapter.
+    ///
+    /// # Errors
+    /// [`GpuError::NoAdapter`], [`GpuError::TooSmall`], [`GpuError::NoDevice`].
+    pub async fn open(options: &GpuOptions) -> Result<Self, GpuError> {
+        let instance = instance();
+        let filter = options.adapter.clone().or_else(adapter_from_environment);
+        let adapter = choose(&instance, filter.as_deref()).await?;
+        let name = AdapterName::of(&adapter.get_info());
+        let caps = probe(&adapter, options);
+        for (what, has, needs) in [
+            ("max_storage_buffers_per_shader_stage", u64::from(caps.storage_buffers), 8),
+            ("max_compute_invocations_per_workgroup", u64::from(caps.max_threads), 128),
+            ("max_compute_workgroup_storage_size", u64::from(caps.workgroup_memory), 16384),
+        ] {
+            if has < needs {
+                return Err(GpuError::TooSmall { adapter: name.to_string(), what, has, needs });
+            }
+        }
+
+        let mut features = wgpu::Features::empty();
+        features.set(wgpu::Features::SHADER_F16, caps.f16);
+        features.set(wgpu::Features::SUBGROUP, caps.subgroups);
+        features.set(wgpu::Features::TIMESTAMP_QUERY, caps.timestamps);
+        let (device, queue) = adapter
+            .request_device(&wgpu::DeviceDescriptor {
+                label: Some("fovea"),
+                required_features: features,
+                required_limits: adapter.limits(),
+                ..Default::default()
+            })
+            .await
+            .map_err(|e| GpuError::NoDevice { adapter: name.to_string(), reason: e.to_string() })?;
+
+        let failure = Failure::default();
+        let seen = Arc::clone(&failure);
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            record(
+                &seen,
+                match error {
+                    wgpu::Error::OutOfMemory { source } => {
+                        GpuError::OutOfMemory { what: None, message: source.to_string() }
+                    }
+                    other => GpuError::Rejected(other.to_string()),
+                },
+            );
+        }));
+        let seen = Arc::clone(&failure);
+        device.set_device_lost_callback(move |reason, message| {
+            record(&seen, GpuError::Lost(format!("{reason:?} {message}").trim().to_owned()));
+        });
+        let inner = Inner { device, queue, name, caps, wait: options.wait, pipelines: Mutex::default(), failure };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// What the adapter can do.
+    pub fn caps(&self) -> &Caps {
+        &self.inner.caps
+    }
+
+    /// Which adapter this is.
+    pub fn name(&self) -> &AdapterName {
+        &self.inner.name
+    }
+
+    pub(crate) fn device(&self) -> &wgpu::Device {
+        &self.inner.device
+    }
+
+    pub(crate) fn queue(&self) -> &wgpu::Queue {
+        &self.inner.queue
+    }
+
+    /// Destroys the device, as a driver reset would; every later call fails with [`GpuError::Lost`].
+    pub fn destroy(&self) {
+        self.inner.device.destroy();
+        record(&self.inner.failure, GpuError::Lost("destroyed by the program".to_owned()));
+    }
+
+    /// The first failure that the driver reported, if any; a failed device stays failed.
+    ///
+    /// # Errors
+    /// That failure.
+    pub fn check(&self) -> Result<(), GpuError> {
+        match &*self.inner.failure.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(failure) => Err(failure.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// Forgets an out-of-memory failure, after the caller has dropped what did not fit.
+    pub fn recover_memory(&self) {
+        let mut failure = self.inner.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*failure, Some(GpuError::OutOfMemory { .. })) {
+            *failure = None;
+        }
+    }
+
+    pub(crate) fn buffer(&self, what: &str, bytes: u64, usage: wgpu::BufferUsages) -> Result<wgpu::Buffer, GpuError> {
+        let limit = match usage.contains(wgpu::BufferUsages::STORAGE) {
+            true => self.caps().max_binding.min(self.caps().max_buffer),
+            false => self.caps().max_buffer,
+        };
+        let size = bytes.max(4).next_multiple_of(4);
+        if size > limit {
+            return Err(GpuError::BufferTooLarge { what: what.to_owned(), bytes, limit });
+        }
+        self.check()?;
+        let buffer = self.device().create_buffer(&wgpu::BufferDescriptor {
+            label: Some(what),
+            size,
+            usage,
+            mapped_at_creation: false,
+        });
+        self.check().map_err(|error| match error {
+            GpuError::OutOfMemory { message, .. } => GpuError::OutOfMemory { what: Some(what.to_owned()), message },
+            other => other,
+        })?;
+        Ok(buffer)
+    }
+
+    /// A tensor that outlives programs, all zeros.
+    ///
+    /// # Errors
+    /// [`GpuError::BufferTooLarge`], [`GpuError::OutOfMemory`].
+    pub fn tensor(&self, what: &str, shape: &[usize], dtype: DType) -> Result<Tensor, GpuError> {
+        let bytes = (shape.iter().product::<usize>() * dtype.bytes()) as u64;
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        let buffer = self.buffer(what, bytes, usage)?;
+        Ok(Tensor::new(shape, dtype, Place::Buffer(Arc::new(buffer))))
+    }
+
+    /// A tensor that outlives programs, from its elements in row-major order.
+    ///
+    /// # Errors
+    /// As [`Gpu::tensor`]; [`GpuError::Rejected`] if `data` does not have as many elements as `shape`.
+    pub fn upload<T: Element>(&self, what: &str, shape: &[usize], data: &[T]) -> Result<Tensor, GpuError> {
+        let tensor = self.tensor(what, shape, T::DTYPE)?;
+        self.write(&tensor, 0, data)?;
+        Ok(tensor)
+    }
+
+    /// Overwrites elements of a persistent tensor, beginning with element `start`.
+    ///
+    /// # Errors
+    /// [`GpuError::Rejected`] if they do not fit, or the tensor belongs to a program.
+    pub fn write<T: Element>(&self, tensor: &Tensor, start: usize, data: &[T]) -> Result<(), GpuError> {
+        let fits = start.checked_add(data.len()).is_some_and(|end| end <= tensor.len());
+        match &tensor.place {
+            Place::Buffer(buffer) if fits && tensor.dtype() == T::DTYPE => {
+                if !data.is_empty() {
+                    self.queue().write_buffer(buffer, (start * 4) as u64, bytemuck::cast_slice(data));
+                }
+                self.check()
+            }
+            _ => Err(GpuError::Rejected(format!("write of {} elements to {tensor:?}", data.len()))),
+        }
+    }
+
+    /// Copies a persistent tensor back.
+    ///
+    /// # Errors
+    /// [`GpuError::Rejected`] if the tensor belongs to a program or has another element type; [`GpuError::Lost`].
+    pub async fn read<T: Element>(&self, tensor: &Tensor) -> Result<Vec<T>, GpuError> {
+        match &tensor.place {
+            Place::Buffer(buffer) if tensor.dtype() == T::DTYPE => {
+                let bytes = self.read_buffer(buffer, 0, tensor.bytes()).await?;
+                Ok(bytemuck::pod_collect_to_vec(&bytes))
+            }
+            _ => Err(GpuError::Rejected(format!("read of {tensor:?}"))),
+        }
+    }
+
+    pub(crate) async fn read_buffer(&self, buffer: &wgpu::Buffer, start: u64, bytes: u64) -> Result<Vec<u8>, GpuError> {
+        self.start_read(buffer, start, bytes)?.await
+    }
+
+    /// Submits the copy at once; the future waits for it.
+    pub(crate) fn start_read(&self, buffer: &wgpu::Buffer, start: u64, bytes: u64) -> Result<Readback, GpuError> {
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        let staging = self.buffer("readback", bytes, usage)?;
+        let mut encoder = self.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        encoder.copy_buffer_to_buffer(buffer, start, &staging, 0, bytes);
+        let submission = self.queue().submit([encoder.finish()]);
+        let (sender, receiver) = oneshot::channel();
+        staging.map_async(wgpu::MapMode::Read, .., move |result| {
+            // The receiver is gone when nobody waits any more.
+            let _ = sender.send(result.map_err(|e| e.to_string()));
+        });
+        Ok(Readback { gpu: self.clone(), staging, submission: Some(submission), receiver, bytes })
+    }
+
+    /// Resolves when everything submitted so far has finished.
+    ///
+    /// # Errors
+    /// [`GpuError::Lost`], or the first failure that the driver reported.
+    pub async fn finished(&self) -> Result<(), GpuError> {
+        self.check()?;
+        let submission = self.queue().submit([]);
+        let (sender, receiver) = oneshot::channel();
+        self.queue().on_submitted_work_done(move || {
+            let _ = sender.send(());
+        });
+        Waiting { gpu: self.clone(), submission: Some(submission), receiver }.await;
+        self.check()
+    }
+
+    pub(crate) fn pipeline(&self, variant: &Variant) -> Result<Arc<Pipeline>, GpuError> {
+        let label = variant.label();
+        let mut pipelines = self.inner.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pipeline) = pipelines.get(&label) {
+            return Ok(Arc::clone(pipeline));
+        }
+        let pipeline = Arc::new(self.compile(variant, label.clone())?);
+        pipelines.insert(label, Arc::clone(&pipeline));
+        Ok(pipeline)
+    }
+
+    fn compile(&self, variant: &Variant, label: String) -> Result<Pipeline, GpuError> {
+        let compiler = if cfg!(target_arch = "wasm32") { Compiler::Browser } else { Compiler::Naga };
+        let module = self.device().create_shader_module(wgpu::ShaderModuleDescriptor {
+            label: Some(&label),
+            source: wgpu::ShaderSource::Wgsl(Cow::Owned(variant.source(compiler))),
+        });
+        let bindings = variant.bindings();
+        let entries: Vec<_> = bindings
+            .iter()
+            .map(|binding| wgpu::BindGroupLayoutEntry {
+                binding: binding.index,
+                visibility: wgpu::ShaderStages::COMPUTE,
+                ty: wgpu::BindingType::Buffer {
+                    ty: match binding.access {
+                        Access::Uniform => wgpu::BufferBindingType::Uniform,
+                        Access::Read => wgpu::BufferBindingType::Storage { read_only: true },
+                        Access::ReadWrite => wgpu::BufferBindingType::Storage { read_only: false },
+                    },
+                    has_dynamic_offset: binding.access == Access::Uniform,
+                    min_binding_size: None,
+                },
+                count: None,
+            })
+            .collect();
+        let layout = self
+            .device()
+            .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(&label), entries: &entries });
+        let pipeline_layout = self.device().create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some(&label),
+            bind_group_layouts: &[Some(&layout)],
+            immediate_size: 0,
+        });
+        let constants: Vec<_> = variant.constants.iter().map(|&(name, value)| (name, f64::from(value))).collect();
+        let pipeline = self.device().create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(&label),
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: Some(variant.kernel.name),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                constants: &constants,
+                // Every kernel writes workgroup memory before it reads it.
+                zero_initialize_workgroup_memory: false,
+            },
+            cache: None,
+        });
+        self.check()?;
+        Ok(Pipeline { pipeline, layout, bindings, label })
+    }
+}
+
+fn record(failure: &Failure, error: GpuError) {
+    failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+}
+
+fn adapter_from_environment() -> Option<String> {
+    if cfg!(target_arch = "wasm32") { None } else { std::env::var("WGPU_ADAPTER_NAME").ok() }
+}
+
+async fn choose(instance: &wgpu::Instance, filter: Option<&str>) -> Result<wgpu::Adapter, GpuError> {
+    if cfg!(target_arch = "wasm32") {
+        let request = wgpu::RequestAdapterOptions {
+            power_preference: wgpu::PowerPreference::HighPerformance,
+            ..Default::default()
+        };
+        return instance
+            .request_adapter(&request)
+            .await
+            .map_err(|e| GpuError::NoAdapter { filter: None, found: e.to_string() });
+    }
+    let mut found = instance.enumerate_adapters(wgpu::Backends::all()).await;
+    // OpenGL lacks what the kernels need; a discrete GPU is taken before an integrated one, a processor last.
+    found.retain(|adapter| adapter.get_info().backend != wgpu::Backend::Gl);
+    found.sort_by_key(|adapter| match adapter.get_info().device_type {
+        wgpu::DeviceType::DiscreteGpu => 0,
+        wgpu::DeviceType::IntegratedGpu => 1,
+        wgpu::DeviceType::VirtualGpu => 2,
+        wgpu::DeviceType::Other => 3,
+        wgpu::DeviceType::Cpu => 4,
+    });
+    let names: Vec<_> = found.iter().map(|adapter| AdapterName::of(&adapter.get_info())).collect();
+    let index = names.iter().position(|name| filter.is_none_or(|filter| name.matches(filter)));
+    match index {
+        Some(index) => Ok(found.swap_remove(index)),
+        None => {
+            let found = match names.is_empty() {
+                true => "none".to_owned(),
+                false => names.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
+            };
+            Err(GpuError::NoAdapter { filter: filter.map(str::to_owned), found })
+        }
+    }
+}
+
+/// A Rust type that a tensor's elements can be.
+pub trait Element: bytemuck::Pod {
+    /// The element type on the GPU.
+    const DTYPE: DType;
+}
+
+impl Element for f32 {
+    const DTYPE: DType = DType::F32;
+}
+
+impl Element for u32 {
+    const DTYPE: DType = DType::U32;
+}
+
+/// Bytes on their way back from the GPU.
+pub(crate) struct Readback {
+    gpu: Gpu,
+    staging: wgpu::Buffer,
+    submission: Option<wgpu::SubmissionIndex>,
+    receiver: oneshot::Receiver<Result<(), String>>,
+    bytes: u64,
+}
+
+impl Future for Readback {
+    type Output = Result<Vec<u8>, GpuError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let Poll::Ready(mapped) = poll_or_wait(&this.gpu, &mut this.submission, &mut this.receiver, context) else {
+            return Poll::Pending;
+        };
+        let view = match mapped {
+            Some(Ok(())) => this.staging.get_mapped_range(..).map_err(|e| e.to_string()),
+            Some(Err(message)) => Err(message),
+            None => Err("the device went away".to_owned()),
+        };
+        Poll::Ready(match view {
+            Ok(view) => {
+                let bytes = view.iter().copied().take(this.bytes as usize).collect();
+                drop(view);
+                this.staging.unmap();
+                Ok(bytes)
+            }
+            Err(message) => Err(this.gpu.check().err().unwrap_or(GpuError::Lost(message))),
+        })
+    }
+}
+
+struct Waiting {
+    gpu: Gpu,
+    submission: Option<wgpu::SubmissionIndex>,
+    receiver: oneshot::Receiver<()>,
+}
+
+impl Future for Waiting {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        poll_or_wait(&this.gpu, &mut this.submission, &mut this.receiver, context).map(|_| ())
+    }
+}
+
+/// Polls the channel; if nothing is there yet and the program can wait for the GPU, waits once and polls again.
+fn poll_or_wait<T>(
+    gpu: &Gpu,
+    submission: &mut Option<wgpu::SubmissionIndex>,
+    receiver: &mut oneshot::Receiver<T>,
+    context: &mut Context<'_>,
+) -> Poll<Option<T>> {
+    let polled = Pin::new(&mut *receiver).poll(context);
+    if let (Poll::Pending, Some(wait)) = (&polled, gpu.inner.wait) {
+        wait(gpu.device(), submission.take());
+        return Pin::new(receiver).poll(context).map(Result::ok);
+    }
+    polled.map(Result::ok)
+}

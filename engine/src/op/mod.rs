@@ -1,0 +1,26 @@
+//! Ops: one file each, with its formula, checks, kernel choice, cost, and tests against the f64 reference.
+
+mod activation;
+mod check;
+mod norm;
+
+pub use activation::Activation;
+pub use norm::{LayerNorm, RmsNorm};
+
+/// What every op file needs.
+mod prelude {
+    pub(super) use super::check::Check;
+    pub(super) use crate::{
+        error::OpError,
+        program::{Cost, Dispatch, Recorder, Workgroups},
+        tensor::{At, Columns, DType, Tensor},
+    };
+    pub(super) use bytemuck::NoUninit;
+    pub(super) use fovea_shaders as kernels;
+    pub(super) use fovea_shaders::Variant;
+}
+
+/// The reduction that suits the adapter: subgroups where there are any.
+fn reduce_part(caps: &crate::Caps) -> &'static fovea_shaders::Part {
+    if caps.subgroups { &fovea_shaders::REDUCE_SUBGROUP } else { &fovea_shaders::REDUCE_TREE }
+}

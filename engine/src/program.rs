@@ -1,0 +1,469 @@
+//! Record, plan, replay: the engine's one idea.
+//!
+//! Ops append dispatches to a [`Recorder`]; nothing runs. [`Recorder::finish`] plans the transient tensors into few
+//! buffers by lifetime, builds bind groups, and lays all parameters into one uniform arena. A [`Program`] runs as one
+//! compute pass, any number of times.
+
+use std::{collections::HashMap, fmt, sync::Arc};
+
+use fovea_shaders::{Access, Variant};
+
+use crate::{
+    error::{GpuError, OpError},
+    gpu::{Element, Gpu, Pipeline},
+    tensor::{DType, Place, Tensor},
+};
+
+/// Work and traffic of a dispatch: what a roofline is drawn from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Floating-point operations, a multiply-add counted as two.
+    pub flops: u64,
+    /// Bytes that must be read and written at least.
+    pub bytes: u64,
+}
+
+impl Cost {
+    /// Each of these tensors moved once.
+    pub fn moving(tensors: &[&Tensor]) -> Self {
+        Self { flops: 0, bytes: tensors.iter().map(|tensor| tensor.bytes()).sum() }
+    }
+
+    /// Adds floating-point operations.
+    #[must_use]
+    pub fn flops(mut self, flops: u64) -> Self {
+        self.flops += flops;
+        self
+    }
+
+    /// Adds bytes.
+    #[must_use]
+    pub fn bytes(mut self, bytes: u64) -> Self {
+        self.bytes += bytes;
+        self
+    }
+}
+
+/// A grid of workgroups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Workgroups(pub [u32; 3]);
+
+impl Workgroups {
+    /// `count` workgroups; those beyond 65535 continue in y, where a few more than `count` may run.
+    pub fn linear(count: usize) -> Self {
+        let x = count.clamp(1, 65535);
+        Self([x as u32, count.max(1).div_ceil(x) as u32, 1])
+    }
+
+    /// Enough workgroups of `threads` for `items` items.
+    pub fn for_items(items: usize, threads: u32) -> Self {
+        Self::linear(items.div_ceil(threads as usize))
+    }
+}
+
+/// One kernel launch, as an op describes it.
+pub struct Dispatch<'a, P> {
+    /// Name of the op in listings.
+    pub op: &'static str,
+    /// What runs.
+    pub kernel: Variant,
+    /// Its uniform parameters.
+    pub params: P,
+    /// Its storage bindings, in ascending order of binding number.
+    pub bindings: &'a [&'a Tensor],
+    /// How many workgroups.
+    pub workgroups: Workgroups,
+    /// What it costs.
+    pub cost: Cost,
+}
+
+struct Recorded {
+    op: &'static str,
+    pipeline: Arc<Pipeline>,
+    arena_offset: u32,
+    params_bytes: u64,
+    bindings: Vec<Tensor>,
+    workgroups: [u32; 3],
+    cost: Cost,
+}
+
+struct Transient {
+    bytes: u64,
+    kept: bool,
+}
+
+/// Takes down what ops want to run.
+pub struct Recorder {
+    gpu: Gpu,
+    dispatches: Vec<Recorded>,
+    transients: Vec<Transient>,
+    arena: Vec<u8>,
+}
+
+impl Recorder {
+    /// An empty recording.
+    pub fn new(gpu: &Gpu) -> Self {
+        Self { gpu: gpu.clone(), dispatches: Vec::new(), transients: Vec::new(), arena: Vec::new() }
+    }
+
+    /// The GPU that will run it.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    /// What the GPU can do.
+    pub fn caps(&self) -> &crate::Caps {
+        self.gpu.caps()
+    }
+
+    /// A tensor that lives from its first to its last use in this program. The op that asks for it writes all of it.
+    pub fn transient(&mut self, shape: &[usize], dtype: DType) -> Tensor {
+        let bytes = (shape.iter().product::<usize>() * dtype.bytes()) as u64;
+        self.transients.push(Transient { bytes, kept: false });
+        Tensor::new(shape, dtype, Place::Transient(self.transients.len() - 1))
+    }
+
+    /// Keeps a transient tensor until the program has run, so that it can be read back.
+    pub fn keep(&mut self, tensor: &Tensor) {
+        if let Place::Transient(index) = tensor.place {
+            if let Some(transient) = self.transients.get_mut(index) {
+                transient.kept = true;
+            }
+        }
+    }
+
+    /// Appends a kernel launch.
+    ///
+    /// # Errors
+    /// [`OpError::Gpu`] if the kernel does not compile; [`OpError::Value`] if the bindings do not fit the kernel.
+    pub fn dispatch<P: bytemuck::NoUninit>(&mut self, dispatch: Dispatch<'_, P>) -> Result<(), OpError> {
+        let pipeline = self.gpu.pipeline(&dispatch.kernel)?;
+        let storage = pipeline.bindings.iter().filter(|binding| binding.access != Access::Uniform).count();
+        if storage != dispatch.bindings.len() {
+            return Err(OpError::Value {
+                op: dispatch.op,
+                what: "number of bindings",
+                got: dispatch.bindings.len().to_string(),
+                expected: storage.to_string(),
+            });
+        }
+        let Workgroups(workgroups) = dispatch.workgroups;
+        if workgroups.iter().any(|&count| count > self.caps().max_workgroups) {
+            return Err(OpError::Value {
+                op: dispatch.op,
+                what: "workgroups",
+                got: format!("{workgroups:?}"),
+                expected: format!("at most {} in each dimension", self.caps().max_workgroups),
+            });
+        }
+        let params = bytemuck::bytes_of(&dispatch.params);
+        let params_bytes = params.len().next_multiple_of(16);
+        let offset = self.arena.len();
+        self.arena.extend_from_slice(params);
+        let alignment = self.caps().uniform_alignment.max(16) as usize;
+        self.arena.resize((offset + params_bytes).next_multiple_of(alignment), 0);
+        self.dispatches.push(Recorded {
+            op: dispatch.op,
+            pipeline,
+            arena_offset: offset as u32,
+            params_bytes: params_bytes as u64,
+            bindings: dispatch.bindings.iter().map(|&tensor| tensor.clone()).collect(),
+            workgroups,
+            cost: dispatch.cost,
+        });
+        Ok(())
+    }
+
+    /// Plans memory and builds everything that running needs.
+    ///
+    /// # Errors
+    /// [`GpuError::BufferTooLarge`], [`GpuError::OutOfMemory`].
+    pub fn finish(self) -> Result<Program, GpuError> {
+        let Self { gpu, dispatches, transients, arena } = self;
+        let (slot_of, slot_bytes) = plan(&dispatches, &transients);
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
+        let slots: Vec<Arc<wgpu::Buffer>> = slot_bytes
+            .iter()
+            .map(|&bytes| gpu.buffer("transient tensors", bytes, usage).map(Arc::new))
+            .collect::<Result<_, _>>()?;
+
+        let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
+        let uniforms = gpu.buffer("parameters", arena.len() as u64, usage)?;
+        if !arena.is_empty() {
+            gpu.queue().write_buffer(&uniforms, 0, &arena);
+        }
+
+        let mut groups: HashMap<(wgpu::BindGroupLayout, u64, Vec<(wgpu::Buffer, u64)>), wgpu::BindGroup> =
+            HashMap::new();
+        let mut steps = Vec::with_capacity(dispatches.len());
+        for dispatch in dispatches {
+            let buffers: Vec<(wgpu::Buffer, u64)> = dispatch
+                .bindings
+                .iter()
+                .filter_map(|tensor| {
+                    let buffer = match &tensor.place {
+                        Place::Buffer(buffer) => buffer,
+                        Place::Transient(index) => slots.get((*slot_of.get(*index)?)?)?,
+                    };
+                    Some((wgpu::Buffer::clone(buffer), tensor.bytes().max(4)))
+                })
+                .collect();
+            let key = (dispatch.pipeline.layout.clone(), dispatch.params_bytes, buffers);
+            let group = match groups.get(&key) {
+                Some(group) => group.clone(),
+                None => {
+                    let group = bind(&gpu, &dispatch, &uniforms, &key.2);
+                    groups.insert(key, group.clone());
+                    group
+                }
+            };
+            steps.push(Step {
+                op: dispatch.op,
+                shape: dispatch.bindings.last().map(|tensor| tensor.shape().to_vec()).unwrap_or_default(),
+                pipeline: dispatch.pipeline,
+                group,
+                offset: dispatch.arena_offset,
+                workgroups: dispatch.workgroups,
+                cost: dispatch.cost,
+            });
+        }
+        gpu.check()?;
+        let bytes = slot_bytes.iter().sum();
+        Ok(Program { gpu, steps, slots, slot_of, bytes })
+    }
+}
+
+fn bind(gpu: &Gpu, dispatch: &Recorded, uniforms: &wgpu::Buffer, buffers: &[(wgpu::Buffer, u64)]) -> wgpu::BindGroup {
+    let mut storage = buffers.iter();
+    let entries: Vec<_> = dispatch
+        .pipeline
+        .bindings
+        .iter()
+        .filter_map(|binding| {
+            let (buffer, size) = match binding.access {
+                Access::Uniform => (uniforms, dispatch.params_bytes),
+                _ => storage.next().map(|(buffer, size)| (buffer, *size))?,
+            };
+            let size = wgpu::BufferSize::new(size);
+            let resource = wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset: 0, size });
+            Some(wgpu::BindGroupEntry { binding: binding.index, resource })
+        })
+        .collect();
+    gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
+        label: Some(&dispatch.pipeline.label),
+        layout: &dispatch.pipeline.layout,
+        entries: &entries,
+    })
+}
+
+/// Places transients into slots so that tensors alive at the same time never share one. A slot is a buffer of its own:
+/// WebGPU forbids reading and writing one buffer in the same dispatch.
+///
+/// Returns the slot of each transient (`None` if nothing uses it) and the bytes of each slot.
+fn plan(dispatches: &[Recorded], transients: &[Transient]) -> (Vec<Option<usize>>, Vec<u64>) {
+    let mut last_use: Vec<Option<usize>> = vec![None; transients.len()];
+    for (step, dispatch) in dispatches.iter().enumerate() {
+        for tensor in &dispatch.bindings {
+            if let Place::Transient(index) = tensor.place {
+                last_use[index] = Some(if transients[index].kept { usize::MAX } else { step });
+            }
+        }
+    }
+    let mut slot_of: Vec<Option<usize>> = vec![None; transients.len()];
+    let mut slot_bytes: Vec<u64> = Vec::new();
+    let mut busy_until: Vec<usize> = Vec::new();
+    for (step, dispatch) in dispatches.iter().enumerate() {
+        for tensor in &dispatch.bindings {
+            let Place::Transient(index) = tensor.place else { continue };
+            if slot_of[index].is_some() {
+                continue;
+            }
+            let bytes = transients[index].bytes;
+            let free = (0..slot_bytes.len()).filter(|&slot| busy_until[slot] < step);
+            // The smallest slot that fits; otherwise the largest, which then grows the least.
+            let slot = free.min_by_key(|&slot| match slot_bytes[slot] >= bytes {
+                true => (0, slot_bytes[slot]),
+                false => (1, u64::MAX - slot_bytes[slot]),
+            });
+            let slot = slot.unwrap_or_else(|| {
+                slot_bytes.push(0);
+                busy_until.push(0);
+                slot_bytes.len() - 1
+            });
+            slot_bytes[slot] = slot_bytes[slot].max(bytes);
+            busy_until[slot] = last_use[index].unwrap_or(step);
+            slot_of[index] = Some(slot);
+        }
+    }
+    (slot_of, slot_bytes)
+}
+
+struct Step {
+    op: &'static str,
+    shape: Vec<usize>,
+    pipeline: Arc<Pipeline>,
+    group: wgpu::BindGroup,
+    offset: u32,
+    workgroups: [u32; 3],
+    cost: Cost,
+}
+
+/// A finished recording: runs any number of times.
+pub struct Program {
+    gpu: Gpu,
+    steps: Vec<Step>,
+    slots: Vec<Arc<wgpu::Buffer>>,
+    slot_of: Vec<Option<usize>>,
+    bytes: u64,
+}
+
+/// Time that one dispatch took.
+#[derive(Clone, Debug)]
+pub struct Timing {
+    /// The op.
+    pub op: &'static str,
+    /// The kernel with its parts and constants.
+    pub kernel: String,
+    /// Shape of the result.
+    pub shape: Vec<usize>,
+    /// What it costs at least.
+    pub cost: Cost,
+    /// Nanoseconds on the GPU's own clock.
+    pub nanoseconds: f64,
+}
+
+impl Program {
+    /// Submits the program once, as one compute pass.
+    ///
+    /// # Errors
+    /// A failure that the driver reported so far.
+    pub fn run(&self) -> Result<(), GpuError> {
+        self.run_times(1)
+    }
+
+    /// Submits the program several times in one go, for a decode loop that advances by itself.
+    ///
+    /// # Errors
+    /// A failure that the driver reported so far.
+    pub fn run_times(&self, times: usize) -> Result<(), GpuError> {
+        self.gpu.check()?;
+        let mut encoder = self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        {
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            for _ in 0..times {
+                self.steps.iter().for_each(|step| step.encode(&mut pass));
+            }
+        }
+        self.gpu.queue().submit([encoder.finish()]);
+        self.gpu.check()
+    }
+
+    /// Runs every dispatch in a pass of its own, with timestamps around it.
+    ///
+    /// # Errors
+    /// [`GpuError::TooSmall`] if the adapter has no timestamps; a failure that the driver reported.
+    pub async fn profile(&self) -> Result<Vec<Timing>, GpuError> {
+        if !self.gpu.caps().timestamps {
+            let adapter = self.gpu.name().to_string();
+            return Err(GpuError::TooSmall { adapter, what: "timestamp-query", has: 0, needs: 1 });
+        }
+        // A query set holds at most 4096 timestamps.
+        let mut timings = Vec::with_capacity(self.steps.len());
+        for steps in self.steps.chunks(2048) {
+            let count = 2 * steps.len() as u32;
+            let queries = self.gpu.device().create_query_set(&wgpu::QuerySetDescriptor {
+                label: Some("profile"),
+                ty: wgpu::QueryType::Timestamp,
+                count,
+            });
+            let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
+            let resolved = self.gpu.buffer("timestamps", u64::from(count) * 8, usage)?;
+            let mut encoder = self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            for (index, step) in steps.iter().enumerate() {
+                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+                    label: Some(step.op),
+                    timestamp_writes: Some(wgpu::ComputePassTimestampWrites {
+                        query_set: &queries,
+                        beginning_of_pass_write_index: Some(2 * index as u32),
+                        end_of_pass_write_index: Some(2 * index as u32 + 1),
+                    }),
+                });
+                step.encode(&mut pass);
+            }
+            encoder.resolve_query_set(&queries, 0..count, &resolved, 0);
+            self.gpu.queue().submit([encoder.finish()]);
+            let bytes = self.gpu.read_buffer(&resolved, 0, u64::from(count) * 8).await?;
+            let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&bytes);
+            let period = f64::from(self.gpu.queue().get_timestamp_period());
+            timings.extend(steps.iter().zip(ticks.chunks_exact(2)).map(|(step, ticks)| Timing {
+                op: step.op,
+                kernel: step.pipeline.label.clone(),
+                shape: step.shape.clone(),
+                cost: step.cost,
+                nanoseconds: ticks[1].saturating_sub(ticks[0]) as f64 * period,
+            }));
+        }
+        Ok(timings)
+    }
+
+    /// Copies a tensor back: a persistent one, or a transient that [`Recorder::keep`] kept.
+    ///
+    /// # Errors
+    /// [`GpuError::Rejected`] for another element type or a tensor of another program; [`GpuError::Lost`].
+    pub async fn read<T: Element>(&self, tensor: &Tensor) -> Result<Vec<T>, GpuError> {
+        let Place::Transient(index) = tensor.place else { return self.gpu.read(tensor).await };
+        let slot = self.slot_of.get(index).copied().flatten().and_then(|slot| self.slots.get(slot));
+        match slot {
+            Some(buffer) if tensor.dtype() == T::DTYPE => {
+                let bytes = self.gpu.read_buffer(buffer, 0, tensor.bytes()).await?;
+                Ok(bytemuck::pod_collect_to_vec(&bytes))
+            }
+            _ => Err(GpuError::Rejected(format!("read of {tensor:?}"))),
+        }
+    }
+
+    /// Sum of the costs of all dispatches.
+    pub fn cost(&self) -> Cost {
+        self.steps.iter().fold(Cost::default(), |sum, step| sum.flops(step.cost.flops).bytes(step.cost.bytes))
+    }
+
+    /// Bytes of planned memory.
+    pub fn transient_bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Number of kernel launches.
+    pub fn dispatches(&self) -> usize {
+        self.steps.len()
+    }
+}
+
+impl Step {
+    fn encode(&self, pass: &mut wgpu::ComputePass<'_>) {
+        pass.set_pipeline(&self.pipeline.pipeline);
+        pass.set_bind_group(0, &self.group, &[self.offset]);
+        let [x, y, z] = self.workgroups;
+        pass.dispatch_workgroups(x, y, z);
+    }
+}
+
+impl fmt::Display for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{:>4}  {:<18} {:<20} {:<44} {:>12} {:>12}", "#", "op", "shape", "kernel", "MFLOP", "KiB")?;
+        for (index, step) in self.steps.iter().enumerate() {
+            let (flops, bytes) = (step.cost.flops as f64 / 1e6, step.cost.bytes as f64 / 1024.0);
+            let (shape, kernel) = (format!("{:?}", step.shape), &step.pipeline.label);
+            writeln!(f, "{index:>4}  {:<18} {shape:<20} {kernel:<44} {flops:>12.3} {bytes:>12.1}", step.op)?;
+        }
+        let cost = self.cost();
+        write!(
+            f,
+            "{} dispatches, {:.3} GFLOP, {:.1} MiB moved, {:.1} MiB of transient tensors in {} buffers",
+            self.steps.len(),
+            cost.flops as f64 / 1e9,
+            cost.bytes as f64 / (1 << 20) as f64,
+            self.bytes as f64 / (1 << 20) as f64,
+            self.slots.len()
+        )
+    }
+}

@@ -1,0 +1,122 @@
+//! Tensors: a shape, an element type, and a place on the GPU.
+
+use std::sync::Arc;
+
+/// Element type of a tensor. Weights have formats of their own: see [`crate::weights::Weight`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DType {
+    /// 32-bit float.
+    F32,
+    /// Unsigned 32-bit integer.
+    U32,
+}
+
+impl DType {
+    /// Bytes of one element.
+    pub const fn bytes(self) -> usize {
+        4
+    }
+}
+
+/// Where a tensor lives.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    /// In a buffer of its own, beyond any program.
+    Buffer(Arc<wgpu::Buffer>),
+    /// In a program's planned memory: index among its transients.
+    Transient(usize),
+}
+
+/// A row-major array on the GPU. Cloning it clones the handle.
+#[derive(Clone, Debug)]
+pub struct Tensor {
+    shape: Vec<usize>,
+    dtype: DType,
+    pub(crate) place: Place,
+}
+
+impl Tensor {
+    pub(crate) fn new(shape: &[usize], dtype: DType, place: Place) -> Self {
+        Self { shape: shape.to_vec(), dtype, place }
+    }
+
+    /// Length of each axis, outermost first.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Element type.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes of all elements.
+    pub fn bytes(&self) -> u64 {
+        (self.len() * self.dtype.bytes()) as u64
+    }
+
+    /// The tensor as a matrix: the product of all axes but the last, and the last.
+    pub fn rows_and_width(&self) -> (usize, usize) {
+        match self.shape.split_last() {
+            Some((&width, outer)) => (outer.iter().product(), width),
+            None => (1, 1),
+        }
+    }
+
+    /// The same elements under another shape; `None` if the number of elements differs.
+    pub fn reshape(&self, shape: &[usize]) -> Option<Self> {
+        (shape.iter().product::<usize>() == self.len()).then(|| Self { shape: shape.to_vec(), ..self.clone() })
+    }
+
+    /// The columns `start .. start + width` of every row, for ops that take them from a wider tensor.
+    pub fn columns(&self, start: usize, width: usize) -> Columns<'_> {
+        Columns { tensor: self, start, width }
+    }
+
+    /// The element at `index` of the flat tensor and those after it, for ops that read a few numbers.
+    pub fn at(&self, index: usize) -> At<'_> {
+        At { tensor: self, index }
+    }
+}
+
+/// Some columns of every row of a tensor, such as the keys within fused queries, keys and values.
+#[derive(Clone, Copy, Debug)]
+pub struct Columns<'a> {
+    /// The whole tensor.
+    pub tensor: &'a Tensor,
+    /// First column.
+    pub start: usize,
+    /// Number of columns.
+    pub width: usize,
+}
+
+impl<'a> From<&'a Tensor> for Columns<'a> {
+    fn from(tensor: &'a Tensor) -> Self {
+        Columns { tensor, start: 0, width: tensor.rows_and_width().1 }
+    }
+}
+
+/// An element of a tensor of integers, and those after it.
+#[derive(Clone, Copy, Debug)]
+pub struct At<'a> {
+    /// The whole tensor.
+    pub tensor: &'a Tensor,
+    /// Index of the first element.
+    pub index: usize,
+}
+
+impl<'a> From<&'a Tensor> for At<'a> {
+    fn from(tensor: &'a Tensor) -> Self {
+        At { tensor, index: 0 }
+    }
+}

@@ -1,0 +1,47 @@
+//! The table of header parts: one line for each file under `wgsl/parts/`.
+
+use crate::{Access, Binding, Part, PartKind};
+
+const fn read(index: u32) -> Binding {
+    Binding { index, access: Access::Read }
+}
+
+macro_rules! parts {
+    ($($(#[$doc:meta])* $id:ident = $kind:ident $name:literal, [$($binding:expr),*], [$($enable:literal),*];)*) => {
+        $(
+            $(#[$doc])*
+            pub static $id: Part = Part {
+                name: $name,
+                kind: PartKind::$kind,
+                enables: &[$($enable),*],
+                source: include_str!(concat!("../wgsl/parts/", $name, ".wgsl")),
+                bindings: &[$($binding),*],
+            };
+        )*
+        /// Every part.
+        pub static PARTS: &[&Part] = &[$(&$id),*];
+    };
+}
+
+parts! {
+    /// f32 weights.
+    WEIGHTS_F32 = Weights "weights_f32", [read(1)], [];
+    /// f16 weights, read without shader-f16.
+    WEIGHTS_F16 = Weights "weights_f16", [read(1)], [];
+    /// f16 weights, read with shader-f16.
+    WEIGHTS_F16_NATIVE = Weights "weights_f16_native", [read(1)], ["f16"];
+    /// 8-bit weights in blocks of 32.
+    WEIGHTS_Q8 = Weights "weights_q8", [read(1), read(2)], [];
+    /// 4-bit weights in blocks of 32 with minima.
+    WEIGHTS_Q4 = Weights "weights_q4", [read(1), read(2)], [];
+    /// Inputs whose rows are a multiple of four wide.
+    INPUT_VEC4 = Input "input_vec4", [read(3)], [];
+    /// Inputs of any width.
+    INPUT_SCALAR = Input "input_scalar", [read(3)], [];
+    /// Reductions by a tree in workgroup memory.
+    REDUCE_TREE = Reduce "reduce_tree", [], [];
+    /// Reductions by subgroups, then by a tree over subgroups.
+    REDUCE_SUBGROUP = Reduce "reduce_subgroup", [], ["subgroups"];
+    /// Activations of a single number.
+    ACTIVATION = Activation "activation", [], [];
+}
