@@ -5,16 +5,8 @@ a token, and the word's edges. Checkpoints every minute to RUN/last.pt and goes 
 import argparse, json, os, random, time
 import numpy as np, torch, torch.nn as nn, torch.nn.functional as F
 from common import *
+from muon import optimisers
 from model import Nano, patchify, patch_positions
-
-ap = argparse.ArgumentParser()
-ap.add_argument('--data', required=True); ap.add_argument('--run', required=True)
-ap.add_argument('--minutes', type=float, default=60); ap.add_argument('--threads', type=int, default=1)
-ap.add_argument('--dtype', default='bf16'); ap.add_argument('--lr', type=float, default=1.5e-3); ap.add_argument('--batch', type=int, default=64)
-ap.add_argument('--seed', type=int, default=0); ap.add_argument('--steps', type=int, default=10**9); ap.add_argument('--decay-steps', type=int, default=12000)
-a = ap.parse_args()
-torch.set_num_threads(a.threads); torch.manual_seed(a.seed)
-os.makedirs(a.run, exist_ok=True)
 
 
 class Heads(nn.Module):
@@ -45,6 +37,18 @@ def init(m):
     m.visual.pos_embed.weight.data.copy_(0.5 * feat @ q.T)
 
 
+@torch.no_grad()
+def whiten(m, x):
+    """Patch kernels start as whitened principal components of real patches: strokes weigh as much as backgrounds."""
+    w = m.visual.patch_embed.proj.weight  # [C, 3, 2, 14, 14]
+    x = x - x.mean(0)
+    val, vec = torch.linalg.eigh(x.T @ x / len(x))
+    c = w.shape[0]
+    k = (vec[:, -c:] / (val[-c:] + 1e-3 * val[-1] / 10).sqrt()).T.flip(0).view(c, 3, 14, 14)
+    q = torch.linalg.qr(torch.randn(c, c))[0]
+    w.copy_((q @ k.reshape(c, -1)).view(c, 3, 1, 14, 14).expand_as(w) * 0.35)
+
+
 def batch(pages, rng, n):
     xs, ys, xsx, grids, labs, geos, masks, pairs = [], [], [], [], [], [], [], []
     k = 0
@@ -60,7 +64,7 @@ def batch(pages, rng, n):
         ok = (cx >= 0) & (cy >= 0) & (cx < w) & (cy < h)
         q = q[ok]; wid = (cy[ok] // 112).astype(int) * (w // 112) + (cx[ok] // 112).astype(int)
         cnt = np.bincount(wid, minlength=h * w // 12544)
-        good = np.flatnonzero(cnt >= 8)
+        good = np.flatnonzero(cnt >= 12)
         if len(good) < 3:
             continue
         good = rng.sample(list(good), min(len(good), 12, n - k))
@@ -80,16 +84,26 @@ def batch(pages, rng, n):
 
 
 def main():
+    ap = argparse.ArgumentParser()
+    ap.add_argument('--data', required=True); ap.add_argument('--run', required=True)
+    ap.add_argument('--minutes', type=float, default=60); ap.add_argument('--threads', type=int, default=1)
+    ap.add_argument('--dtype', default='bf16'); ap.add_argument('--lr', type=float, default=1.5e-3); ap.add_argument('--batch', type=int, default=64)
+    ap.add_argument('--seed', type=int, default=0); ap.add_argument('--steps', type=int, default=10**9); ap.add_argument('--decay-steps', type=int, default=12000)
+    a = ap.parse_args()
+    torch.set_num_threads(a.threads); torch.manual_seed(a.seed)
+    os.makedirs(a.run, exist_ok=True)
     cfg = config(); v = cfg['vision_config']
     m = Nano(cfg); init(m)
     heads = Heads(v['hidden_size'], v['out_hidden_size'])
     params = list(m.visual.parameters()) + list(heads.parameters())
-    opt = torch.optim.AdamW(params, lr=a.lr, betas=(0.9, 0.98), weight_decay=0.02)
+    opts = optimisers({'visual': m.visual, 'heads': heads}, a.lr)
     step, ck = 0, os.path.join(a.run, 'last.pt')
     if os.path.exists(ck):
-        s = torch.load(ck); m.load_state_dict(s['model']); heads.load_state_dict(s['heads']); opt.load_state_dict(s['opt']); step = s['step']
+        s = torch.load(ck); m.load_state_dict(s['model']); heads.load_state_dict(s['heads']); [o.load_state_dict(z) for o, z in zip(opts, s['opt'])]; step = s['step']
     print('params', sum(p.numel() for p in m.visual.parameters()), 'step', step, flush=True)
     pages, rng = Pages(a.data), random.Random(a.seed + step)
+    if step == 0:
+        whiten(m, torch.cat([batch(pages, rng, 64)[0].reshape(-1, 588) for _ in range(5)]))
     y, x = patch_positions(8, 8)
     cos, sin = m.visual.rope(y, x); cos, sin = cos[None, None], sin[None, None]
     t0 = last = time.time(); acc = np.zeros(8); dtype = torch.bfloat16 if a.dtype == 'bf16' else torch.float32
@@ -99,7 +113,8 @@ def main():
         px, grids, lab, geo, mask, pairs = batch(pages, rng, a.batch)
         tb += time.time() - tt
         lr = a.lr * min(1, (step + 1) / 150) * (0.04 + 0.96 * 0.5 * (1 + np.cos(np.pi * min(1, step / a.decay_steps))))
-        for g in opt.param_groups: g['lr'] = lr
+        for o in opts:
+            for g in o.param_groups: g['lr'] = lr
         pos = torch.stack([m.visual.positions(y + gy, x + gx, gh, gw) for gh, gw, gy, gx in grids])
         with torch.autocast('cpu', dtype, enabled=a.dtype == 'bf16'):
             t = m.visual.patch_embed(px) + pos
@@ -116,17 +131,17 @@ def main():
         l3 = F.binary_cross_entropy_with_logits(lg.float()[mask], tgt[mask]) * 100
         l4 = F.smooth_l1_loss(ge.float()[mask], geo[mask], beta=0.2)
         loss = l1 + l2 + 0.5 * l3 + 0.5 * l4
-        opt.zero_grad(set_to_none=True); loss.backward()
-        torch.nn.utils.clip_grad_norm_(params, 1.0); opt.step(); step += 1
+        [o.zero_grad(set_to_none=True) for o in opts]; loss.backward()
+        torch.nn.utils.clip_grad_norm_(params, 1.0); [o.step() for o in opts]; step += 1
         on = l > 0
         acc += [l1.item(), l2.item(), l3.item(), l4.item(), (lp.argmax(-1)[on] == l[on]).float().mean().item(), (lt.argmax(-1)[on] == l[on]).float().mean().item(), (ge.float()[mask] - geo[mask]).abs().mean().item(), 1]
-        if step % 50 == 0:
+        if step % 25 == 0:
             r = acc[:7] / acc[7]; acc[:] = 0
             print(f'{time.strftime("%H:%M:%S")} step {step} lr {lr:.1e} patch {r[0]:.3f} token {r[1]:.3f} gram {r[2]:.3f} geo {r[3]:.3f} acc {r[4]:.3f} {r[5]:.3f} edge {r[6]:.3f} s/step {(time.time() - t0) / max(1, step):.2f} data {tb:.0f}s of {time.time() - t0:.0f}', flush=True)
         if time.time() - last > 60:
             pages.refresh(); last = time.time()
-            torch.save({'model': m.state_dict(), 'heads': heads.state_dict(), 'opt': opt.state_dict(), 'step': step}, ck + '.tmp'); os.replace(ck + '.tmp', ck)
-    torch.save({'model': m.state_dict(), 'heads': heads.state_dict(), 'opt': opt.state_dict(), 'step': step}, ck)
+            torch.save({'model': m.state_dict(), 'heads': heads.state_dict(), 'opt': [o.state_dict() for o in opts], 'step': step}, ck + '.tmp'); os.replace(ck + '.tmp', ck)
+    torch.save({'model': m.state_dict(), 'heads': heads.state_dict(), 'opt': [o.state_dict() for o in opts], 'step': step}, ck)
 
 
 if __name__ == '__main__':

@@ -52,8 +52,8 @@ const freeze = `*,*::before,*::after{animation:none!important;transition:none!im
 let done = 0, t0 = Date.now();
 const jobs = [];
 if (split === 'val') {
-  for (const [f, n] of realAll) if (n % 10 === 0) jobs.push(['real', f, 0], ['real', f, 700]);
-  for (const p of VAL_PK) for (const f of html('pk/' + p)) jobs.push([p, f, 0], [p, f, 700]);
+  for (const [f, n] of realAll) if (n % 10 === 0) jobs.push(['real', f, 0]);
+  for (const p of VAL_PK) for (const f of html('pk/' + p)) if (!/snippets|docs\/_|_pages\/|node_modules/.test(f)) jobs.push([p, f, 0]);
 } else {
   const real = realAll.filter(e => e[1] % 10), pk = Object.fromEntries(TRAIN_PK.map(p => [p, html('pk/' + p).filter(f => !/\/(docs?\/assets|test|tests\/js)\//.test(f))]));
   const R = rng(SEED);

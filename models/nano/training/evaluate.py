@@ -1,0 +1,137 @@
+"""Point-in-box accuracy of a checkpoint (or exported directory) by type and source with Wilson intervals, beside baselines.
+python evaluate.py ANNOTATIONS.json [--images DIR] [--model CKPT.pt|DIR] [--limit N] [--ocr] [--out FILE]
+ANNOTATIONS.json is in ScreenSpot's format; the answer is decoded greedily and parsed as the engine does it."""
+import argparse, difflib, json, math, os, random, re, sys, time
+import numpy as np, torch
+from PIL import Image
+from common import *
+from model import Nano, patchify, smart_resize
+from train import prefix_run
+
+REV = {v: k for k, v in ID.items()}
+BYTE = {v: k for k, v in BYTE_ID.items()}
+
+
+def text_of(ids):
+    out = b''
+    for i in ids:
+        out += bytes([BYTE[i]]) if i in BYTE else REV.get(i, '').encode() if i in REV and REV[i] not in SPECIALS else b''
+    return out.decode('utf-8', 'replace')
+
+
+def load(path):
+    m = Nano(config())
+    if os.path.isdir(path):
+        from safetensors.torch import load_file
+        m.load_state_dict({k: v.float() for k, v in load_file(os.path.join(path, 'model.safetensors')).items()})
+    else:
+        m.load_state_dict(torch.load(path, map_location='cpu')['model'])
+    return m.eval()
+
+
+@torch.no_grad()
+def see(m, image):
+    """The keys and values of a picture's prefix."""
+    h, w = smart_resize(image.height, image.width, 3136, 2100 * 784)
+    img = np.array(image.convert('RGB').resize((w, h), Image.BICUBIC))
+    px, g = patchify(torch.from_numpy(img))
+    kv, _, nxt = prefix_run(m, m.visual(px, *g)[1], h, w)
+    return kv, nxt
+
+
+@torch.no_grad()
+def answer(m, seen, instruction, limit=48):
+    kv, nxt = seen
+    ids = prompt_ids(instruction)
+    cache = [(k, v) for k, v in kv]
+    out, new, pos = [], ids, nxt
+    while len(out) < limit:
+        p = pos + torch.arange(len(new)); pos += len(new)
+        cos, sin = m.mrope(torch.stack((p, p, p)))
+        x = m.embed(torch.tensor(new))[None]
+        for i, l in enumerate(m.model.layers):
+            x, k, v = step(l, x, cos, sin, *cache[i]); cache[i] = (k, v)
+        t = int(m.logits(x[:, -1:])[0, 0].argmax())
+        if t == ID['<|im_end|>']:
+            break
+        out.append(t); new = [t]
+    return text_of(out)
+
+
+def step(l, x, cos, sin, pk, pv):
+    a = l.self_attn
+    q, k, v = a.project(l.input_layernorm(x), cos, sin)
+    k, v = torch.cat((pk, k), 2), torch.cat((pv, v), 2)
+    n, t = k.shape[2], x.shape[1]
+    mask = torch.ones(t, n, dtype=torch.bool).tril(n - t)
+    r = a.n // a.kv
+    y = torch.nn.functional.scaled_dot_product_attention(q, k.repeat_interleave(r, 1), v.repeat_interleave(r, 1), attn_mask=mask)
+    return l.finish(x, y), k, v
+
+
+def parse(text):
+    g = re.search(r'box=\[\[(\d{1,3}),(\d{1,3}),(\d{1,3}),(\d{1,3})\]\]', text)
+    return [int(x) for x in g.groups()] if g else None
+
+
+def wilson(k, n):
+    if n == 0:
+        return 0, 0
+    p, z = k / n, 1.96
+    c, d = (p + z * z / 2 / n) / (1 + z * z / n), z * math.sqrt(p * (1 - p) / n + z * z / 4 / n / n) / (1 + z * z / n)
+    return c - d, c + d
+
+
+def table(name, rows):
+    """rows: (type, source, hit)"""
+    out = {}
+    for key in [('text', None), ('icon', None)] + sorted({(t, s) for t, s, _ in rows}):
+        r = [h for t, s, h in rows if t == key[0] and (key[1] is None or s == key[1])]
+        if r:
+            lo, hi = wilson(sum(r), len(r))
+            out['/'.join(k for k in key if k)] = f'{100 * sum(r) / len(r):.1f} % [{100 * lo:.1f}, {100 * hi:.1f}] n={len(r)}'
+    print(name); [print(f'  {k:42s} {v}') for k, v in out.items()]; sys.stdout.flush()
+    return out
+
+
+def main():
+    ap = argparse.ArgumentParser(); ap.add_argument('annotations'); ap.add_argument('--images'); ap.add_argument('--model'); ap.add_argument('--limit', type=int, default=10**9)
+    ap.add_argument('--ocr', action='store_true'); ap.add_argument('--out'); ap.add_argument('--threads', type=int, default=1); ap.add_argument('--every', type=int, default=1)
+    a = ap.parse_args(); torch.set_num_threads(a.threads)
+    ann = json.load(open(a.annotations))[::a.every][:a.limit]; root = a.images or os.path.dirname(a.annotations)
+    rng = random.Random(0)
+    inside = lambda b, x, y: b[0] <= x <= b[0] + b[2] and b[1] <= y <= b[1] + b[3]
+    res = {'random': [], 'centre': [], 'ocr': [], 'model': []}; preds = []; cur = None; t0 = time.time()
+    m = load(a.model) if a.model else None
+    if a.ocr:
+        from rapidocr_onnxruntime import RapidOCR
+        ocr = RapidOCR(intra_op_num_threads=1)
+    for q in sorted(ann, key=lambda q: q['img_filename']):
+        if cur != q['img_filename']:
+            cur = q['img_filename']; im = Image.open(os.path.join(root, cur)).convert('RGB'); W, H = im.size
+            if m: seen = see(m, im)
+            if a.ocr: lines = ocr(np.array(im)[..., ::-1])[0] or []
+        b, k = q['bbox'], (q['data_type'], q['data_source'])
+        add = lambda n, x, y: res[n].append((*k, inside(b, x, y)))
+        add('random', rng.random() * W, rng.random() * H); add('centre', W / 2, H / 2)
+        if a.ocr:
+            ins = q['instruction'].lower(); best, pt = -1, (W / 2, H / 2)
+            for poly, text, _ in lines:
+                t = text.lower().strip(); mt = difflib.SequenceMatcher(None, ins, t, autojunk=False).find_longest_match()
+                score = mt.size / max(1, len(t)) * (1 if mt.size > 2 else 0.3) + mt.size / max(1, len(ins))
+                if score > best: best, pt = score, tuple(np.mean(poly, 0))
+            add('ocr', *pt)
+        if m:
+            text = answer(m, seen, q['instruction']); p = parse(text)
+            x, y = ((p[0] + p[2]) / 2000 * W, (p[1] + p[3]) / 2000 * H) if p else (-1, -1)
+            add('model', x, y); preds.append(dict(img_filename=cur, instruction=q['instruction'], answer=text, bbox=b, data_type=k[0], data_source=k[1], hit=bool(inside(b, x, y))))
+    out = {n: table(n, r) for n, r in res.items() if r}
+    print(f'{time.time() - t0:.0f} s, malformed', sum(parse(p['answer']) is None for p in preds))
+    if a.out:
+        with open(a.out, 'w') as f:
+            [f.write(json.dumps(p) + '\n') for p in preds]
+    return out
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,29 @@
+"""Turns validation renders into ScreenSpot-format annotations. python make_eval.py VAL_DIR OUT_DIR [--screens N] [--per-screen K] [--small]
+--small writes palette PNGs, so that the folder can be committed."""
+import argparse, glob, json, os, random
+from PIL import Image
+import questions as Q
+ap = argparse.ArgumentParser(); ap.add_argument('val'); ap.add_argument('out'); ap.add_argument('--screens', type=int, default=1000); ap.add_argument('--per-screen', type=int, default=12); ap.add_argument('--small', action='store_true')
+a = ap.parse_args()
+rng = random.Random(11); os.makedirs(a.out, exist_ok=True)
+by = {}
+for f in sorted(glob.glob(a.val + '/*.json')):
+    d = json.load(open(f)); ts = [t for t in d['targets'] if t['unique'] and len(t['name']) <= 36 and all(ord(c) < 0x250 for c in t['name'])]
+    if len(ts) >= 3: by.setdefault(d['source'], []).append((f[:-5], d, ts))
+for v in by.values(): rng.shuffle(v)
+share = {'real': 0.5, 'material-design-lite': 0.25, 'startbootstrap-sb-admin-2': 0.25}
+ann = []
+for src, v in sorted(by.items()):
+    for stem, d, ts in v[:max(1, round(a.screens * share[src]))]:
+        name = f'{src}-{os.path.basename(stem)}.png'
+        im = Image.open(stem + '.png').convert('RGB')
+        if a.small: im.quantize(128, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(os.path.join(a.out, name), optimize=True)
+        else: im.save(os.path.join(a.out, name))
+        rng.shuffle(ts)
+        icons, texts = [t for t in ts if not t['text']], [t for t in ts if t['text']]
+        for t in texts[:a.per_screen - min(3, len(icons))] + icons[:3]:
+            ins, _ = Q.word_instruction(t['name'], t['kind'], rng, 0.5)
+            x0, y0, x1, y1 = t['box']
+            ann.append(dict(img_filename=name, bbox=[x0, y0, x1 - x0, y1 - y0], instruction=ins, data_type='text' if t['text'] else 'icon', data_source=src))
+json.dump(ann, open(os.path.join(a.out, 'annotations.json'), 'w'), indent=0)
+print({s: len(v) for s, v in by.items()}, len(ann), {k: sum(x['data_type'] == k for x in ann) for k in ('text', 'icon')})

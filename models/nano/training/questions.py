@@ -1,0 +1,84 @@
+"""Questions about one screen: instruction, box, whether something is typed. Names come from the page's targets and, in
+training, from any words drawn on it."""
+import numpy as np
+from common import *
+
+TYPED = ['anna', 'hello', 'Berlin', 'test@example.org', '42', 'blue shoes', 'John Smith', '2024', 'secret', 'news', 'London', 'maria', 'abc123', 'coffee', '10']
+SHORT = ['click {}', 'Click {}', 'click on {}', 'click "{}"', '{}']
+BY_KIND = {
+    'link': ['open {}', 'open the {} link', 'go to {}', 'click the {} link', 'follow the "{}" link', 'show {}'],
+    'button': ['press {}', 'press the {} button', 'click the {} button', 'press the "{}" button', 'tap {}', 'hit the {} button'],
+    'tab': ['open the {} tab', 'switch to {}', 'select the {} tab'], 'menu item': ['choose {}', 'choose {} in the menu'],
+    'field': ['click the {} field', 'focus {}', 'click into {}'], 'select': ['open the {} list', 'click the {} select'],
+    'checkbox': ['check {}', 'tick {}', 'toggle {}', 'tick the {} box'], 'radio': ['select {}', 'choose {}'], 'word': ['find {}', 'select {}', 'tap {}', 'choose {}'],
+}
+TYPE = ['type {1} into {0}', 'enter {1} in {0}', 'type "{1}" into the {0} field', 'type {1} in the {0} box', 'fill {0} with {1}']
+
+
+def word_instruction(name, kind, rng, short=0.5):
+    """Returns the instruction and the text to type, if any."""
+    if kind == 'field' and rng.random() < 0.5:
+        t = rng.choice(TYPED)
+        return rng.choice(TYPE).format(name, t), t
+    if rng.random() < short:
+        return rng.choice(SHORT).format(name), None
+    return rng.choice(BY_KIND[kind]).format(name), None
+
+
+def spans(chars, rng, n):
+    """Up to n runs of one to three words on a line whose text is drawn only once: (text, box)."""
+    if not len(chars):
+        return []
+    cut = np.flatnonzero(np.diff(chars[:, 5])) + 1
+    words = [(a, b) for a, b in zip(np.r_[0, cut], np.r_[cut, len(chars)])]
+    text = [''.join(chr(int(c)) for c in chars[a:b, 7]) for a, b in words]
+    line = [chars[a, 6] for a, _ in words]
+    joined = ' ' + ' '.join(t.lower() for t in text) + ' '
+    out = []
+    for _ in range(n * 4):
+        if len(out) == n:
+            break
+        i = rng.randrange(len(words)); k = rng.choice([1, 1, 2, 2, 3])
+        j = i
+        while j + 1 < len(words) and j + 1 - i < k and line[j + 1] == line[i]:
+            j += 1
+        s = ' '.join(text[i:j + 1]).strip('.,:;!?()"\'')
+        if not 3 <= len(s) <= 32 or not any(c.isalnum() for c in s) or joined.count(s.lower()) != 1:
+            continue
+        c = chars[words[i][0]:words[j][1]]
+        out.append((s, [c[:, 1].min(), c[:, 2].min(), c[:, 3].max(), c[:, 4].max()]))
+    return out
+
+
+def make(chars, targets, rng, n, short=0.5, share=0.5):
+    """n questions: dicts with ids of the prompt, box in pixels, name, typed text."""
+    count = {}
+    for t in targets:
+        count[t['name'].lower()] = count.get(t['name'].lower(), 0) + 1
+    ts = [t for t in targets if count[t['name'].lower()] == 1 and len(t['name']) <= 36]
+    rng.shuffle(ts)
+    ts = ts[:max(round(n * share), 1)]
+    out = []
+    for t in ts:
+        ins, typed = word_instruction(t['name'], t['kind'], rng, short)
+        out.append(dict(instruction=ins, typed=typed, name=t['name'], box=t['box'], text=t['text']))
+    for s, b in spans(chars, rng, n - len(out)):
+        ins, _ = word_instruction(s, 'word', rng, 0.85)
+        out.append(dict(instruction=ins, typed=None, name=s, box=b, text=True))
+    return out
+
+
+def box1000(b, h, w):
+    return [int(np.clip(round(v / s * 1000), 0, 999)) for v, s in zip(b, (w, h, w, h))]
+
+
+def tokens_in(b, h, w):
+    """Mask of the 28-px tokens that the box covers (a third of the token or of the box)."""
+    gh, gw = h // 28, w // 28
+    x = np.clip(np.minimum(b[2], np.arange(1, gw + 1) * 28) - np.maximum(b[0], np.arange(gw) * 28), 0, None)
+    y = np.clip(np.minimum(b[3], np.arange(1, gh + 1) * 28) - np.maximum(b[1], np.arange(gh) * 28), 0, None)
+    a = y[:, None] * x[None]
+    m = a >= 0.3 * min(784, (b[2] - b[0]) * (b[3] - b[1]))
+    if not m.any():
+        m = a >= a.max() - 1e-6
+    return m.reshape(-1)
