@@ -16,6 +16,6 @@ pub(crate) fn add(steps: &mut Steps) {
     steps.run("rooms", || rooms::run(&[]));
     steps.run("licences", || licences::run(&[]));
     steps.run("clippy", || {
-        command(&mut cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--quiet", "--", "-D", "warnings"]))
+        command(&mut cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))
     });
 }
