@@ -1,19 +1,20 @@
 //! `./x ground`: builds Fovea and grounds an instruction in a screenshot.
 //!
-//! Without arguments it takes the first picture of `models/nano/samples`, and its instruction from the
-//! text file beside it with the same name.
+//! Without arguments it grounds the sample that ships with the default model.
 
-use std::fs;
-use std::path::PathBuf;
+use std::path;
 
 use crate::Outcome;
 use crate::step::command;
 use crate::workspace::{cargo, root, target_dir};
 
+const SAMPLE: (&str, &str) = ("models/nano/samples/signin.png", "Click Sign in");
+
 pub(crate) fn run(arguments: &[String]) -> Outcome {
     let (image, instruction) = match arguments {
-        [] => sample()?,
-        [image, instruction] => (PathBuf::from(image), instruction.clone()),
+        [] => (root().join(SAMPLE.0), SAMPLE.1),
+        // The program runs in the repository's root, whatever the folder that the path was typed in.
+        [image, instruction] => (path::absolute(image).map_err(|error| error.to_string())?, instruction.as_str()),
         _ => return Err("usage: ./x ground [IMAGE INSTRUCTION]".to_owned()),
     };
     let picture = target_dir().join("ground.png");
@@ -23,17 +24,4 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     command(fovea.arg(image).arg(instruction).arg("--output").arg(&picture))?;
     println!("the picture with the box: {}", picture.display());
     Ok(())
-}
-
-fn sample() -> Result<(PathBuf, String), String> {
-    let folder = root().join("models/nano/samples");
-    let entries = fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let image = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|extension| extension == "png"))
-        .min()
-        .ok_or_else(|| format!("{}: holds no PNG picture", folder.display()))?;
-    let text = image.with_extension("txt");
-    let instruction = fs::read_to_string(&text).map_err(|error| format!("{}: {error}", text.display()))?;
-    Ok((image, instruction.trim().to_owned()))
 }
