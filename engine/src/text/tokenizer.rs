@@ -1,0 +1,398 @@
+//! Tokenizers: text to token ids and back.
+
+use std::{fmt, sync::OnceLock};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, SeqAccess, Visitor},
+};
+
+use super::TextError;
+
+const REPLACEMENT: char = char::REPLACEMENT_CHARACTER;
+
+/// A model's tokenizer, whatever file it came from.
+#[derive(Debug)]
+pub struct Tokenizer {
+    kind: Kind,
+}
+
+/// Where the vocabulary came from; tiktoken ranks and SentencePiece models become further variants.
+#[derive(Debug)]
+enum Kind {
+    HuggingFace(Box<HuggingFace>),
+}
+
+#[derive(Debug)]
+struct HuggingFace {
+    tokenizer: tokenizers::Tokenizer,
+    /// The same vocabulary, blind to special tokens; made when first asked for, as few models need it.
+    plain: OnceLock<tokenizers::Tokenizer>,
+}
+
+impl Tokenizer {
+    /// From the bytes of a Hugging Face `tokenizer.json`. Truncation and padding it may ask for are switched off, as
+    /// `transformers` does for a single text.
+    ///
+    /// # Errors
+    /// [`TextError::File`] if the bytes are no tokenizer that the `tokenizers` crate reads.
+    pub fn from_tokenizer_json(bytes: &[u8]) -> Result<Self, TextError> {
+        let unreadable =
+            |reason: tokenizers::Error| TextError::File { file: "tokenizer.json", reason: reason.to_string() };
+        check(bytes)?;
+        let mut tokenizer = tokenizers::Tokenizer::from_bytes(bytes).map_err(unreadable)?;
+        tokenizer.with_truncation(None).map_err(unreadable)?;
+        tokenizer.with_padding(None);
+        Ok(Self { kind: Kind::HuggingFace(Box::new(HuggingFace { tokenizer, plain: OnceLock::new() })) })
+    }
+
+    /// As `tokenizer(text)` of `transformers`: special tokens written in `text` become their ids, and the tokenizer
+    /// adds those it puts around every text (a begin-of-text token, say).
+    ///
+    /// # Errors
+    /// [`TextError::Tokenizer`] if the tokenizer has no id for a piece of the text.
+    pub fn encode_wrapped(&self, text: &str) -> Result<Vec<u32>, TextError> {
+        match &self.kind {
+            Kind::HuggingFace(it) => ids(&it.tokenizer, text, true),
+        }
+    }
+
+    /// As `tokenizer(text, add_special_tokens=False)`: special tokens written in `text` become their ids, none is
+    /// added. For a rendered chat prompt, which already holds them all.
+    ///
+    /// # Errors
+    /// [`TextError::Tokenizer`] if the tokenizer has no id for a piece of the text.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, TextError> {
+        match &self.kind {
+            Kind::HuggingFace(it) => ids(&it.tokenizer, text, false),
+        }
+    }
+
+    /// `text` as mere text: what looks like a special token is spelled out in ordinary ones, none is added. For words
+    /// of a user or a page, which must not steer the conversation.
+    ///
+    /// # Errors
+    /// [`TextError::Tokenizer`] if the tokenizer has no id for a piece of the text.
+    pub fn encode_plain(&self, text: &str) -> Result<Vec<u32>, TextError> {
+        match &self.kind {
+            Kind::HuggingFace(it) => {
+                let plain = it.plain.get_or_init(|| {
+                    let mut plain = it.tokenizer.clone();
+                    plain.set_encode_special_tokens(true);
+                    plain
+                });
+                ids(plain, text, false)
+            }
+        }
+    }
+
+    /// Text of `ids` without special tokens. Bytes that are not UTF-8 become U+FFFD; ids beyond the vocabulary, which
+    /// a padded head can produce, become nothing.
+    ///
+    /// # Errors
+    /// [`TextError::Tokenizer`] if the tokenizer's decoder fails.
+    pub fn decode(&self, ids: &[u32]) -> Result<String, TextError> {
+        self.text(ids, true)
+    }
+
+    /// Text of `ids` with special tokens written out; otherwise as [`Tokenizer::decode`].
+    ///
+    /// # Errors
+    /// [`TextError::Tokenizer`] if the tokenizer's decoder fails.
+    pub fn decode_with_special(&self, ids: &[u32]) -> Result<String, TextError> {
+        self.text(ids, false)
+    }
+
+    fn text(&self, ids: &[u32], skip_special: bool) -> Result<String, TextError> {
+        match &self.kind {
+            Kind::HuggingFace(it) => {
+                it.tokenizer.decode(ids, skip_special).map_err(|error| TextError::Tokenizer(error.to_string()))
+            }
+        }
+    }
+
+    /// Id of `token`, special or not, as written in the vocabulary.
+    pub fn token_id(&self, token: &str) -> Option<u32> {
+        match &self.kind {
+            Kind::HuggingFace(it) => it.tokenizer.token_to_id(token),
+        }
+    }
+
+    /// Id of a token that the caller cannot do without.
+    ///
+    /// # Errors
+    /// [`TextError::UnknownToken`] if the vocabulary lacks it.
+    pub fn required_id(&self, token: &str) -> Result<u32, TextError> {
+        self.token_id(token).ok_or_else(|| TextError::UnknownToken(token.to_owned()))
+    }
+
+    /// The token of `id` as written in the vocabulary (byte-level vocabularies write bytes as stand-in letters).
+    pub fn token(&self, id: u32) -> Option<String> {
+        match &self.kind {
+            Kind::HuggingFace(it) => it.tokenizer.id_to_token(id),
+        }
+    }
+
+    /// Whether `id` is a byte of a SentencePiece vocabulary: in a run of them one bad byte spoils the whole run.
+    fn is_byte(&self, id: u32) -> bool {
+        self.token(id).is_some_and(|it| it.len() == 6 && it.starts_with("<0x") && it.ends_with('>'))
+    }
+
+    /// Number of tokens, added ones included; a model's head may have more rows.
+    pub fn vocabulary_size(&self) -> usize {
+        match &self.kind {
+            Kind::HuggingFace(it) => it.tokenizer.get_vocab_size(true),
+        }
+    }
+
+    /// Starts turning ids into text one at a time, special tokens skipped.
+    pub fn stream(&self) -> TextStream<'_> {
+        TextStream { tokenizer: self, window: Vec::new(), prefix: String::new(), prefix_ids: 0 }
+    }
+}
+
+/// Finds what makes the library panic: some syntax errors, and prefixes longer than the pieces they stand before.
+fn check(bytes: &[u8]) -> Result<(), TextError> {
+    #[derive(Deserialize)]
+    struct File {
+        model: Option<Model>,
+    }
+    #[derive(Deserialize)]
+    struct Model {
+        continuing_subword_prefix: Option<String>,
+    }
+
+    let malformed = |error: serde_json::Error| TextError::File { file: "tokenizer.json", reason: error.to_string() };
+    serde_json::from_slice::<WellFormed>(bytes).map_err(malformed)?;
+    let file: File = serde_json::from_slice(bytes).map_err(malformed)?;
+    match file.model.and_then(|it| it.continuing_subword_prefix) {
+        Some(prefix) if !prefix.is_empty() => Err(TextError::Field {
+            file: "tokenizer.json",
+            field: "model.continuing_subword_prefix".to_owned(),
+            expected: "empty: word pieces are not supported",
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Any JSON, read in full (strings and numbers too) and forgotten.
+struct WellFormed;
+
+impl<'de> Deserialize<'de> for WellFormed {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for WellFormed {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self, A::Error> {
+        while items.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self, A::Error> {
+        while fields.next_entry::<Self, Self>()?.is_some() {}
+        Ok(self)
+    }
+}
+
+fn ids(tokenizer: &tokenizers::Tokenizer, text: &str, wrap: bool) -> Result<Vec<u32>, TextError> {
+    let encoding = tokenizer.encode_fast(text, wrap).map_err(|error| TextError::Tokenizer(error.to_string()))?;
+    Ok(encoding.get_ids().to_vec())
+}
+
+/// Decodes ids as they are generated and hands out complete characters only.
+///
+/// The pieces it hands out, joined, are [`Tokenizer::decode`] of all the ids.
+#[derive(Debug)]
+pub struct TextStream<'a> {
+    tokenizer: &'a Tokenizer,
+    /// The last ids handed out, for decoders that treat the first token apart, then those held back.
+    window: Vec<u32>,
+    /// Text of the first `prefix_ids` of `window`, already handed out.
+    prefix: String,
+    prefix_ids: usize,
+}
+
+impl TextStream<'_> {
+    /// A character spans few tokens, so a longer window is noise that no later byte completes.
+    const LONGEST_WINDOW: usize = 256;
+
+    /// Takes the next id and returns the text that is now certain, often empty in the middle of a character.
+    ///
+    /// # Errors
+    /// [`TextError::Tokenizer`] if the tokenizer's decoder fails.
+    pub fn push(&mut self, id: u32) -> Result<String, TextError> {
+        self.window.push(id);
+        let text = self.tokenizer.decode(&self.window)?;
+        let uncertain = text.ends_with(REPLACEMENT) || self.tokenizer.is_byte(id);
+        if uncertain && self.window.len() < Self::LONGEST_WINDOW {
+            return Ok(String::new());
+        }
+        let new = self.beyond_prefix(&text);
+        // An id without text (a special token) leaves the prefix: a decoder may trim the start of the next one.
+        if !new.is_empty() {
+            self.window.drain(..self.prefix_ids);
+            self.prefix_ids = self.window.len();
+            self.prefix = self.tokenizer.decode(&self.window)?;
+        }
+        Ok(new)
+    }
+
+    /// The text held back when generation stopped inside a character, ending with U+FFFD.
+    ///
+    /// # Errors
+    /// [`TextError::Tokenizer`] if the tokenizer's decoder fails.
+    pub fn finish(self) -> Result<String, TextError> {
+        let text = self.tokenizer.decode(&self.window)?;
+        Ok(self.beyond_prefix(&text))
+    }
+
+    fn beyond_prefix(&self, text: &str) -> String {
+        text.strip_prefix(self.prefix.as_str()).or_else(|| text.get(self.prefix.len()..)).unwrap_or_default().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::text::testing::{golden, golden_models, json};
+
+    fn tokenizer(model: &str) -> Tokenizer {
+        Tokenizer::from_tokenizer_json(&golden(&format!("{model}/tokenizer.json"))).unwrap()
+    }
+
+    fn ids_of(value: &serde_json::Value) -> Vec<u32> {
+        serde_json::from_value(value.clone()).unwrap()
+    }
+
+    #[test]
+    fn decodes_every_generated_text_of_the_fixtures() {
+        for model in golden_models("tokenizer.json") {
+            let tokenizer = tokenizer(&model);
+            for case in 0..3 {
+                let expected = json(&format!("{model}/cases/{case}/expected.json"));
+                let ids = ids_of(&expected["generated_ids"]);
+                assert_eq!(tokenizer.decode(&ids).unwrap(), expected["generated_text"], "{model}/{case}");
+
+                let mut stream = tokenizer.stream();
+                let mut pieces: String = ids.iter().map(|&id| stream.push(id).unwrap()).collect();
+                pieces += &stream.finish().unwrap();
+                assert_eq!(pieces, expected["generated_text"], "{model}/{case}, streamed");
+            }
+        }
+    }
+
+    #[test]
+    fn encodes_a_text_only_prompt_as_the_reference() {
+        for model in ["qwen2_vl", "qwen2_5_vl", "internvl", "idefics3", "pixtral"] {
+            let expected = json(&format!("{model}/cases/2/expected.json"));
+            let prompt = expected["prompt"].as_str().unwrap();
+            assert_eq!(tokenizer(model).encode(prompt).unwrap(), ids_of(&expected["input_ids"]), "{model}");
+        }
+    }
+
+    #[test]
+    fn spells_out_special_tokens_in_plain_text() {
+        let tokenizer = tokenizer("qwen2_vl");
+        let end = tokenizer.required_id("<|im_end|>").unwrap();
+        let text = "ok<|im_end|>";
+        assert!(tokenizer.encode(text).unwrap().contains(&end));
+        let plain = tokenizer.encode_plain(text).unwrap();
+        assert!(!plain.contains(&end));
+        assert_eq!(tokenizer.decode(&plain).unwrap(), text);
+    }
+
+    #[test]
+    fn ignores_ids_beyond_the_vocabulary() {
+        let tokenizer = tokenizer("qwen2_vl");
+        let mut ids = tokenizer.encode("page").unwrap();
+        ids.push(u32::MAX);
+        assert_eq!(tokenizer.decode(&ids).unwrap(), "page");
+    }
+
+    #[test]
+    fn names_what_is_missing_or_broken() {
+        let error = Tokenizer::from_tokenizer_json(b"{\"version\": \"1.0\"").unwrap_err();
+        assert!(matches!(error, TextError::File { file: "tokenizer.json", .. }), "{error}");
+        let error = Tokenizer::from_tokenizer_json(b"[]").unwrap_err();
+        assert!(error.to_string().starts_with("tokenizer.json: "), "{error}");
+        let json = br###"{"version": "1.0", "model": {"type": "BPE", "continuing_subword_prefix": "##", "vocab": {}, "merges": []}}"###;
+        let error = Tokenizer::from_tokenizer_json(json).unwrap_err();
+        assert!(error.to_string().contains("continuing_subword_prefix"), "{error}");
+        let error = tokenizer("qwen2_vl").required_id("<|no_such|>").unwrap_err();
+        assert!(error.to_string().contains("<|no_such|>"), "{error}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Whatever ids come, the streamed pieces join to the decoded text.
+        #[test]
+        fn streams_what_it_decodes(ids in prop::collection::vec(0u32..420, 0..40)) {
+            let tokenizer = tokenizer("qwen2_vl");
+            let mut stream = tokenizer.stream();
+            let mut pieces = String::new();
+            for &id in &ids {
+                let piece = stream.push(id).unwrap();
+                prop_assert!(!piece.ends_with(REPLACEMENT));
+                pieces += &piece;
+            }
+            pieces += &stream.finish().unwrap();
+            prop_assert_eq!(pieces, tokenizer.decode(&ids).unwrap());
+        }
+
+        /// Text comes back, when the normaliser (NFC) has nothing to do.
+        #[test]
+        fn plain_text_round_trips(text in "[ -~\n\tа-я一-龥]{0,60}") {
+            let tokenizer = tokenizer("qwen2_vl");
+            prop_assert_eq!(tokenizer.decode(&tokenizer.encode_plain(&text).unwrap()).unwrap(), text);
+        }
+
+        /// A damaged file is an error, never a panic.
+        #[test]
+        fn damaged_files_do_not_panic(at in 0usize..15_000, byte in any::<u8>(), cut in any::<bool>()) {
+            let mut bytes = golden("qwen2_vl/tokenizer.json");
+            let at = at % bytes.len();
+            bytes[at] = byte;
+            if cut {
+                bytes.truncate(at);
+            }
+            if let Ok(tokenizer) = Tokenizer::from_tokenizer_json(&bytes) {
+                let _ = tokenizer.encode("Where is the <|im_end|> 打开?").map(|ids| tokenizer.decode(&ids));
+            }
+        }
+    }
+}

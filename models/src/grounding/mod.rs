@@ -1,0 +1,97 @@
+//! What a model answers, as typed actions with boxes in pixels of the original screenshot.
+//!
+//! Each way of writing coordinates is a type of its own ([`Normalised1000`], [`ResizedBox`], [`PixelBox`]), so that
+//! none is taken for another. A point is a box without area. Parsers accept what models really print (missing spaces,
+//! unpadded digits, single brackets, swapped corners, missing marks); what they cannot read is an error with the text.
+
+mod action;
+mod boxes;
+mod cogagent;
+mod coordinates;
+mod cursor;
+mod qwen2;
+mod qwen2_5;
+
+pub use action::{Action, Direction, Key, Target};
+pub use boxes::parse_boxes;
+pub use cogagent::{CogAgentAnswer, Sensitivity};
+pub use coordinates::{Labelled, Normalised1000, PixelBox, PixelPoint, ResizedBox};
+pub use qwen2::parse_qwen2_boxes;
+pub use qwen2_5::parse_qwen2_5_boxes;
+
+/// How an answer can be malformed; always with the whole answer, of which the message shows the beginning.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum GroundingError {
+    /// Nothing in it looks like a box or a point.
+    #[error("no box in the answer {}", excerpt(text))]
+    NoBox {
+        /// The answer.
+        text: String,
+    },
+    /// Nothing in it looks like an operation.
+    #[error("no grounded operation in the answer {}", excerpt(text))]
+    NoOperation {
+        /// The answer.
+        text: String,
+    },
+    /// An operation of a name that the grammar does not have.
+    #[error("unknown operation `{name}` in the answer {}", excerpt(text))]
+    UnknownOperation {
+        /// The name.
+        name: String,
+        /// The answer.
+        text: String,
+    },
+    /// An operation lacks an argument that it needs, or has it in another type.
+    #[error("{operation} lacks `{argument}`, {expected}, in the answer {}", excerpt(text))]
+    Argument {
+        /// Name of the operation.
+        operation: String,
+        /// Name of the argument.
+        argument: &'static str,
+        /// What it must be.
+        expected: &'static str,
+        /// The answer.
+        text: String,
+    },
+    /// A coordinate beyond the scale.
+    #[error("coordinate {value} is outside 0..=1000 in the answer {}", excerpt(text))]
+    OutOfRange {
+        /// The coordinate as written.
+        value: String,
+        /// The answer.
+        text: String,
+    },
+    /// It breaks off or continues otherwise than its grammar.
+    #[error("expected {expected} at character {at} of the answer {}", excerpt(text))]
+    Malformed {
+        /// What should stand there.
+        expected: &'static str,
+        /// Characters before that place.
+        at: usize,
+        /// The answer.
+        text: String,
+    },
+}
+
+impl GroundingError {
+    /// The whole answer.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::NoBox { text }
+            | Self::NoOperation { text }
+            | Self::UnknownOperation { text, .. }
+            | Self::Argument { text, .. }
+            | Self::OutOfRange { text, .. }
+            | Self::Malformed { text, .. } => text,
+        }
+    }
+}
+
+fn excerpt(text: &str) -> String {
+    match text.char_indices().nth(200) {
+        Some((end, _)) => format!("{:?}...", text.get(..end).unwrap_or_default()),
+        None => format!("{text:?}"),
+    }
+}

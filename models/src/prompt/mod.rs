@@ -1,0 +1,55 @@
+//! From a rendered prompt to what the decoder is given: image slots and positions, and the prompts of systems that
+//! publish them as text.
+
+mod cogagent;
+mod expand;
+mod mrope;
+
+pub use cogagent::{AnswerFormat, CogAgentQuery, Platform, Step, UnknownKey};
+pub use expand::{Expanded, expand_placeholders};
+pub use mrope::{MropePositions, mrope_positions};
+
+/// How a prompt and its pictures can disagree.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PromptError {
+    /// The prompt has no tokens.
+    #[error("the prompt is empty")]
+    Empty,
+    /// The prompt has another number of image placeholders than there are pictures.
+    #[error("the prompt has {placeholders} image placeholders (token {token}) for {images} pictures")]
+    Images {
+        /// Id of the placeholder.
+        token: u32,
+        /// Placeholders in the prompt.
+        placeholders: usize,
+        /// Pictures given.
+        images: usize,
+    },
+    /// A picture has no tokens.
+    #[error("picture {index} has no tokens")]
+    EmptyImage {
+        /// Position among the pictures, from 0.
+        index: usize,
+    },
+    /// The prompt with its image slots is longer than positions can count.
+    #[error("the prompt is longer than {limit} tokens")]
+    TooLong {
+        /// Most tokens.
+        limit: usize,
+    },
+    /// A slot lies outside the sequence, overlaps the one before, or has another length than its grid.
+    #[error("image slot {index} does not fit: tokens {start}..{end} of {length}, for a grid of {tokens}")]
+    Slot {
+        /// Position among the pictures, from 0.
+        index: usize,
+        /// First token.
+        start: usize,
+        /// Behind the last token.
+        end: usize,
+        /// Tokens of the sequence.
+        length: usize,
+        /// Tokens of the grid.
+        tokens: usize,
+    },
+}
