@@ -45,4 +45,32 @@ kernels! {
     ACTIVATION_EACH = "activation", (params read write), [Activation];
     /// An activated gate times its value.
     GATE = "gate", (params read write), [Activation];
+    /// Root-mean-square normalisation of each row of a sum.
+    ADD_RMS_NORM = "add_rms_norm", (params read read read write write), [Reduce];
+    /// Layer normalisation of each row of a sum.
+    ADD_LAYER_NORM = "add_layer_norm", (params read read read read write write), [Reduce];
+    /// Rotary positions in place.
+    ROPE = "rope", (params read read read write), [];
+    /// Rotary positions of fused queries, keys and values, the latter two into a cache.
+    ROPE_KV = "rope_kv", (params read read read read write write write), [];
+    /// A sum in a new tensor.
+    ADD = "add", (params read read write), [];
+    /// A sum in place.
+    ADD_INTO = "add_into", (params read write), [];
+    /// A product with one number.
+    SCALE = "scale", (params read write), [];
+    /// Rows by index.
+    GATHER_ROWS = "gather_rows", (params read read write), [];
+    /// Rows to an index.
+    PLACE_ROWS = "place_rows", (params read read write), [];
+    /// Rows of an embedding table by id.
+    EMBED = "embed", (params _ _ read write), [Weights];
+    /// Patches of an image, normalised.
+    PATCHIFY = "patchify", (params read read write), [];
+    /// Blocks of 2 x 2 tokens to one wide token.
+    MERGE_2X2 = "merge_2x2", (params read write), [];
+    /// Interpolated learned positions in place.
+    INTERPOLATE_POSITIONS = "interpolate_positions", (params read read write), [];
+    /// The next token.
+    SAMPLE = "sample", (params read read write write), [];
 }

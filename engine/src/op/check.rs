@@ -2,7 +2,7 @@
 
 use crate::{
     error::OpError,
-    tensor::{Columns, DType, Tensor},
+    tensor::{At, Columns, DType, Tensor},
 };
 
 /// Checks for one op.
@@ -45,6 +45,15 @@ impl Check {
                 let expected = format!("columns {} .. +{} within each row", columns.start, columns.width);
                 Err(self.shape(name, columns.tensor, expected))
             }
+        }
+    }
+
+    /// `count` u32 lie at `at`.
+    pub(super) fn integers(self, name: &'static str, at: At<'_>, count: usize) -> Result<(), OpError> {
+        self.dtype(name, at.tensor, DType::U32)?;
+        match at.index.checked_add(count) {
+            Some(end) if end <= at.tensor.len() => Ok(()),
+            _ => Err(self.shape(name, at.tensor, format!("{count} elements from {} on", at.index))),
         }
     }
 

@@ -2,10 +2,19 @@
 
 mod activation;
 mod check;
+mod elementwise;
+mod embed;
 mod norm;
+mod patch;
+mod rope;
+mod rows;
+mod sample;
 
 pub use activation::Activation;
 pub use norm::{LayerNorm, RmsNorm};
+pub use patch::Patchify;
+pub use rope::{Rope, RopeStyle, Slot};
+pub use sample::{DecodeState, Sampling};
 
 /// What every op file needs.
 mod prelude {
