@@ -83,7 +83,7 @@ impl Recorder {
         let check = Check("gate");
         check.dtype("x", x, DType::F32)?;
         let (rows, both) = x.rows_and_width();
-        if both % 2 != 0 {
+        if !both.is_multiple_of(2) {
             return Err(check.shape("x", x, "rows of an even width".to_owned()));
         }
         let y = self.transient(&[rows, both / 2], DType::F32);

@@ -82,7 +82,7 @@ impl Recorder {
         let side = patch.saturating_mul(merge);
         check.value("patch * merge", side, side > 0 && side < 1 << 15, "1 to 32767 pixels")?;
         check.value("temporal", temporal, (1..1 << 10).contains(&temporal), "1 to 1023 frames")?;
-        let fits = |pixels: usize| pixels > 0 && pixels < 1 << 24 && pixels % side == 0;
+        let fits = |pixels: usize| pixels > 0 && pixels < 1 << 24 && pixels.is_multiple_of(side);
         let expected = format!("a multiple of {side} pixels");
         check.value("width", width, fits(width), &expected)?;
         check.value("height", height, fits(height), &expected)?;
@@ -124,8 +124,8 @@ impl Recorder {
         let check = Check("merge_2x2");
         check.dtype("x", x, DType::F32)?;
         let (rows, width) = x.rows_and_width();
-        check.value("h", h, h > 0 && h % 2 == 0, "an even number")?;
-        check.value("w", w, w > 0 && w % 2 == 0, "an even number")?;
+        check.value("h", h, h > 0 && h.is_multiple_of(2), "an even number")?;
+        check.value("w", w, w > 0 && w.is_multiple_of(2), "an even number")?;
         if h.checked_mul(w) != Some(rows) {
             return Err(check.shape("x", x, format!("{h} x {w} rows")));
         }
@@ -163,11 +163,11 @@ impl Recorder {
         check.dtype("table", table, DType::F32)?;
         let (rows, width) = x.rows_and_width();
         check.value("merge", merge, merge > 0, "at least 1")?;
-        let fits = |patches: usize| patches > 0 && patches % merge == 0;
+        let fits = |patches: usize| patches > 0 && patches.is_multiple_of(merge);
         let expected = format!("a multiple of {merge}");
         check.value("grid_h", grid_h, fits(grid_h), &expected)?;
         check.value("grid_w", grid_w, fits(grid_w), &expected)?;
-        if !grid_h.checked_mul(grid_w).is_some_and(|patches| rows % patches == 0) {
+        if grid_h.checked_mul(grid_w).is_none_or(|patches| !rows.is_multiple_of(patches)) {
             return Err(check.shape("x", x, format!("frames of {grid_h} x {grid_w} rows")));
         }
         check.value("side", side, side > 0 && side < 1 << 15, "1 to 32767")?;

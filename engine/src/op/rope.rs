@@ -49,6 +49,12 @@ impl Rope {
             Some(&axis) if positions > 0 => axis as usize + 1,
             _ => return Err(GpuError::Rejected("rotary positions without pairs or positions".to_owned())),
         };
+        // Before the table is made: the number of positions comes from a model's configuration.
+        let bytes = [positions, axes.len(), 8].iter().fold(1u64, |bytes, &n| bytes.saturating_mul(n as u64));
+        let limit = gpu.caps().max_binding.min(gpu.caps().max_buffer);
+        if bytes > limit {
+            return Err(GpuError::BufferTooLarge { what: "rotary table".to_owned(), bytes, limit });
+        }
         let turns = (0..positions).flat_map(|position| {
             inv_freq_and_axis.iter().flat_map(move |&(inv_freq, _)| {
                 let angle = f64::from(position as f32 * inv_freq as f32);
@@ -369,6 +375,8 @@ mod tests {
             assert_eq!(wrong(x.columns(0, 6), 2, 4), "rope: columns is 6, expected 8, all heads");
             assert_eq!(wrong(x.columns(4, 4), 1, 4), "rope: x is [2, 6], expected columns 4 .. +4 within each row");
             assert!(Rope::new(gpu, 4, &[], RopeStyle::Halves).is_err());
+            let huge = Rope::new(gpu, usize::MAX, &frequencies(&[0, 1]), RopeStyle::Halves);
+            assert!(matches!(huge, Err(GpuError::BufferTooLarge { .. })));
             Ok(())
         });
     }
