@@ -193,7 +193,8 @@ impl Recorder {
     }
 }
 
-/// `torch.linspace(0, side - 1, count)` in f32: steps from the start in the first half, from the end in the second.
+/// `torch.linspace(0, side - 1, count)` in f32, to one rounding, which torch's vector code does otherwise: steps from the
+/// start in the first half, from the end in the second.
 fn linspace(side: usize, count: usize) -> impl Iterator<Item = f32> {
     let end = side.saturating_sub(1) as f32;
     let step = end / count.saturating_sub(1).max(1) as f32;
