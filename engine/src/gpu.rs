@@ -348,6 +348,27 @@ impl Gpu {
         }
     }
 
+    /// Starts to copy elements of a persistent tensor back, after everything submitted so far; the future waits for
+    /// them while later submissions already run.
+    ///
+    /// # Errors
+    /// [`GpuError::Rejected`] if the tensor belongs to a program, has another element type or is too short.
+    pub fn read_later<T: Element>(
+        &self,
+        tensor: &Tensor,
+        start: usize,
+        count: usize,
+    ) -> Result<impl Future<Output = Result<Vec<T>, GpuError>> + use<T>, GpuError> {
+        let fits = start.checked_add(count).is_some_and(|end| end <= tensor.len());
+        let readback = match &tensor.place {
+            Place::Buffer(buffer) if fits && count > 0 && tensor.dtype() == T::DTYPE => {
+                self.start_read(buffer, 4 * start as u64, 4 * count as u64)?
+            }
+            _ => return Err(GpuError::Rejected(format!("read of {count} elements of {tensor:?}"))),
+        };
+        Ok(async move { Ok(bytemuck::pod_collect_to_vec(&readback.await?)) })
+    }
+
     pub(crate) async fn read_buffer(&self, buffer: &wgpu::Buffer, start: u64, bytes: u64) -> Result<Vec<u8>, GpuError> {
         self.start_read(buffer, start, bytes)?.await
     }

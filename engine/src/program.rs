@@ -346,16 +346,42 @@ impl Program {
     /// # Errors
     /// A failure that the driver reported so far.
     pub fn run_times(&self, times: usize) -> Result<(), GpuError> {
+        self.submit(&self.steps, times)
+    }
+
+    fn submit(&self, steps: &[Step], times: usize) -> Result<(), GpuError> {
         self.gpu.check()?;
         let mut encoder = self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
             for _ in 0..times {
-                self.steps.iter().for_each(|step| step.encode(&mut pass));
+                steps.iter().for_each(|step| step.encode(&mut pass));
             }
         }
         self.gpu.queue().submit([encoder.finish()]);
         self.gpu.check()
+    }
+
+    /// Runs the program once in several submissions of about `flops` each and waits for each, so that neither a
+    /// driver's watchdog nor a page's frames suffer; `progress` hears the share that is done.
+    ///
+    /// # Errors
+    /// A failure that the driver reported.
+    pub async fn run_paced(&self, flops: u64, progress: &dyn Fn(f32)) -> Result<(), GpuError> {
+        let total = self.cost().flops.max(1) as f32;
+        let (mut start, mut pending, mut done) = (0, 0, 0);
+        for (index, step) in self.steps.iter().enumerate() {
+            pending += step.cost.flops;
+            if pending < flops && index + 1 < self.steps.len() {
+                continue;
+            }
+            self.submit(&self.steps[start..=index], 1)?;
+            self.gpu.finished().await?;
+            done += pending;
+            (start, pending) = (index + 1, 0);
+            progress(done as f32 / total);
+        }
+        Ok(())
     }
 
     /// Runs every dispatch in a pass of its own, with timestamps around it.
@@ -420,6 +446,24 @@ impl Program {
             }
             _ => Err(GpuError::Rejected(format!("read of {tensor:?}"))),
         }
+    }
+
+    /// Makes a kept transient a tensor of its own that outlives the program, by a copy on the GPU.
+    ///
+    /// # Errors
+    /// [`GpuError::Rejected`] for a tensor of another program; [`GpuError::OutOfMemory`].
+    pub fn detach(&self, tensor: &Tensor) -> Result<Tensor, GpuError> {
+        let Place::Transient(index) = tensor.place else { return Ok(tensor.clone()) };
+        let slot = self.slot_of.get(index).copied().flatten().and_then(|slot| self.slots.get(slot));
+        let Some(slot) = slot else { return Err(GpuError::Rejected(format!("detach of {tensor:?}"))) };
+        let copy = self.gpu.tensor("detached tensor", tensor.shape(), tensor.dtype())?;
+        if let Place::Buffer(buffer) = &copy.place {
+            let mut encoder = self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            encoder.copy_buffer_to_buffer(slot, 0, buffer, 0, tensor.bytes());
+            self.gpu.queue().submit([encoder.finish()]);
+        }
+        self.gpu.check()?;
+        Ok(copy)
     }
 
     /// Sum of the costs of all dispatches.

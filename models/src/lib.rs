@@ -1,1 +1,19 @@
 //! Vision-language systems for grounding instructions in page screenshots.
+//!
+//! A [`Checkpoint`] holds a published model's files; [`System::load`] puts its weights on a GPU as its configuration
+//! says; a [`Session`] encodes pictures, reads prompts and answers; [`grounding`] turns answers into typed actions
+//! with boxes in pixels of the original screenshot.
+
+pub mod blocks;
+mod checkpoint;
+pub mod grounding;
+pub mod image;
+pub mod prompt;
+mod session;
+mod system;
+pub mod systems;
+
+pub use checkpoint::{Checkpoint, Files, LoadError, RunError, SMALL_FILES};
+pub use session::{EncodedImage, GenerateOptions, OnStage, PrefillStages, Prepared, Session, Stage, VisionStages};
+pub use system::System;
+pub use systems::{Blueprint, Grammar};

@@ -5,6 +5,7 @@
 //! unpadded digits, single brackets, swapped corners, missing marks); what they cannot read is an error with the text.
 
 mod action;
+mod ask;
 mod boxes;
 mod cogagent;
 mod coordinates;
@@ -13,6 +14,7 @@ mod qwen2;
 mod qwen2_5;
 
 pub use action::{Action, Direction, Key, Target};
+pub use ask::{question, read_answer};
 pub use boxes::parse_boxes;
 pub use cogagent::{CogAgentAnswer, Sensitivity};
 pub use coordinates::{Labelled, Normalised1000, PixelBox, PixelPoint, ResizedBox};

@@ -1,0 +1,174 @@
+//! A published checkpoint: its small files in memory, its weights behind a source.
+
+use std::collections::BTreeMap;
+
+use fovea_engine::{
+    GpuError, OpError,
+    text::TextError,
+    weights::{WeightError, WeightSource},
+};
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+
+use crate::{image::ImageError, prompt::PromptError};
+
+/// Small files of a checkpoint that any system may read; whoever opens a checkpoint hands over those that exist.
+pub const SMALL_FILES: [&str; 8] = [
+    "config.json",
+    "generation_config.json",
+    "preprocessor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.json",
+    "chat_template.jinja",
+    "model.safetensors.index.json",
+];
+
+/// Why a checkpoint cannot be loaded.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// A file that the system needs is not there.
+    #[error("{file} is missing")]
+    MissingFile {
+        /// Its name.
+        file: String,
+    },
+    /// A file does not have the form that it should have.
+    #[error("{file}: {reason}")]
+    File {
+        /// Its name.
+        file: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A field has a value that makes no sense.
+    #[error("{file}: {field} is {got}, expected {expected}")]
+    Field {
+        /// Its file.
+        file: &'static str,
+        /// Its name.
+        field: &'static str,
+        /// Its value.
+        got: String,
+        /// What would make sense.
+        expected: String,
+    },
+    /// No system here reads this architecture.
+    #[error("config.json: model_type {found} is not supported; supported are {known}")]
+    Architecture {
+        /// What the file says.
+        found: String,
+        /// What there is.
+        known: String,
+    },
+    /// The weights.
+    #[error(transparent)]
+    Weight(#[from] WeightError),
+    /// The tokenizer or the chat template.
+    #[error(transparent)]
+    Text(#[from] TextError),
+    /// The image preparation's configuration.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// The GPU.
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
+}
+
+/// Why a loaded system cannot answer.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// The picture.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// The tokenizer or the chat template.
+    #[error(transparent)]
+    Text(#[from] TextError),
+    /// Prompt and pictures do not fit together.
+    #[error(transparent)]
+    Prompt(#[from] PromptError),
+    /// The prompt with its answer is longer than the cache.
+    #[error("the prompt has {prompt} tokens and the answer up to {answer}, the KV cache holds {capacity}")]
+    TooLong {
+        /// Tokens of the prompt.
+        prompt: usize,
+        /// Tokens that were asked for.
+        answer: usize,
+        /// Tokens that fit.
+        capacity: usize,
+    },
+    /// Pixels that were handed over do not fit the picture.
+    #[error("pixel_values have {got} numbers, the pictures need {expected}")]
+    Pixels {
+        /// Numbers given.
+        got: usize,
+        /// Numbers needed.
+        expected: usize,
+    },
+    /// A token id is beyond the vocabulary.
+    #[error("token id {id} is beyond the vocabulary of {vocabulary}")]
+    Token {
+        /// The id.
+        id: u32,
+        /// Rows of the embedding.
+        vocabulary: usize,
+    },
+    /// Recording failed.
+    #[error(transparent)]
+    Op(#[from] OpError),
+    /// The GPU.
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
+}
+
+/// A checkpoint's files.
+pub struct Checkpoint {
+    files: BTreeMap<String, Vec<u8>>,
+    weights: Box<dyn WeightSource>,
+}
+
+impl Checkpoint {
+    /// From the contents of [`SMALL_FILES`] that exist, by name, and the weights.
+    pub fn new(files: BTreeMap<String, Vec<u8>>, weights: Box<dyn WeightSource>) -> Self {
+        Self { files, weights }
+    }
+
+    /// The weights.
+    pub fn weights(&self) -> &dyn WeightSource {
+        &*self.weights
+    }
+
+    /// The small files.
+    pub fn files(&self) -> Files<'_> {
+        Files(&self.files)
+    }
+}
+
+/// Small files by name.
+#[derive(Clone, Copy)]
+pub struct Files<'a>(pub &'a BTreeMap<String, Vec<u8>>);
+
+impl<'a> Files<'a> {
+    /// A file's bytes, if it is there.
+    pub fn get(self, name: &str) -> Option<&'a [u8]> {
+        self.0.get(name).map(Vec::as_slice)
+    }
+
+    /// A file's bytes.
+    ///
+    /// # Errors
+    /// [`LoadError::MissingFile`].
+    pub fn need(self, name: &str) -> Result<&'a [u8], LoadError> {
+        self.get(name).ok_or_else(|| LoadError::MissingFile { file: name.to_owned() })
+    }
+
+    /// A JSON file as a type.
+    ///
+    /// # Errors
+    /// [`LoadError::MissingFile`], [`LoadError::File`] with the field that serde names.
+    pub fn json<T: DeserializeOwned>(self, name: &str) -> Result<T, LoadError> {
+        let bytes = self.need(name)?;
+        serde_json::from_slice(bytes)
+            .map_err(|error| LoadError::File { file: name.to_owned(), reason: error.to_string() })
+    }
+}

@@ -1,0 +1,536 @@
+//! A session: pictures encoded once, a KV cache that is reused while prompts grow, answers token by token.
+
+use std::sync::Arc;
+
+use fovea_engine::{
+    Gpu, GpuError, OpError, Program, Recorder, Tensor,
+    op::{DecodeState, Patchify, Rope, Sampling},
+    text::Message,
+};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    blocks::{KvCache, Rows},
+    checkpoint::RunError,
+    image::{PatchGrid, Picture, Size},
+    prompt::{MropePositions, expand_placeholders, mrope_positions},
+    system::System,
+};
+
+/// Work of one submission while a picture is encoded or a prompt prefilled: a fraction of a second on the slowest
+/// adapters, so that progress moves and no watchdog bites.
+const PACE: u64 = 1_000_000_000;
+
+/// Tokens that one submission decodes. The answer is read back while the next ones already run.
+const STEPS: usize = 4;
+
+/// A KV cache grows by this many tokens.
+const CAPACITY_STEP: usize = 512;
+
+/// Pictures whose embeddings are kept.
+const ENCODED: usize = 8;
+
+/// A picture's embeddings on the GPU.
+pub struct EncodedImage {
+    /// `[tokens, hidden]` of the decoder.
+    pub embeds: Tensor,
+    /// Its patches.
+    pub grid: PatchGrid,
+    /// Size of the picture that was handed over.
+    pub original: Size,
+    /// Size after preparation.
+    pub resized: Size,
+    hash: [u8; 32],
+}
+
+/// Everything that a picture's encoding yields, for comparison with a reference.
+pub struct VisionStages {
+    /// `[patches, 3 * temporal * patch * patch]`.
+    pub pixel_values: Vec<f32>,
+    /// `[patches, hidden]` of the tower.
+    pub tower: Vec<f32>,
+    /// `[tokens, hidden]` of the decoder.
+    pub embeds: Vec<f32>,
+}
+
+/// A prompt made ready: ids with image slots, positions, pictures.
+pub struct Prepared {
+    /// Token ids, image slots expanded.
+    pub ids: Vec<u32>,
+    /// Position of each on each axis.
+    pub positions: MropePositions,
+    images: Vec<Arc<EncodedImage>>,
+    /// What stands in each row: an id, or a row of a picture.
+    rows: Vec<Row>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Row {
+    Token(u32),
+    Image { hash: [u8; 32], row: usize },
+}
+
+/// How an answer is drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GenerateOptions {
+    /// Most tokens of an answer.
+    pub max_tokens: usize,
+    /// 0 takes the likeliest token always.
+    pub temperature: f32,
+    /// Only this many of the likeliest; 0: all.
+    pub top_k: u32,
+    /// Only the likeliest with this total probability; 1: all.
+    pub top_p: f32,
+    /// Seed of the draw.
+    pub seed: u32,
+    /// Go on after a stop token, for comparison with a reference.
+    pub ignore_stop: bool,
+}
+
+impl Default for GenerateOptions {
+    fn default() -> Self {
+        Self { max_tokens: 128, temperature: 0.0, top_k: 0, top_p: 1.0, seed: 0, ignore_stop: false }
+    }
+}
+
+/// What a prefill that keeps everything yields.
+pub struct PrefillStages {
+    /// `[tokens, hidden]`, output of the first layer.
+    pub hidden_first: Vec<f32>,
+    /// `[tokens, hidden]`, output of the last layer.
+    pub hidden_last: Vec<f32>,
+    /// `[tokens, vocabulary]`.
+    pub logits: Vec<f32>,
+}
+
+/// How far an answer is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Stage {
+    /// A picture is being encoded: share done.
+    Encode(f32),
+    /// The prompt is being read: share done.
+    Prefill(f32),
+}
+
+/// What a caller hears while it waits.
+pub type OnStage<'a> = &'a dyn Fn(Stage);
+
+/// Memory and programs that depend on the KV cache's capacity.
+struct Memory {
+    cache: KvCache,
+    rope: Rope,
+    state: DecodeState,
+    step: Option<(Settings, Program, Tensor)>,
+}
+
+/// What the recorded step depends on.
+#[derive(Clone, Copy, PartialEq)]
+struct Settings {
+    temperature: f32,
+    top_k: u32,
+    top_p: f32,
+    ignore_stop: bool,
+}
+
+impl From<&GenerateOptions> for Settings {
+    fn from(options: &GenerateOptions) -> Self {
+        let GenerateOptions { temperature, top_k, top_p, ignore_stop, .. } = *options;
+        Self { temperature, top_k, top_p, ignore_stop }
+    }
+}
+
+/// Answers prompts with a [`System`].
+pub struct Session<'s> {
+    system: &'s System,
+    memory: Option<Memory>,
+    /// What the KV cache holds.
+    rows: Vec<Row>,
+    encoded: Vec<Arc<EncodedImage>>,
+    never: Tensor,
+}
+
+impl<'s> Session<'s> {
+    /// A session without memory; the first prompt decides how much is taken.
+    ///
+    /// # Errors
+    /// [`GpuError`].
+    pub fn new(system: &'s System) -> Result<Self, GpuError> {
+        let never = system.gpu().upload("no stop token", &[1], &[u32::MAX])?;
+        Ok(Self { system, memory: None, rows: Vec::new(), encoded: Vec::new(), never })
+    }
+
+    /// The system that answers.
+    pub fn system(&self) -> &'s System {
+        self.system
+    }
+
+    fn gpu(&self) -> &'s Gpu {
+        self.system.gpu()
+    }
+
+    /// Rows of the last prompt and answer that the KV cache holds.
+    pub fn cached_rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Encodes a picture, or finds it among those encoded before: the same picture is computed once.
+    ///
+    /// # Errors
+    /// [`RunError`].
+    pub async fn encode(&mut self, picture: &Picture, on_stage: OnStage<'_>) -> Result<Arc<EncodedImage>, RunError> {
+        let hash = hash(picture);
+        if let Some(index) = self.encoded.iter().position(|image| image.hash == hash) {
+            // The last used is the last to go.
+            let image = self.encoded.remove(index);
+            self.encoded.push(Arc::clone(&image));
+            return Ok(image);
+        }
+        let prepared = self.system.blueprint().image.prepare(picture)?;
+        on_stage(Stage::Encode(0.0));
+        let mut rec = Recorder::new(self.gpu());
+        let pixels = self.patchify(&mut rec, &prepared.picture)?;
+        let output = self.system.vision.record(&mut rec, &pixels, prepared.grid)?;
+        rec.keep(&output.embeds);
+        let program = rec.finish()?;
+        program.run_paced(PACE, &|done| on_stage(Stage::Encode(done))).await?;
+        let embeds = program.detach(&output.embeds)?;
+        let (original, resized) = (picture.size(), prepared.picture.size());
+        let image = Arc::new(EncodedImage { embeds, grid: prepared.grid, original, resized, hash });
+        if self.encoded.len() >= ENCODED {
+            self.encoded.remove(0);
+        }
+        self.encoded.push(Arc::clone(&image));
+        Ok(image)
+    }
+
+    fn patchify(&self, rec: &mut Recorder, picture: &Picture) -> Result<Tensor, OpError> {
+        let config = &self.system.blueprint().image;
+        let mut bytes = picture.rgb().to_vec();
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        let words: Vec<u32> = bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        let image = self.gpu().upload("picture", &[words.len()], &words)?;
+        rec.patchify(
+            &image,
+            Patchify {
+                width: picture.size().width as usize,
+                height: picture.size().height as usize,
+                patch: config.patch_size as usize,
+                temporal: config.temporal_patch_size as usize,
+                merge: config.merge_size as usize,
+                mean: config.image_mean,
+                std: config.image_std,
+            },
+        )
+    }
+
+    /// Encodes a picture and reads every stage back; with `pixels`, those are taken instead of the prepared ones.
+    ///
+    /// # Errors
+    /// [`RunError::Pixels`] if they are not as many as the picture's patches need.
+    pub async fn encode_stages(
+        &mut self,
+        picture: &Picture,
+        pixels: Option<&[f32]>,
+    ) -> Result<(Arc<EncodedImage>, VisionStages), RunError> {
+        let prepared = self.system.blueprint().image.prepare(picture)?;
+        let shape = [prepared.grid.patches(), self.system.blueprint().vision.patch_width()];
+        let mut rec = Recorder::new(self.gpu());
+        let values = match pixels {
+            Some(pixels) if pixels.len() != shape[0] * shape[1] => {
+                return Err(RunError::Pixels { got: pixels.len(), expected: shape[0] * shape[1] });
+            }
+            Some(pixels) => self.gpu().upload("pixel values", &shape, pixels)?,
+            None => self.patchify(&mut rec, &prepared.picture)?,
+        };
+        let output = self.system.vision.record(&mut rec, &values, prepared.grid)?;
+        for tensor in [&values, &output.tower, &output.embeds] {
+            rec.keep(tensor);
+        }
+        let program = rec.finish()?;
+        program.run()?;
+        let stages = VisionStages {
+            pixel_values: program.read(&values).await?,
+            tower: program.read(&output.tower).await?,
+            embeds: program.read(&output.embeds).await?,
+        };
+        let embeds = program.detach(&output.embeds)?;
+        // The hash covers what was encoded, so that foreign pixels are not taken for the picture's own.
+        let mut digest = Sha256::new();
+        digest.update(hash(picture));
+        pixels.iter().flat_map(|pixels| pixels.iter()).for_each(|value| digest.update(value.to_le_bytes()));
+        let (original, resized) = (picture.size(), prepared.picture.size());
+        let image = EncodedImage { embeds, grid: prepared.grid, original, resized, hash: digest.finalize().into() };
+        Ok((Arc::new(image), stages))
+    }
+
+    /// A conversation with its pictures, in the order of their placeholders.
+    ///
+    /// # Errors
+    /// [`RunError::Text`], [`RunError::Prompt`].
+    pub fn prepare(&self, messages: &[Message], images: &[Arc<EncodedImage>]) -> Result<Prepared, RunError> {
+        self.prepare_text(&self.system.render(messages)?, images)
+    }
+
+    /// A rendered prompt with its pictures.
+    ///
+    /// # Errors
+    /// [`RunError::Text`], [`RunError::Prompt`].
+    pub fn prepare_text(&self, prompt: &str, images: &[Arc<EncodedImage>]) -> Result<Prepared, RunError> {
+        self.prepare_ids(&self.system.tokenizer().encode(prompt)?, images)
+    }
+
+    /// Token ids, one placeholder for each picture, with their pictures.
+    ///
+    /// # Errors
+    /// [`RunError::Prompt`], [`RunError::Token`].
+    pub fn prepare_ids(&self, ids: &[u32], images: &[Arc<EncodedImage>]) -> Result<Prepared, RunError> {
+        let blueprint = self.system.blueprint();
+        let vocabulary = blueprint.decoder.vocabulary;
+        if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocabulary) {
+            return Err(RunError::Token { id, vocabulary });
+        }
+        let grids: Vec<_> = images.iter().map(|image| image.grid.merged(blueprint.image.merge_size)).collect();
+        let tokens: Vec<_> = grids.iter().map(|grid| grid.patches()).collect();
+        let expanded = expand_placeholders(ids, blueprint.image_token, &tokens)?;
+        let positions = mrope_positions(expanded.ids.len(), &expanded.spans, &grids)?;
+        let mut rows: Vec<Row> = expanded.ids.iter().map(|&id| Row::Token(id)).collect();
+        for (span, image) in expanded.spans.iter().zip(images) {
+            for (row, place) in rows[span.clone()].iter_mut().enumerate() {
+                *place = Row::Image { hash: image.hash, row };
+            }
+        }
+        Ok(Prepared { ids: expanded.ids, positions, images: images.to_vec(), rows })
+    }
+
+    /// Takes memory for a prompt and its answer, unless there is enough.
+    fn reserve(&mut self, prompt: usize, answer: usize) -> Result<(), RunError> {
+        let needed = prompt.saturating_add(answer);
+        let most = self.system.blueprint().max_positions;
+        if needed > most {
+            return Err(RunError::TooLong { prompt, answer, capacity: most });
+        }
+        if self.memory.as_ref().is_some_and(|memory| memory.cache.capacity() >= needed) {
+            return Ok(());
+        }
+        // Freed before the larger one is taken.
+        self.memory = None;
+        self.rows.clear();
+        let capacity = needed.next_multiple_of(CAPACITY_STEP).min(most);
+        let gpu = self.gpu();
+        let decoder = &self.system.decoder;
+        self.memory = Some(Memory {
+            cache: KvCache::new(gpu, decoder.config(), capacity)?,
+            rope: decoder.rope(gpu, capacity)?,
+            state: DecodeState::new(gpu, capacity)?,
+            step: None,
+        });
+        Ok(())
+    }
+
+    /// Records the prefill of the rows that the cache does not hold yet; returns how many it does.
+    fn record_prefill(
+        &mut self,
+        rec: &mut Recorder,
+        prompt: &Prepared,
+        rows: Rows,
+    ) -> Result<(usize, crate::blocks::Prefill), RunError> {
+        let system = self.system;
+        let Some(memory) = &self.memory else {
+            return Err(RunError::TooLong { prompt: prompt.ids.len(), answer: 0, capacity: 0 });
+        };
+        let shared = self.rows.iter().zip(&prompt.rows).take_while(|(a, b)| a == b).count();
+        // At least one row must run: its logits choose the answer's first token.
+        let past = match rows {
+            Rows::Last => shared.min(prompt.rows.len().saturating_sub(1)),
+            Rows::All => 0,
+        };
+        let gpu = rec.gpu().clone();
+        let fresh = &prompt.rows[past..];
+        let ids: Vec<u32> = prompt.ids[past..].to_vec();
+        let ids = gpu.upload("prompt", &[ids.len()], &ids)?;
+        let x = system.decoder.record_embedding(rec, (&ids).into(), fresh.len())?;
+        for image in &prompt.images {
+            let places: Vec<(u32, u32)> = fresh
+                .iter()
+                .enumerate()
+                .filter_map(|(place, row)| match row {
+                    Row::Image { hash, row } if *hash == image.hash => Some((place as u32, *row as u32)),
+                    _ => None,
+                })
+                .collect();
+            if places.is_empty() {
+                continue;
+            }
+            let (to, from): (Vec<u32>, Vec<u32>) = places.into_iter().unzip();
+            let from = gpu.upload("picture rows", &[from.len()], &from)?;
+            let to = gpu.upload("picture places", &[to.len()], &to)?;
+            let embeds = rec.gather_rows(&image.embeds, (&from).into(), from.len())?;
+            rec.place_rows(&x, &embeds, &to)?;
+        }
+        let axes = &prompt.positions.axes;
+        let positions: Vec<u32> =
+            (past..prompt.ids.len()).flat_map(|row| [axes[0][row], axes[1][row], axes[2][row]]).collect();
+        let positions = gpu.upload("positions", &[positions.len()], &positions)?;
+        let prefill = system.decoder.record_prefill(rec, x, &positions, &memory.cache, &memory.rope, past, rows)?;
+        Ok((past, prefill))
+    }
+
+    /// Reads a prompt without answering, and every stage back. The whole prompt runs, whatever the cache holds.
+    ///
+    /// # Errors
+    /// [`RunError`].
+    pub async fn prefill_stages(&mut self, prompt: &Prepared) -> Result<PrefillStages, RunError> {
+        self.reserve(prompt.ids.len(), 1)?;
+        let mut rec = Recorder::new(self.gpu());
+        let (_, prefill) = self.record_prefill(&mut rec, prompt, Rows::All)?;
+        for tensor in [&prefill.hidden_first, &prefill.hidden_last, &prefill.logits] {
+            rec.keep(tensor);
+        }
+        let program = rec.finish()?;
+        self.rows.clear();
+        program.run_paced(PACE, &|_| ()).await?;
+        self.rows = prompt.rows.clone();
+        Ok(PrefillStages {
+            hidden_first: program.read(&prefill.hidden_first).await?,
+            hidden_last: program.read(&prefill.hidden_last).await?,
+            logits: program.read(&prefill.logits).await?,
+        })
+    }
+
+    /// Answers a prompt. `on_token` hears each id as it is read back and ends the answer by returning `false`.
+    ///
+    /// # Errors
+    /// [`RunError`].
+    pub async fn generate(
+        &mut self,
+        prompt: &Prepared,
+        options: &GenerateOptions,
+        on_stage: OnStage<'_>,
+        on_token: &mut dyn FnMut(u32) -> bool,
+    ) -> Result<Vec<u32>, RunError> {
+        self.start(prompt, options, on_stage).await?;
+        let mut ids: Vec<u32> = Vec::new();
+        let mut submitted = 1.min(options.max_tokens);
+        let mut ended = options.max_tokens == 0;
+        while !ended {
+            let (Some(memory), start) = (&self.memory, ids.len()) else { break };
+            let arriving = self.gpu().read_later::<u32>(&memory.state.ids, start, submitted - start)?;
+            // The next tokens run while these are on their way; behind a stop token a step changes nothing.
+            let ahead = STEPS.min(options.max_tokens - submitted);
+            if let (true, Some((_, step, _))) = (ahead > 0, &memory.step) {
+                step.run_times(ahead)?;
+            }
+            for id in arriving.await? {
+                let stop = !options.ignore_stop && self.system.blueprint().stop.contains(&id);
+                if stop {
+                    ended = true;
+                    break;
+                }
+                ids.push(id);
+                if !on_token(id) {
+                    ended = true;
+                    break;
+                }
+            }
+            ended |= ids.len() >= options.max_tokens;
+            submitted += ahead;
+        }
+        // Each token but the last was fed, and its row is in the cache.
+        self.rows.extend(ids.iter().take(ids.len().saturating_sub(1)).map(|&id| Row::Token(id)));
+        Ok(ids)
+    }
+
+    /// Answers a prompt step by step and reads the logits that chose each token, for comparison with a reference.
+    ///
+    /// # Errors
+    /// [`RunError`].
+    pub async fn generate_stages(
+        &mut self,
+        prompt: &Prepared,
+        options: &GenerateOptions,
+    ) -> Result<(Vec<u32>, Vec<f32>), RunError> {
+        let mut logits = self.start(prompt, options, &|_| ()).await?;
+        let Some(memory) = &self.memory else { return Ok((Vec::new(), logits)) };
+        if let Some((_, step, step_logits)) = &memory.step {
+            for _ in 1..options.max_tokens {
+                step.run()?;
+                logits.extend(step.read::<f32>(step_logits).await?);
+            }
+        }
+        let ids: Vec<u32> = match options.max_tokens {
+            0 => Vec::new(),
+            count => self.gpu().read_later(&memory.state.ids, 0, count)?.await?,
+        };
+        self.rows.extend(ids.iter().take(ids.len().saturating_sub(1)).map(|&id| Row::Token(id)));
+        Ok((ids, logits))
+    }
+
+    /// Prefills a prompt, draws the first token, and records the step that draws the others. Returns the logits of
+    /// the prompt's last row.
+    async fn start(
+        &mut self,
+        prompt: &Prepared,
+        options: &GenerateOptions,
+        on_stage: OnStage<'_>,
+    ) -> Result<Vec<f32>, RunError> {
+        self.reserve(prompt.ids.len(), options.max_tokens)?;
+        let system = self.system;
+        let mut rec = Recorder::new(self.gpu());
+        let (_, prefill) = self.record_prefill(&mut rec, prompt, Rows::Last)?;
+        let stop = if options.ignore_stop { &self.never } else { &system.stop };
+        let sampling = Sampling { temperature: options.temperature, top_k: options.top_k, top_p: options.top_p, stop };
+        let Some(memory) = &mut self.memory else { return Ok(Vec::new()) };
+        memory.state.reset(system.gpu(), prompt.positions.next, prompt.ids.len() as u32, options.seed)?;
+        rec.prefill_sampled(&prefill.logits, sampling, &memory.state)?;
+        rec.keep(&prefill.logits);
+        let program = rec.finish()?;
+
+        let settings = Settings::from(options);
+        if memory.step.as_ref().is_none_or(|(recorded, ..)| *recorded != settings) {
+            let mut rec = Recorder::new(system.gpu());
+            let logits = system.decoder.record_step(&mut rec, &memory.state, &memory.cache, &memory.rope)?;
+            rec.sample(&logits, sampling, &memory.state)?;
+            rec.keep(&logits);
+            memory.step = Some((settings, rec.finish()?, logits));
+        }
+        // Should this fail half way, the cache holds nothing that can be relied on.
+        self.rows.clear();
+        program.run_paced(PACE, &|done| on_stage(Stage::Prefill(done))).await?;
+        self.rows = prompt.rows.clone();
+        Ok(program.read(&prefill.logits).await?)
+    }
+
+    /// Natural logarithms of the probabilities that the model gives to each token of `continuation` after a prompt.
+    ///
+    /// # Errors
+    /// [`RunError`].
+    pub async fn score(
+        &mut self,
+        prompt: &[u32],
+        continuation: &[u32],
+        images: &[Arc<EncodedImage>],
+    ) -> Result<Vec<f64>, RunError> {
+        let ids: Vec<u32> = prompt.iter().chain(continuation).copied().collect();
+        let prepared = self.prepare_ids(&ids, images)?;
+        let stages = self.prefill_stages(&prepared).await?;
+        let vocabulary = self.system.blueprint().decoder.vocabulary;
+        let first = prepared.ids.len() - continuation.len();
+        let rows = stages.logits.chunks_exact(vocabulary).skip(first.saturating_sub(1));
+        Ok(rows.zip(continuation).map(|(logits, &id)| log_softmax(logits, id)).collect())
+    }
+}
+
+/// Natural logarithm of the softmax of `logits` at `id`.
+fn log_softmax(logits: &[f32], id: u32) -> f64 {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|&logit| f64::from(logit - largest).exp()).sum();
+    f64::from(logits.get(id as usize).copied().unwrap_or(f32::NEG_INFINITY) - largest) - sum.ln()
+}
+
+fn hash(picture: &Picture) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    digest.update(picture.size().width.to_le_bytes());
+    digest.update(picture.size().height.to_le_bytes());
+    digest.update(picture.rgb());
+    digest.finalize().into()
+}

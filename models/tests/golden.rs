@@ -1,0 +1,269 @@
+//! Systems against the golden fixtures, stage by stage, on every adapter and tier.
+//!
+//! The fixtures are float32 results of the reference implementations; the limits come from their float64 runs
+//! (`shared/golden/README.md`). They lie at `FOVEA_GOLDEN`, else in `shared/golden` beside the repository.
+
+use std::{collections::BTreeMap, error::Error, ops::Range, path::PathBuf, sync::Arc};
+
+use fovea_engine::{
+    Gpu,
+    testing::{block_on, gpus, nmse},
+    text::Message,
+    weights::{ByteSource, Bytes, Format, Policy, Safetensors, WeightError},
+};
+use fovea_models::{Checkpoint, EncodedImage, GenerateOptions, Prepared, SMALL_FILES, Session, System, image::Picture};
+
+type Outcome<T = ()> = Result<T, Box<dyn Error>>;
+
+/// Normalised mean square error that a float32 implementation with its own order of summation stays below.
+const LIMIT: f64 = 1e-10;
+
+fn golden(path: &str) -> PathBuf {
+    let root = std::env::var_os("FOVEA_GOLDEN").map(PathBuf::from);
+    let root = root.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/golden"));
+    assert!(root.is_dir(), "no fixtures at {}: set FOVEA_GOLDEN to their folder", root.display());
+    root.join(path)
+}
+
+fn bytes(path: &str) -> Vec<u8> {
+    std::fs::read(golden(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
+fn json(path: &str) -> serde_json::Value {
+    serde_json::from_slice(&bytes(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
+/// A file in memory.
+struct Memory {
+    name: String,
+    bytes: Vec<u8>,
+}
+
+impl ByteSource for Memory {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn len(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    fn read(&self, range: Range<u64>) -> Bytes<'_> {
+        let found = self.bytes.get(range.start as usize..range.end as usize).map(<[u8]>::to_vec);
+        Box::pin(async move { found.ok_or(WeightError::Read { file: self.name.clone(), reason: "end".to_owned() }) })
+    }
+}
+
+fn checkpoint(model: &str) -> Outcome<Checkpoint> {
+    let files: BTreeMap<_, _> = SMALL_FILES
+        .iter()
+        .filter(|file| golden(&format!("{model}/{file}")).exists())
+        .map(|file| ((*file).to_owned(), bytes(&format!("{model}/{file}"))))
+        .collect();
+    let name = "model.safetensors".to_owned();
+    let weights = Memory { bytes: bytes(&format!("{model}/{name}")), name };
+    Ok(Checkpoint::new(files, Box::new(block_on(Safetensors::open(vec![weights]))?)))
+}
+
+fn load(model: &str, gpu: &Gpu, format: Format) -> Outcome<System> {
+    Ok(block_on(System::load(&checkpoint(model)?, gpu, Policy::uniform(format), &|_| ()))?)
+}
+
+/// A case of a fixture.
+struct Case {
+    folder: String,
+    expected: serde_json::Value,
+    tensors: Vec<u8>,
+}
+
+impl Case {
+    fn open(model: &str, index: usize) -> Self {
+        let folder = format!("{model}/cases/{index}");
+        let (expected, tensors) =
+            (json(&format!("{folder}/expected.json")), bytes(&format!("{folder}/expected.safetensors")));
+        Self { folder, expected, tensors }
+    }
+
+    fn floats(&self, name: &str) -> Option<Vec<f32>> {
+        let tensors = safetensors::SafeTensors::deserialize(&self.tensors).expect("a safetensors file");
+        let tensor = tensors.tensor(name).ok()?;
+        let floats = tensor.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b));
+        Some(floats.collect())
+    }
+
+    fn ids(&self, name: &str) -> Vec<u32> {
+        serde_json::from_value(self.expected[name].clone()).expect("token ids")
+    }
+
+    fn messages(&self) -> Vec<Message> {
+        let prompt = json(&format!("{}/prompt.json", self.folder));
+        serde_json::from_value(prompt["messages"].clone()).expect("messages")
+    }
+
+    fn pictures(&self) -> Vec<Picture> {
+        (0..)
+            .map(|n| if n == 0 { "image.png".to_owned() } else { format!("image{n}.png") })
+            .map(|name| format!("{}/{name}", self.folder))
+            .take_while(|path| golden(path).exists())
+            .map(|path| Picture::decode(&bytes(&path)).expect("a picture"))
+            .collect()
+    }
+
+    #[track_caller]
+    fn compare(&self, what: &str, actual: &[f32], limit: f64) {
+        let expected = self.floats(what).unwrap_or_else(|| panic!("{}: no {what}", self.folder));
+        let expected: Vec<f64> = expected.into_iter().map(f64::from).collect();
+        assert_eq!(actual.len(), expected.len(), "{}: length of {what}", self.folder);
+        let error = nmse(actual, &expected);
+        println!("{} {what} {error:.1e}", self.folder);
+        assert!(error <= limit, "{}: {what}: normalised mean square error {error:e}, allowed {limit:e}", self.folder);
+    }
+
+    /// Encodes the pictures from the fixture's own pixels where it has them, and compares tower and embeddings.
+    fn encode(&self, session: &mut Session<'_>) -> Outcome<Vec<Arc<EncodedImage>>> {
+        let pixels = self.floats("pixel_values");
+        let (mut images, mut tower, mut embeds, mut used) = (Vec::new(), Vec::new(), Vec::new(), 0);
+        for picture in self.pictures() {
+            let (image, stages) = match &pixels {
+                Some(all) => {
+                    let blueprint = session.system().blueprint();
+                    let count = blueprint.image.grid(picture.size())?.patches() * blueprint.vision.patch_width();
+                    used += count;
+                    block_on(session.encode_stages(&picture, Some(&all[used - count..used])))?
+                }
+                None => block_on(session.encode_stages(&picture, None))?,
+            };
+            tower.extend(stages.tower);
+            embeds.extend(stages.embeds);
+            images.push(image);
+        }
+        if !images.is_empty() {
+            // Without the fixture's pixels, a resize within one 8-bit step per value is allowed for.
+            let limit = if pixels.is_some() { LIMIT } else { 1e-6 };
+            self.compare("vision_tower", &tower, limit);
+            self.compare("image_embeds", &embeds, limit);
+        }
+        Ok(images)
+    }
+}
+
+fn on_every_tier(test: impl Fn(&Gpu) -> Outcome) {
+    for gpu in gpus() {
+        let (name, caps) = (&gpu.name().name, gpu.caps());
+        println!("on {name}, f16 {}, subgroups {}", caps.f16, caps.subgroups);
+        if let Err(error) = test(gpu) {
+            panic!("on {name}: {error}");
+        }
+    }
+}
+
+fn stages(model: &str, case: usize) {
+    let case = Case::open(model, case);
+    on_every_tier(|gpu| {
+        let system = load(model, gpu, Format::F32)?;
+        let mut session = Session::new(&system)?;
+        let images = case.encode(&mut session)?;
+        let limit = if images.is_empty() || case.floats("pixel_values").is_some() { LIMIT } else { 1e-6 };
+        let prompt = session.prepare(&case.messages(), &images)?;
+        assert_eq!(prompt.ids, case.ids("input_ids"));
+        let prefill = block_on(session.prefill_stages(&prompt))?;
+        case.compare("hidden_first", &prefill.hidden_first, limit);
+        case.compare("hidden_last", &prefill.hidden_last, limit);
+        case.compare("logits_prompt", &prefill.logits, limit);
+
+        let expected = case.ids("generated_ids");
+        let options = GenerateOptions { max_tokens: expected.len(), ignore_stop: true, ..Default::default() };
+        let (ids, logits) = block_on(session.generate_stages(&prompt, &options))?;
+        assert_eq!(ids, expected);
+        case.compare("logits_steps", &logits, limit);
+        let ids = block_on(session.generate(&prompt, &options, &|_| (), &mut |_| true))?;
+        assert_eq!(ids, expected, "the loop that reads while the next steps run");
+        Ok(())
+    });
+}
+
+#[test]
+fn qwen2_vl_with_a_picture() {
+    stages("qwen2_vl", 0);
+}
+
+#[test]
+fn qwen2_vl_with_two_pictures() {
+    stages("qwen2_vl", 1);
+}
+
+#[test]
+fn qwen2_vl_without_a_picture() {
+    stages("qwen2_vl", 2);
+}
+
+#[test]
+fn qwen2_5_vl_with_a_picture() {
+    stages("qwen2_5_vl", 0);
+}
+
+#[test]
+fn qwen2_5_vl_with_two_pictures() {
+    stages("qwen2_5_vl", 1);
+}
+
+#[test]
+fn qwen2_5_vl_without_a_picture() {
+    stages("qwen2_5_vl", 2);
+}
+
+fn last_row<'a>(logits: &'a [f32], prompt: &Prepared) -> &'a [f32] {
+    &logits[logits.len() / prompt.ids.len() * (prompt.ids.len() - 1)..]
+}
+
+/// A prompt that extends the last one reuses its rows, and answers as a fresh session does.
+#[test]
+fn the_cache_is_reused_while_a_prompt_grows() {
+    let case = Case::open("qwen2_5_vl", 1);
+    on_every_tier(|gpu| {
+        let system = load("qwen2_5_vl", gpu, Format::F32)?;
+        let options = GenerateOptions { max_tokens: 4, ignore_stop: true, ..Default::default() };
+        let (messages, pictures) = (case.messages(), case.pictures());
+
+        let mut session = Session::new(&system)?;
+        let first = block_on(session.encode(&pictures[0], &|_| ()))?;
+        let again = block_on(session.encode(&pictures[0], &|_| panic!("a known picture is not encoded again")))?;
+        assert!(Arc::ptr_eq(&first, &again));
+        let second = block_on(session.encode(&pictures[1], &|_| ()))?;
+        let prompt = session.prepare(&messages[..1], &[Arc::clone(&first)])?;
+        block_on(session.generate(&prompt, &options, &|_| (), &mut |_| true))?;
+        assert_eq!(session.cached_rows(), prompt.ids.len() + 3);
+
+        let longer = session.prepare(&messages, &[Arc::clone(&first), Arc::clone(&second)])?;
+        let shared = prompt.ids.iter().zip(&longer.ids).take_while(|(a, b)| a == b).count();
+        assert!(shared + 1 >= prompt.ids.len(), "the longer prompt begins with the shorter one");
+        let (ids, logits) = block_on(session.generate_stages(&longer, &options))?;
+
+        let mut fresh = Session::new(&system)?;
+        let all = block_on(fresh.prefill_stages(&longer))?.logits;
+        let expected: Vec<f64> = last_row(&all, &longer).iter().map(|&v| f64::from(v)).collect();
+        let error = nmse(&logits[..expected.len()], &expected);
+        assert!(error <= LIMIT, "normalised mean square error {error:e}");
+        assert_eq!(ids, block_on(fresh.generate(&longer, &options, &|_| (), &mut |_| true))?);
+        Ok(())
+    });
+}
+
+/// Quantised weights change the logits little: the error table of the documentation is made from these figures.
+#[test]
+fn quantised_weights_stay_close() {
+    // Weights of a normal distribution quantised to b bits of their block's range of about 4.2 deviations each way
+    // have an NMSE of about (8.4 / (2^b - 1))^2 / 12: 9e-5 in 8 bits, 2.6e-2 in 4. Errors of a few layers add up; the
+    // limits are ten times that.
+    for (format, limit) in [(Format::F16, 1e-5), (Format::Q8, 1e-3), (Format::Q4, 2.6e-1)] {
+        let case = Case::open("qwen2_5_vl", 2);
+        on_every_tier(|gpu| {
+            let system = load("qwen2_5_vl", gpu, format)?;
+            let mut session = Session::new(&system)?;
+            let prompt = session.prepare(&case.messages(), &[])?;
+            let prefill = block_on(session.prefill_stages(&prompt))?;
+            case.compare("logits_prompt", &prefill.logits, limit);
+            Ok(())
+        });
+    }
+}
