@@ -8,18 +8,18 @@ use std::process::Stdio;
 
 use crate::step::{Steps, command, shown};
 use crate::vulkan::with_test_adapters;
-use crate::workspace::{cargo, target_dir};
+use crate::workspace::{cargo, root};
 use crate::{Outcome, lint, wasm};
 
 pub(crate) fn run(filter: &[String]) -> Outcome {
     if !filter.is_empty() {
-        return nextest(filter);
+        return nextest("default", filter);
     }
     let mut counts = Counts::default();
     let mut steps = Steps::new();
     lint::add(&mut steps);
     let _ = fs::remove_file(junit());
-    steps.run("tests", || nextest(&[]));
+    steps.run("tests", || nextest("all", &[]));
     counts.add_nextest();
     steps.run("doc tests", || doc_tests(&mut counts));
     steps.run("wasm", || wasm::run(&[]));
@@ -28,8 +28,8 @@ pub(crate) fn run(filter: &[String]) -> Outcome {
     outcome
 }
 
-fn nextest(filter: &[String]) -> Outcome {
-    let mut nextest = cargo(&["nextest", "run", "--workspace", "--no-tests", "pass"]);
+fn nextest(profile: &str, filter: &[String]) -> Outcome {
+    let mut nextest = cargo(&["nextest", "run", "--workspace", "--profile", profile, "--no-tests", "pass"]);
     command(with_test_adapters(nextest.args(filter))?)
 }
 
@@ -45,8 +45,9 @@ fn doc_tests(counts: &mut Counts) -> Outcome {
     if output.status.success() { Ok(()) } else { Err(format!("cargo test --doc ended with {}", output.status)) }
 }
 
+/// nextest's store, which does not move with the build directory.
 fn junit() -> PathBuf {
-    target_dir().join("nextest/default/junit.xml")
+    root().join("target/nextest/all/junit.xml")
 }
 
 /// Tests of all kinds.
