@@ -56,7 +56,7 @@ pub enum Compiler {
 /// What a header part provides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PartKind {
-    /// `weight4(group)`: four consecutive weights, whatever their storage.
+    /// `weight4(group)`, `weight8(octet, scale)`: consecutive weights, whatever their storage.
     Weights,
     /// `input4(row, k4)`: four consecutive inputs of a matrix product.
     Input,
@@ -64,6 +64,12 @@ pub enum PartKind {
     Reduce,
     /// `activate(x)`: the activation that the constant `ACTIVATION` names.
     Activation,
+    /// `finish(row, column, width, sum)`: what follows a matrix product.
+    Epilogue,
+    /// `query4`, `key4`, `value4`, `store4`: four elements of an attention head.
+    Heads,
+    /// `MOST4`: groups of four elements of the widest head.
+    HeadDim,
 }
 
 /// A header put in front of a kernel.

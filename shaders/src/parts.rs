@@ -6,6 +6,10 @@ const fn read(index: u32) -> Binding {
     Binding { index, access: Access::Read }
 }
 
+const fn write(index: u32) -> Binding {
+    Binding { index, access: Access::ReadWrite }
+}
+
 macro_rules! parts {
     ($($(#[$doc:meta])* $id:ident = $kind:ident $name:literal, [$($binding:expr),*], [$($enable:literal),*];)*) => {
         $(
@@ -44,4 +48,18 @@ parts! {
     REDUCE_SUBGROUP = Reduce "reduce_subgroup", [], ["subgroups"];
     /// Activations of a single number.
     ACTIVATION = Activation "activation", [], [];
+    /// Bias, activation and residual of a matrix product.
+    EPILOGUE = Epilogue "epilogue", [read(4), read(5), write(6)], [];
+    /// Attention heads that begin and end at multiples of four.
+    HEADS_VEC4 = Heads "heads_vec4", [read(1), read(2), read(3), write(4)], [];
+    /// Attention heads anywhere.
+    HEADS_SCALAR = Heads "heads_scalar", [read(1), read(2), read(3), write(4)], [];
+    /// Attention heads of up to 32 elements.
+    HEAD_32 = HeadDim "head_32", [], [];
+    /// Attention heads of up to 64 elements.
+    HEAD_64 = HeadDim "head_64", [], [];
+    /// Attention heads of up to 128 elements.
+    HEAD_128 = HeadDim "head_128", [], [];
+    /// Attention heads of up to 256 elements.
+    HEAD_256 = HeadDim "head_256", [], [];
 }

@@ -1,9 +1,11 @@
 //! Ops: one file each, with its formula, checks, kernel choice, cost, and tests against the f64 reference.
 
 mod activation;
+mod attention;
 mod check;
 mod elementwise;
 mod embed;
+mod matmul;
 mod norm;
 mod patch;
 mod rope;
@@ -11,6 +13,8 @@ mod rows;
 mod sample;
 
 pub use activation::Activation;
+pub use attention::{Attention, DecodeAttention, Heads, Mask};
+pub use matmul::Epilogue;
 pub use norm::{LayerNorm, RmsNorm};
 pub use patch::Patchify;
 pub use rope::{Rope, RopeStyle, Slot};

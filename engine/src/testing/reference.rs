@@ -1,8 +1,10 @@
 //! Every op in f64 on the CPU, written for plainness: what the kernels are measured against.
 
 mod layout;
+mod product;
 
 pub use layout::*;
+pub use product::*;
 
 /// `[rows, width]`: LayerNorm of each row.
 pub fn layer_norm(x: &[f32], width: usize, scale: &[f32], shift: &[f32], eps: f64) -> Vec<f64> {

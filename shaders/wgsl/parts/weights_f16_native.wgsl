@@ -2,6 +2,16 @@
 
 @group(0) @binding(1) var<storage, read> weights: array<vec4<f16>>;    // [rows, padded_k / 4]
 
+// Scale and minimum of a block of 32, counted through all rows: nothing to scale here.
+fn weight_scale(block: u32) -> vec2f {
+    return vec2f(1.0, 0.0);
+}
+
+// The eight weights of octet `octet`, counted through all rows, with the scale of their block.
+fn weight8(octet: u32, scale: vec2f) -> mat2x4f {
+    return mat2x4f(weight4(2u * octet), weight4(2u * octet + 1u));
+}
+
 // The four weights of group `group`, counted through all rows.
 fn weight4(group: u32) -> vec4f {
     return vec4f(weights[group]);

@@ -4,10 +4,22 @@
 @group(0) @binding(1) var<storage, read> weights: array<u32>;        // [rows, padded_k / 4], four i8 each
 @group(0) @binding(2) var<storage, read> scales: array<u32>;         // [rows * padded_k / 32] f16, two each
 
+// Scale and minimum of a block of 32, counted through all rows.
+fn weight_scale(block: u32) -> vec2f {
+    return vec2f(unpack2x16float(scales[block / 2u] >> (16u * (block % 2u))).x, 0.0);
+}
+
+fn quants4(group: u32) -> vec4f {
+    return vec4f(unpack4xI8(weights[group]));
+}
+
+// The eight weights of octet `octet`, counted through all rows, with the scale of their block.
+fn weight8(octet: u32, scale: vec2f) -> mat2x4f {
+    return mat2x4f(scale.x * quants4(2u * octet), scale.x * quants4(2u * octet + 1u));
+}
+
 // The four weights of group `group`, counted through all rows.
 fn weight4(group: u32) -> vec4f {
-    let block = group / 8u;
-    let scale = unpack2x16float(scales[block / 2u])[block % 2u];
-    return scale * vec4f(unpack4xI8(weights[group]));
+    return weight_scale(group / 8u).x * quants4(group);
 }
 
