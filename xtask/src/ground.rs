@@ -21,7 +21,5 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
 
     command(&mut cargo(&["build", "--release", "--package", "fovea"]))?;
     let mut fovea = cargo(&["run", "--release", "--quiet", "--package", "fovea", "--", "ground"]);
-    command(fovea.arg(image).arg(instruction).arg("--output").arg(&picture))?;
-    println!("the picture with the box: {}", picture.display());
-    Ok(())
+    command(fovea.arg(image).arg(instruction).arg("--out").arg(&picture))
 }
