@@ -3,6 +3,7 @@
 //! With the target installed (`rustup target add wasm32-unknown-unknown`) this is one `cargo check`. Where it
 //! cannot be had, Debian's `rustc-web`, `cargo-web` and `rust-web-src` build the standard library first.
 
+use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -48,7 +49,6 @@ fn target_is_installed() -> bool {
         .args(["--print", "target-libdir", "--target", TARGET])
         .stderr(Stdio::null())
         .output();
-    output.is_ok_and(|output| {
-        output.status.success() && Path::new(String::from_utf8_lossy(&output.stdout).trim()).exists()
-    })
+    let folder = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    folder.and_then(fs::read_dir).is_ok_and(|mut libraries| libraries.next().is_some())
 }
