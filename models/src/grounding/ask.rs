@@ -2,9 +2,7 @@
 
 use fovea_engine::text::{Message, Part};
 
-use super::{
-    Action, CogAgentAnswer, GroundingError, PixelBox, Target, parse_qwen2_5_boxes, parse_qwen2_boxes,
-};
+use super::{Action, CogAgentAnswer, GroundingError, PixelBox, Target, parse_qwen2_5_boxes, parse_qwen2_boxes};
 use crate::{
     image::Size,
     prompt::{AnswerFormat, CogAgentQuery, Platform},
@@ -46,9 +44,7 @@ pub fn read_answer(
         None => Err(GroundingError::NoBox { text: answer.to_owned() }),
     };
     match grammar {
-        Grammar::CogAgent => {
-            Ok(answer.parse::<CogAgentAnswer>()?.operation.map(|region| region.to_pixels(original)))
-        }
+        Grammar::CogAgent => Ok(answer.parse::<CogAgentAnswer>()?.operation.map(|region| region.to_pixels(original))),
         Grammar::Qwen2Boxes => {
             let boxes = parse_qwen2_boxes(answer)?;
             first(boxes.into_iter().next().map(|it| (it.region.to_pixels(original), it.label)))

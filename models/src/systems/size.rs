@@ -15,9 +15,7 @@ impl Blueprint {
         let merged = vision.hidden * vision.merge * vision.merge;
 
         let feedforward = match vision.feedforward {
-            Feedforward::QuickGelu { width } => {
-                tower.bytes(width, vision.hidden) + tower.bytes(vision.hidden, width)
-            }
+            Feedforward::QuickGelu { width } => tower.bytes(width, vision.hidden) + tower.bytes(vision.hidden, width),
             Feedforward::SiluGate { width } => {
                 tower.bytes(2 * width, vision.hidden) + tower.bytes(vision.hidden, width)
             }
