@@ -71,6 +71,8 @@ kernels! {
     ADD_INTO = "add_into", (params read write), [];
     /// A product with one number.
     SCALE = "scale", (params read write), [];
+    /// Multiply-adds without memory traffic.
+    PEAK = "peak", (params write), [];
     /// Rows by index.
     GATHER_ROWS = "gather_rows", (params read read write), [];
     /// Rows to an index.

@@ -8,6 +8,7 @@ mod embed;
 mod matmul;
 mod norm;
 mod patch;
+mod peak;
 mod rope;
 mod rows;
 mod sample;

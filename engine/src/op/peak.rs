@@ -1,0 +1,50 @@
+//! Multiply-adds without memory traffic: the measure of what an adapter can do at most, for rooflines.
+
+use super::prelude::*;
+
+/// Floating-point operations of a thread in one round: eight chains of four multiply-adds.
+const FLOPS_PER_ROUND: u64 = 64;
+
+#[derive(Clone, Copy, NoUninit)]
+#[repr(C)]
+struct Params {
+    count: u32,
+    rounds: u32,
+    factor: f32,
+    term: f32,
+}
+
+impl Recorder {
+    /// `threads` numbers, each from `rounds` rounds of 32 multiply-adds, in a new `[threads]`.
+    ///
+    /// # Errors
+    /// [`OpError::Value`] without threads.
+    pub fn peak(&mut self, threads: usize, rounds: u32) -> Result<Tensor, OpError> {
+        Check("peak").value("threads", threads, threads > 0, "at least one")?;
+        let y = self.transient(&[threads], DType::F32);
+        self.dispatch(Dispatch {
+            op: "peak",
+            kernel: kernels::PEAK.variant(),
+            params: Params { count: threads as u32, rounds, factor: 0.5, term: 1.0 },
+            bindings: &[&y],
+            workgroups: Workgroups::for_items(threads, 128),
+            cost: Cost::moving(&[&y]).flops(threads as u64 * u64::from(rounds) * FLOPS_PER_ROUND),
+        })?;
+        Ok(y)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::on_every_gpu;
+
+    /// Each of the 32 chains of `x = x / 2 + 1` ends at 2.
+    #[test]
+    fn chains_end_where_they_must() {
+        on_every_gpu(|_, run| {
+            let y = run.record_all(|rec| Ok(vec![rec.peak(300, 64)?]))?;
+            assert!(y[0].iter().all(|&sum| sum == 64.0), "{:?}", y[0]);
+            Ok(())
+        });
+    }
+}
