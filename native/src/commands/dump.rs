@@ -1,0 +1,173 @@
+//! `fovea dump`: what every stage of a model computes, in one safetensors file, for comparison with a reference.
+
+use std::path::{Path, PathBuf};
+
+use fovea_models::{GenerateOptions, Session};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde_json::json;
+
+use crate::{
+    Common,
+    directory::read_bounded,
+    failure::{Failure, Outcome},
+    model::Quantisation,
+    output::{Output, bytes},
+    picture,
+    prompt::{Images, Prompt},
+};
+
+/// Largest file of pixels that is read.
+const LARGEST_PIXELS: u64 = 4 << 30;
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    source: Source,
+    #[command(flatten)]
+    images: Images,
+    /// A safetensors file whose `pixel_values` are taken instead of preparing the pictures.
+    #[arg(long, value_name = "FILE")]
+    pixels: Option<PathBuf>,
+    /// How many tokens to draw, greedily and whatever they are.
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    new_tokens: usize,
+    /// Where to write.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+/// One of them.
+#[derive(clap::Args)]
+#[group(required = true, multiple = false)]
+struct Source {
+    /// A file of {"messages": [...]} or {"prompt": text}.
+    #[arg(long, value_name = "FILE")]
+    messages: Option<PathBuf>,
+    /// A prompt as the model reads it, placeholders not expanded.
+    #[arg(long, value_name = "TEXT")]
+    prompt: Option<String>,
+    /// A file of token ids: [1, 2] or {"input_ids": [1, 2]}, image slots expanded or not.
+    #[arg(long, value_name = "FILE")]
+    ids: Option<PathBuf>,
+}
+
+impl Source {
+    fn prompt(&self) -> Outcome<Prompt> {
+        match self {
+            Self { messages: Some(path), .. } => Prompt::read(path),
+            Self { ids: Some(path), .. } => Prompt::read_ids(path),
+            Self { prompt: Some(text), .. } if !text.is_empty() => Ok(Prompt::Text(text.clone())),
+            _ => Err(Failure::usage("the prompt is empty")),
+        }
+    }
+}
+
+pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -> Outcome {
+    let prompt = arguments.source.prompt()?;
+    let pictures = arguments.images.images.iter().map(|path| picture::open(path)).collect::<Outcome<Vec<_>>>()?;
+    let pixels = arguments.pixels.as_deref().map(read_pixels).transpose()?;
+    let loaded = common.model.load(&common.gpu, Quantisation::F32)?;
+    let blueprint = loaded.system.blueprint();
+    let mut session = Session::new(&loaded.system)?;
+
+    let patch_width = blueprint.vision.patch_width();
+    let mut counts = Vec::new();
+    for (picture, path) in pictures.iter().zip(&arguments.images.images) {
+        let grid = blueprint.image.grid(picture.size()).map_err(|error| Failure::picture(path, &error))?;
+        counts.push(grid.patches() * patch_width);
+    }
+    if let (Some(pixels), Some(path)) = (&pixels, &arguments.pixels) {
+        let needed: usize = counts.iter().sum();
+        if pixels.len() != needed {
+            let reason = format!("pixel_values have {} numbers, the pictures need {needed}", pixels.len());
+            return Err(Failure::file(path, reason));
+        }
+    }
+    let mut file = File::default();
+    let (mut images, mut given) = (Vec::new(), pixels.as_deref());
+    let [mut pixel_values, mut tower, mut embeds] = [const { Vec::new() }; 3];
+    for (picture, count) in pictures.iter().zip(counts) {
+        let (own, rest) = match given.and_then(|given| given.split_at_checked(count)) {
+            Some((own, rest)) => (Some(own), Some(rest)),
+            None => (None, None),
+        };
+        given = rest;
+        let (image, stages) = pollster::block_on(session.encode_stages(picture, own))?;
+        images.push(image);
+        pixel_values.extend(stages.pixel_values);
+        tower.extend(stages.tower);
+        embeds.extend(stages.embeds);
+    }
+    if !pictures.is_empty() {
+        file.floats("pixel_values", patch_width, &pixel_values);
+        file.floats("vision_tower", blueprint.vision.hidden, &tower);
+        file.floats("image_embeds", blueprint.vision.out, &embeds);
+    }
+
+    let prompt = prompt.prepare(&session, &images)?;
+    let (hidden, vocabulary) = (blueprint.decoder.hidden, blueprint.decoder.vocabulary);
+    let stages = pollster::block_on(session.prefill_stages(&prompt))?;
+    file.floats("hidden_first", hidden, &stages.hidden_first);
+    file.floats("hidden_last", hidden, &stages.hidden_last);
+    file.floats("logits_prompt", vocabulary, &stages.logits);
+    file.ids("input_ids", &prompt.ids);
+
+    let options = GenerateOptions { max_tokens: arguments.new_tokens, ignore_stop: true, ..GenerateOptions::default() };
+    if arguments.new_tokens > 0 {
+        let (ids, logits) = pollster::block_on(session.generate_stages(&prompt, &options))?;
+        file.floats("logits_steps", vocabulary, &logits);
+        file.ids("generated_ids", &ids);
+    }
+    let summary = file.write(&arguments.out)?;
+    if output.is_json() {
+        let tensors: serde_json::Map<_, _> = summary.iter().map(|(name, shape)| (name.clone(), json!(shape))).collect();
+        return output.value(&json!({ "out": arguments.out, "tensors": tensors }));
+    }
+    for (name, shape) in &summary {
+        output.line(format_args!("{name:<14} {shape:?}"))?;
+    }
+    let size = std::fs::metadata(&arguments.out).map_or(0, |metadata| metadata.len());
+    output.line(format_args!("written: {} ({})", arguments.out.display(), bytes(size)))
+}
+
+/// `pixel_values` of a safetensors file, all pictures one after the other.
+fn read_pixels(path: &Path) -> Outcome<Vec<f32>> {
+    let bytes = read_bounded(path, LARGEST_PIXELS).map_err(|error| Failure::file(path, error))?;
+    let tensors = SafeTensors::deserialize(&bytes).map_err(|error| Failure::file(path, error))?;
+    let tensor = tensors.tensor("pixel_values").map_err(|_| Failure::file(path, "tensor pixel_values is missing"))?;
+    if tensor.dtype() != Dtype::F32 {
+        return Err(Failure::file(path, format_args!("tensor pixel_values is {:?}, expected F32", tensor.dtype())));
+    }
+    let (words, _) = tensor.data().as_chunks::<4>();
+    Ok(words.iter().map(|&word| f32::from_le_bytes(word)).collect())
+}
+
+/// Tensors on their way to a file.
+#[derive(Default)]
+struct File {
+    tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)>,
+}
+
+impl File {
+    fn floats(&mut self, name: &str, width: usize, values: &[f32]) {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let shape = vec![values.len() / width.max(1), width];
+        self.tensors.push((name.to_owned(), Dtype::F32, shape, bytes));
+    }
+
+    fn ids(&mut self, name: &str, ids: &[u32]) {
+        let bytes = ids.iter().flat_map(|&id| i64::from(id).to_le_bytes()).collect();
+        self.tensors.push((name.to_owned(), Dtype::I64, vec![ids.len()], bytes));
+    }
+
+    /// Writes the file; returns each tensor's shape.
+    fn write(&self, path: &Path) -> Outcome<Vec<(String, Vec<usize>)>> {
+        let defect = |error: safetensors::SafeTensorError| Failure::file(path, error);
+        let mut views = Vec::new();
+        for (name, dtype, shape, bytes) in &self.tensors {
+            views.push((name.as_str(), TensorView::new(*dtype, shape.clone(), bytes).map_err(defect)?));
+        }
+        safetensors::serialize_to_file(views, None, path).map_err(defect)?;
+        Ok(self.tensors.iter().map(|(name, _, shape, _)| (name.clone(), shape.clone())).collect())
+    }
+}

@@ -1,0 +1,264 @@
+//! `fovea ground`: where to carry out an instruction on a screenshot.
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use fovea_models::{
+    Blueprint, GenerateOptions, Grammar, Session,
+    grounding::{Action, Direction, PixelBox, question, read_answer},
+    image::{Picture, Size},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    Common,
+    failure::{Failure, Outcome},
+    model::Quantisation,
+    output::{BOLD, DIM, Output},
+    picture,
+    progress::{Stages, Times},
+};
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// A screenshot: PNG, JPEG, WebP, BMP or GIF.
+    image: PathBuf,
+    /// What to do, such as "Click Sign in".
+    instruction: String,
+    /// Where to write the screenshot with the box [default: IMAGE with the ending .grounded.png].
+    #[arg(long, alias = "output", value_name = "PICTURE")]
+    out: Option<PathBuf>,
+    /// Longest answer, in tokens.
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    max_tokens: usize,
+}
+
+const STAGE_HEADINGS: [&str; 4] = ["stage", "time", "work", "rate"];
+
+/// An instruction's answer, read or not.
+pub(crate) struct Answer {
+    pub(crate) text: String,
+    pub(crate) tokens: usize,
+    pub(crate) prompt_tokens: usize,
+    pub(crate) image_tokens: usize,
+    pub(crate) resized: Size,
+    pub(crate) times: Times,
+}
+
+pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -> Outcome {
+    if arguments.instruction.trim().is_empty() {
+        return Err(Failure::usage("the instruction is empty"));
+    }
+    let reading = Instant::now();
+    let picture = picture::open(&arguments.image)?;
+    let read = reading.elapsed();
+    let loaded = common.model.load(&common.gpu, Quantisation::Q4)?;
+    let mut session = Session::new(&loaded.system)?;
+    let mut answer = answer(&mut session, &arguments.image, &picture, &arguments.instruction, arguments.max_tokens)?;
+    answer.times.prepare += read;
+    let blueprint = loaded.system.blueprint();
+    let stages = stage_rows(loaded.took, &answer, blueprint, picture.size());
+    let action = match read_answer(blueprint.grammar, &answer.text, picture.size(), answer.resized) {
+        Ok(action) => action,
+        Err(error) => {
+            if !output.is_json() {
+                output.table(&STAGE_HEADINGS, &stages)?;
+            }
+            return Err(error.into());
+        }
+    };
+    let written = match (action.target(), action.click_point()) {
+        (Some(target), Some(click)) => {
+            let path = arguments.out.clone().unwrap_or_else(|| marked_name(&arguments.image));
+            picture::write_marked(&path, &picture, target.region, click)?;
+            Some(path)
+        }
+        _ => None,
+    };
+    if output.is_json() {
+        return output.value(&json!({
+            "action": action_json(&action),
+            "answer": answer.text,
+            "picture": written,
+            "model": loaded.directory,
+            "quant": loaded.quant.name(),
+            "adapter": loaded.system.gpu().name().to_string(),
+            "image_tokens": answer.image_tokens,
+            "prompt_tokens": answer.prompt_tokens,
+            "answer_tokens": answer.tokens,
+            "seconds": {
+                "load": loaded.took.as_secs_f64(),
+                "prepare": answer.times.prepare.as_secs_f64(),
+                "encode": answer.times.encode.as_secs_f64(),
+                "prefill": answer.times.prefill.as_secs_f64(),
+                "decode": answer.times.decode.as_secs_f64(),
+            },
+        }));
+    }
+    output.line(format_args!("{BOLD}{}{BOLD:#}", describe(&action)))?;
+    for line in answer.text.trim().lines() {
+        output.line(format_args!("{DIM}  {line}{DIM:#}"))?;
+    }
+    output.line("")?;
+    output.table(&STAGE_HEADINGS, &stages)?;
+    let gpu = loaded.system.gpu().name();
+    output.line(format_args!("{DIM}{} in {} on {gpu}{DIM:#}", loaded.directory.display(), loaded.quant.name()))?;
+    match written {
+        Some(path) => output.line(format_args!("written: {}", path.display())),
+        None => output.line("nothing to draw: the action has no place on the screen"),
+    }
+}
+
+/// Asks for a place and times every stage.
+pub(crate) fn answer(
+    session: &mut Session<'_>,
+    path: &Path,
+    picture: &Picture,
+    instruction: &str,
+    max_tokens: usize,
+) -> Outcome<Answer> {
+    let blueprint = session.system().blueprint();
+    let (grammar, merge) = (blueprint.grammar, blueprint.image.merge_size);
+    let stages = Stages::new();
+    let options = GenerateOptions { max_tokens, ..GenerateOptions::default() };
+    let hear = |stage| stages.hear(stage);
+    let image = pollster::block_on(session.encode(picture, &hear)).map_err(|error| match error {
+        fovea_models::RunError::Image(error) => Failure::picture(path, &error),
+        other => other.into(),
+    })?;
+    let prompt = session.prepare(&question(grammar, instruction), &[image.clone()])?;
+    let ids = pollster::block_on(session.generate(&prompt, &options, &hear, &mut |_| true))?;
+    let tokenizer = session.system().tokenizer();
+    // Qwen2-VL names its boxes between special tokens.
+    let text = match grammar {
+        Grammar::Qwen2Boxes => tokenizer.decode_with_special(&ids)?,
+        Grammar::Qwen2_5Json | Grammar::CogAgent => tokenizer.decode(&ids)?,
+    };
+    Ok(Answer {
+        text,
+        tokens: ids.len(),
+        prompt_tokens: prompt.ids.len(),
+        image_tokens: image.grid.merged(merge).patches(),
+        resized: image.resized,
+        times: stages.finish(),
+    })
+}
+
+/// `shot.png` becomes `shot.grounded.png`, beside it.
+fn marked_name(image: &Path) -> PathBuf {
+    let mut name = image.file_stem().unwrap_or_default().to_owned();
+    name.push(".grounded.png");
+    image.with_file_name(name)
+}
+
+fn stage_rows(load: Duration, answer: &Answer, blueprint: &Blueprint, size: Size) -> Vec<Vec<String>> {
+    let times = answer.times;
+    let row = |name: &str, time: Duration, work: String, rate: String| {
+        vec![name.to_owned(), format!("{:.0} ms", time.as_secs_f64() * 1e3), work, rate]
+    };
+    let text_tokens = answer.prompt_tokens.saturating_sub(answer.image_tokens);
+    let (encode, prefill) = blueprint.flops(size, text_tokens).unwrap_or_default();
+    let gflops = |flops: u64, time: Duration| {
+        let seconds = time.as_secs_f64().max(1e-9);
+        format!("{:.1} GFLOP, {:.1} GFLOP/s", flops as f64 / 1e9, flops as f64 / 1e9 / seconds)
+    };
+    let resized = answer.resized;
+    let pixels = format!("{}x{} to {}x{}", size.width, size.height, resized.width, resized.height);
+    let rate = answer.tokens as f64 / times.decode.as_secs_f64().max(1e-9);
+    vec![
+        row("load", load, String::new(), String::new()),
+        row("prepare", times.prepare, pixels, String::new()),
+        row("encode", times.encode, format!("{} image tokens", answer.image_tokens), gflops(encode, times.encode)),
+        row("prefill", times.prefill, format!("{} tokens", answer.prompt_tokens), gflops(prefill, times.prefill)),
+        row("decode", times.decode, format!("{} tokens", answer.tokens), format!("{rate:.1} tokens/s")),
+    ]
+}
+
+/// The action in one line.
+pub(crate) fn describe(action: &Action<PixelBox>) -> String {
+    let name = action_name(action);
+    let place = match (action.target(), action.click_point()) {
+        (Some(target), Some(click)) => {
+            let region = target.region;
+            let corners = [region.left(), region.top(), region.right(), region.bottom()].map(|it| format!("{it:.0}"));
+            format!(" at ({:.0}, {:.0}), box [{}]", click.x, click.y, corners.join(", "))
+        }
+        _ => String::new(),
+    };
+    let detail = match action {
+        Action::Type { text, .. } => format!(", text {text:?}"),
+        Action::Scroll { steps, .. } => format!(", {steps} steps"),
+        Action::KeyPress { key } => format!(" {key}"),
+        Action::Launch { app, url } => format!(" {}", url.as_deref().or(app.as_deref()).unwrap_or_default()),
+        Action::Gesture(keys) => format!(" {keys:?}"),
+        _ => String::new(),
+    };
+    format!("{name}{place}{detail}")
+}
+
+fn action_name(action: &Action<PixelBox>) -> &'static str {
+    match action {
+        Action::Click(_) => "CLICK",
+        Action::DoubleClick(_) => "DOUBLE_CLICK",
+        Action::RightClick(_) => "RIGHT_CLICK",
+        Action::Hover(_) => "HOVER",
+        Action::Type { .. } => "TYPE",
+        Action::Scroll { direction: Direction::Up, .. } => "SCROLL_UP",
+        Action::Scroll { direction: Direction::Down, .. } => "SCROLL_DOWN",
+        Action::Scroll { direction: Direction::Left, .. } => "SCROLL_LEFT",
+        Action::Scroll { direction: Direction::Right, .. } => "SCROLL_RIGHT",
+        Action::KeyPress { .. } => "KEY_PRESS",
+        Action::Gesture(_) => "GESTURE",
+        Action::Launch { .. } => "LAUNCH",
+        Action::QuoteText { .. } => "QUOTE_TEXT",
+        Action::QuoteClipboard { .. } => "QUOTE_CLIPBOARD",
+        Action::Llm { .. } => "LLM",
+        Action::End => "END",
+    }
+}
+
+pub(crate) fn action_json(action: &Action<PixelBox>) -> Value {
+    let mut json = json!({ "name": action_name(action) });
+    if let (Some(target), Some(click)) = (action.target(), action.click_point()) {
+        let region = target.region;
+        json["point"] = json!([click.x, click.y]);
+        json["box"] = json!([region.left(), region.top(), region.right(), region.bottom()]);
+        json["element_type"] = json!(target.element_type);
+        json["element_info"] = json!(target.element_info);
+    }
+    match action {
+        Action::Type { text, .. } => json["text"] = json!(text),
+        Action::Scroll { steps, .. } => json["steps"] = json!(steps),
+        Action::KeyPress { key } => json["key"] = json!(key),
+        Action::Launch { app, url } => {
+            json["app"] = json!(app);
+            json["url"] = json!(url);
+        }
+        _ => {}
+    }
+    json
+}
+
+#[cfg(test)]
+mod tests {
+    use fovea_models::grounding::Target;
+
+    use super::*;
+
+    #[test]
+    fn one_line_says_it_all() {
+        let target = Target::at(PixelBox::new(10.0, 20.0, 30.0, 60.0));
+        assert_eq!(describe(&Action::Click(target.clone())), "CLICK at (20, 40), box [10, 20, 30, 60]");
+        let typed = Action::Type { target, text: "anna".to_owned() };
+        assert_eq!(describe(&typed), "TYPE at (20, 40), box [10, 20, 30, 60], text \"anna\"");
+        assert_eq!(describe(&Action::End), "END");
+        assert_eq!(action_json(&typed)["point"], json!([20.0, 40.0]));
+    }
+
+    #[test]
+    fn the_picture_lies_beside_the_screenshot() {
+        assert_eq!(marked_name(Path::new("a/b.c.jpg")), Path::new("a/b.c.grounded.png"));
+    }
+}

@@ -1,0 +1,141 @@
+//! `fovea inspect`: a model's sizes, from its configuration alone.
+
+use std::{path::PathBuf, str::FromStr};
+
+use fovea_engine::text::{ChatTemplate, TemplateFiles, Tokenizer};
+use fovea_models::{Blueprint, Files, LoadError, grounding::question, image::Size};
+use serde_json::json;
+
+use crate::{
+    Common,
+    directory::{self, SmallFiles},
+    failure::{Failure, Outcome},
+    model::Quantisation,
+    output::{BOLD, Output, bytes, thousands},
+};
+
+/// Tokens of a question where there is no tokenizer to count them.
+const QUESTION_TOKENS: usize = 64;
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Directory of a published model [default: as --model].
+    #[arg(value_name = "MODEL")]
+    directory: Option<PathBuf>,
+    /// A picture's size, such as 1280x800; repeat it for several.
+    #[arg(long = "image-size", value_name = "WxH", value_parser = ImageSize::from_str)]
+    image_sizes: Vec<ImageSize>,
+}
+
+#[derive(Clone, Copy)]
+struct ImageSize(Size);
+
+impl FromStr for ImageSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let sides = text.split_once(['x', 'X']).and_then(|(w, h)| Some((w.parse().ok()?, h.parse().ok()?)));
+        match sides {
+            Some((width, height)) if width > 0 && height > 0 => Ok(Self(Size::new(width, height))),
+            _ => Err("expected WIDTHxHEIGHT, such as 1280x800".to_owned()),
+        }
+    }
+}
+
+pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -> Outcome {
+    let asked = arguments.directory.as_deref().or(common.model.model.as_deref());
+    let directory = directory::find(asked)?;
+    let load = |error| Failure::load(&directory, error);
+    let files = SmallFiles::read(&directory)?;
+    let blueprint = Blueprint::read(files.files()).map_err(load)?;
+    let text = question_tokens(&blueprint, files.files()).map_err(load)?;
+
+    let mut sizes: Vec<Size> = arguments.image_sizes.iter().map(|size| size.0).collect();
+    if sizes.is_empty() {
+        sizes =
+            [(640, 480), (1280, 800), (1920, 1080), (2560, 1440), (3840, 2160)].map(|(w, h)| Size::new(w, h)).into();
+    }
+    let parts = blueprint.parameters();
+    let total: u64 = parts.iter().map(|(_, count)| count).sum();
+    let mut pictures = Vec::new();
+    for &size in &sizes {
+        let resized = blueprint.image.resized_size(size).map_err(|error| load(error.into()))?;
+        let tokens = blueprint.image_tokens(size).map_err(load)?;
+        let (encode, prefill) = blueprint.flops(size, text).map_err(load)?;
+        pictures.push((size, resized, tokens, encode, prefill));
+    }
+    let kv = blueprint.decoder.kv_bytes();
+    let weights = Quantisation::ALL.map(|quant| (quant.name(), blueprint.weight_bytes(&quant.policy())));
+
+    if output.is_json() {
+        let pictures: Vec<_> = pictures
+            .iter()
+            .map(|(size, resized, tokens, encode, prefill)| {
+                json!({
+                    "size": [size.width, size.height],
+                    "resized": [resized.width, resized.height],
+                    "image_tokens": tokens,
+                    "prompt_tokens": tokens + text,
+                    "encode_flops": encode,
+                    "prefill_flops": prefill,
+                    "kv_cache_bytes": (tokens + text) as u64 * kv,
+                })
+            })
+            .collect();
+        let named = |pairs: &[(&str, u64)]| -> serde_json::Map<_, _> {
+            pairs.iter().map(|&(name, number)| (name.to_owned(), json!(number))).collect()
+        };
+        return output.value(&json!({
+            "model": directory,
+            "system": blueprint.name,
+            "parameters": named(&parts),
+            "total_parameters": total,
+            "weight_bytes": named(&weights),
+            "kv_cache_bytes_per_token": kv,
+            "question_tokens": text,
+            "images": pictures,
+        }));
+    }
+    output.line(format_args!("{BOLD}{}{BOLD:#} ({})", directory.display(), blueprint.name))?;
+    output.line("")?;
+    let mut rows: Vec<_> = parts.iter().map(|(name, count)| vec![(*name).to_owned(), thousands(*count)]).collect();
+    rows.push(vec!["total".to_owned(), thousands(total)]);
+    output.table(&["part", "parameters"], &rows)?;
+    output.line("")?;
+    let rows: Vec<_> = weights.iter().map(|(name, size)| vec![(*name).to_owned(), bytes(*size)]).collect();
+    output.table(&["weights in", "on the GPU"], &rows)?;
+    output.line("")?;
+    let gflop = |flops: u64| format!("{:.2}", flops as f64 / 1e9);
+    let rows: Vec<_> = pictures
+        .iter()
+        .map(|(size, resized, tokens, encode, prefill)| {
+            vec![
+                format!("{}x{}", size.width, size.height),
+                format!("{}x{}", resized.width, resized.height),
+                tokens.to_string(),
+                gflop(*encode),
+                gflop(*prefill),
+                gflop(encode + prefill),
+                bytes((tokens + text) as u64 * kv),
+            ]
+        })
+        .collect();
+    output.table(&["picture", "resized", "tokens", "encode GFLOP", "prefill GFLOP", "sum", "KV cache"], &rows)?;
+    output.line(format_args!(
+        "prefill and KV cache with a question of {text} tokens; keys and values in f32, {} a token",
+        bytes(kv)
+    ))
+}
+
+/// Tokens of a short question beside the picture's.
+fn question_tokens(blueprint: &Blueprint, files: Files<'_>) -> Result<usize, LoadError> {
+    let Some(tokenizer) = files.get("tokenizer.json") else { return Ok(QUESTION_TOKENS) };
+    let template = ChatTemplate::from_files(TemplateFiles {
+        jinja: files.get("chat_template.jinja"),
+        json: files.get("chat_template.json"),
+        tokenizer_config: files.get("tokenizer_config.json"),
+    });
+    let Ok(template) = template else { return Ok(QUESTION_TOKENS) };
+    let prompt = template.render(&question(blueprint.grammar, "click Sign in"), true)?;
+    Ok(Tokenizer::from_tokenizer_json(tokenizer)?.encode(&prompt)?.len().saturating_sub(1))
+}

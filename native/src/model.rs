@@ -1,0 +1,160 @@
+//! Opening the GPU and loading a model, as the command line's common options say.
+
+use std::{
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+use fovea_engine::{
+    Gpu, GpuOptions,
+    weights::{Format, Policy, Progress},
+};
+use fovea_models::System;
+
+use crate::{
+    directory,
+    failure::{Failure, Outcome},
+    progress,
+};
+
+/// How weights are stored on the GPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Quantisation {
+    /// 32-bit floats.
+    F32,
+    /// 16-bit floats.
+    F16,
+    /// 8 bits in blocks of 32.
+    Q8,
+    /// Decoder in 4 bits, everything else in 8.
+    Q4,
+}
+
+impl Quantisation {
+    pub(crate) const ALL: [Self; 4] = [Self::F32, Self::F16, Self::Q8, Self::Q4];
+
+    pub(crate) fn policy(self) -> Policy {
+        match self {
+            Self::F32 => Policy::uniform(Format::F32),
+            Self::F16 => Policy::uniform(Format::F16),
+            Self::Q8 => Policy::uniform(Format::Q8),
+            Self::Q4 => Policy::q4(),
+        }
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Q8 => "q8",
+            Self::Q4 => "q4",
+        }
+    }
+}
+
+/// What `--quant` may say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Choice {
+    /// One format.
+    One(Quantisation),
+    /// Each in turn, for `eval`.
+    All,
+}
+
+impl FromStr for Choice {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match Quantisation::ALL.into_iter().find(|quant| quant.name() == name) {
+            Some(quant) => Ok(Self::One(quant)),
+            None if name == "all" => Ok(Self::All),
+            None => Err("one of f32, f16, q8, q4; for eval also all".to_owned()),
+        }
+    }
+}
+
+/// Which GPU to use.
+#[derive(Args, Debug, Clone, Default)]
+pub(crate) struct GpuArguments {
+    /// Take the first adapter whose name, driver or backend contains this (see `fovea devices`).
+    #[arg(long, value_name = "NAME", global = true)]
+    pub(crate) adapter: Option<String>,
+    /// Do without 16-bit floats in shaders.
+    #[arg(long, global = true)]
+    no_f16: bool,
+    /// Do without subgroup operations in shaders.
+    #[arg(long, global = true)]
+    no_subgroups: bool,
+}
+
+impl GpuArguments {
+    pub(crate) fn open(&self) -> Outcome<Gpu> {
+        let options = GpuOptions {
+            adapter: self.adapter.clone(),
+            without_f16: self.no_f16,
+            without_subgroups: self.no_subgroups,
+            wait: Some(wait),
+        };
+        Ok(pollster::block_on(Gpu::open(&options))?)
+    }
+}
+
+fn wait(device: &wgpu::Device, submission_index: Option<wgpu::SubmissionIndex>) {
+    // A lost device is reported by the readback that waits.
+    let _ = device.poll(wgpu::PollType::Wait { submission_index, timeout: None });
+}
+
+/// Which model to use.
+#[derive(Args, Debug, Clone, Default)]
+pub(crate) struct ModelArguments {
+    /// Directory of a published model [default: $FOVEA_MODEL, else models/nano].
+    #[arg(long, value_name = "DIR", global = true)]
+    pub(crate) model: Option<PathBuf>,
+    /// How weights are stored on the GPU: f32, f16, q8 or q4 [default: q4; dump: f32].
+    #[arg(long, value_name = "FORMAT", global = true, value_parser = Choice::from_str)]
+    pub(crate) quant: Option<Choice>,
+}
+
+/// A model on a GPU.
+pub(crate) struct Loaded {
+    pub(crate) system: System,
+    pub(crate) directory: PathBuf,
+    pub(crate) quant: Quantisation,
+    /// Opening the GPU and loading the weights.
+    pub(crate) took: Duration,
+}
+
+impl ModelArguments {
+    pub(crate) fn directory(&self) -> Outcome<PathBuf> {
+        directory::find(self.model.as_deref())
+    }
+
+    /// Loads the model, with a progress bar.
+    pub(crate) fn load(&self, gpu: &GpuArguments, default: Quantisation) -> Outcome<Loaded> {
+        let start = Instant::now();
+        let quant = match self.quant {
+            Some(Choice::One(quant)) => quant,
+            Some(Choice::All) => return Err(Failure::usage("--quant all is for eval")),
+            None => default,
+        };
+        let directory = self.directory()?;
+        let gpu = gpu.open()?;
+        let system = load(&directory, &gpu, quant)?;
+        Ok(Loaded { system, directory, quant, took: start.elapsed() })
+    }
+}
+
+/// Loads a directory onto a GPU, with a progress bar.
+pub(crate) fn load(directory: &Path, gpu: &Gpu, quant: Quantisation) -> Outcome<System> {
+    let checkpoint = directory::open(directory)?;
+    let bar = progress::loading();
+    let hear = |progress: Progress| {
+        bar.set_length(progress.total);
+        bar.set_position(progress.bytes);
+    };
+    let system = pollster::block_on(System::load(&checkpoint, gpu, quant.policy(), &hear));
+    bar.finish_and_clear();
+    system.map_err(|error| Failure::load(directory, error))
+}
