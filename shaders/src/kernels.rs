@@ -46,17 +46,21 @@ kernels! {
     /// An activated gate times its value.
     GATE = "gate", (params read write), [Activation];
     /// Matrix product of many rows, straight from memory.
-    GEMM = "gemm", (params _ _ _ _ _ _), [Weights Input Activation Epilogue];
+    GEMM = "gemm", (params _ _ _ _ _ _), [Weights Input Rows Activation Epilogue];
     /// Matrix product of many rows, through workgroup memory.
     GEMM_TILED = "gemm_tiled", (params _ _ _ _ _ _), [Weights Input Activation Epilogue];
-    /// Matrix product of at most four rows.
+    /// Matrix product of at most four rows, a column a thread.
+    MATVEC_DIRECT = "matvec_direct", (params _ _ _ _ _ _), [Weights Input Rows Activation Epilogue];
+    /// Matrix product of at most four rows, a few columns a workgroup.
     MATVEC = "matvec", (params _ _ _ _ _ _), [Weights Input Reduce Activation Epilogue];
     /// Attention of many queries.
-    ATTENTION = "attention", (params _ _ _ _ read), [Heads HeadDim];
+    ATTENTION = "attention", (params _ _ _ _ read), [Heads HeadDim Lines];
     /// Attention of one query to a part of the keys.
-    ATTENTION_SPLIT = "attention_split", (params read read read read write), [Reduce];
+    ATTENTION_SPLIT = "attention_split", (params read read read read write write), [Reduce];
+    /// Attention of one query to a part of the keys, straight from memory.
+    ATTENTION_SPLIT_DIRECT = "attention_split_direct", (params _ _ _ _ read write), [Heads HeadDim Lines];
     /// Puts the parts of an attention together.
-    ATTENTION_MERGE = "attention_merge", (params read write), [];
+    ATTENTION_MERGE = "attention_merge", (params read read write), [];
     /// Root-mean-square normalisation of each row of a sum.
     ADD_RMS_NORM = "add_rms_norm", (params read read read write write), [Reduce];
     /// Layer normalisation of each row of a sum.

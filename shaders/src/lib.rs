@@ -58,8 +58,10 @@ pub enum Compiler {
 pub enum PartKind {
     /// `weight4(group)`, `weight8(octet, scale)`: consecutive weights, whatever their storage.
     Weights,
-    /// `input4(row, k4)`: four consecutive inputs of a matrix product.
+    /// `input4(start, k4, k)`: four consecutive inputs of a matrix product.
     Input,
+    /// `rows8(rows, k4, k)`, `block8(start, block, k, lane)`: inputs of eight rows, or a block of one.
+    Rows,
     /// `workgroup_sum` and `workgroup_max`.
     Reduce,
     /// `activate(x)`: the activation that the constant `ACTIVATION` names.
@@ -70,6 +72,8 @@ pub enum PartKind {
     Heads,
     /// `MOST4`: groups of four elements of the widest head.
     HeadDim,
+    /// `keys8`, `values8`: four elements of eight keys or values.
+    Lines,
 }
 
 /// A header put in front of a kernel.

@@ -42,6 +42,12 @@ parts! {
     INPUT_VEC4 = Input "input_vec4", [read(3)], [];
     /// Inputs of any width.
     INPUT_SCALAR = Input "input_scalar", [read(3)], [];
+    /// Input rows that every lane loads.
+    ROWS_DIRECT = Rows "rows_direct", [], [];
+    /// Input rows that the lanes of subgroups load for each other, four at a time.
+    ROWS_LANES4 = Rows "rows_lanes4", [], ["subgroups"];
+    /// Input rows that the lanes of subgroups of eight or more load for each other.
+    ROWS_LANES8 = Rows "rows_lanes8", [], ["subgroups"];
     /// Reductions by a tree in workgroup memory.
     REDUCE_TREE = Reduce "reduce_tree", [], [];
     /// Reductions by subgroups, then by a tree over subgroups.
@@ -54,6 +60,12 @@ parts! {
     HEADS_VEC4 = Heads "heads_vec4", [read(1), read(2), read(3), write(4)], [];
     /// Attention heads anywhere.
     HEADS_SCALAR = Heads "heads_scalar", [read(1), read(2), read(3), write(4)], [];
+    /// Keys and values that every lane loads.
+    LINES_DIRECT = Lines "lines_direct", [], [];
+    /// Keys and values that the lanes of subgroups load for each other, four at a time.
+    LINES_LANES4 = Lines "lines_lanes4", [], ["subgroups"];
+    /// Keys and values that the lanes of subgroups of eight or more load for each other.
+    LINES_LANES8 = Lines "lines_lanes8", [], ["subgroups"];
     /// Attention heads of up to 32 elements.
     HEAD_32 = HeadDim "head_32", [], [];
     /// Attention heads of up to 64 elements.

@@ -53,6 +53,7 @@ fn attention(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_inde
     let last_row = min(first_row + THREADS, params.rows) - 1u;
     let row = min(first_row + thread, last_row);
     let head = group.y;
+    let lane = own_lane();
 
     var all = seen(first_row);
     if MASK == CAUSAL {
@@ -77,33 +78,30 @@ fn attention(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_inde
     var largest = LOWEST;
     var total = 0.0;
 
-    for (var key = all.x; key < all.y; key += 4u) {
-        let four = vec4u(key, key + 1u, key + 2u, key + 3u);
-        let key_at = key_start + min(four, vec4u(params.keys - 1u)) * params.key_stride;
-        let value_at = value_start + min(four, vec4u(params.keys - 1u)) * params.value_stride;
-        var scores = vec4f();
+    for (var key = all.x; key < all.y; key += 8u) {
+        let lines = lines_from(key, params.keys - 1u, lane);
+        var low = vec4f();
+        var high = vec4f();
         for (var i = 0u; i < width4; i++) {
-            scores += query[i] * mat4x4f(
-                key4(key_at.x, i, params.head_dim),
-                key4(key_at.y, i, params.head_dim),
-                key4(key_at.z, i, params.head_dim),
-                key4(key_at.w, i, params.head_dim),
-            );
+            let k = keys8(lines, key_start, params.key_stride, i, params.head_dim);
+            low += query[i] * mat4x4f(k[0], k[1], k[2], k[3]);
+            high += query[i] * mat4x4f(k[4], k[5], k[6], k[7]);
         }
-        let inside = (four >= vec4u(own.x)) & (four < vec4u(own.y));
-        scores = select(vec4f(LOWEST), scores, inside);
-        let grown = max(largest, max(max(scores.x, scores.y), max(scores.z, scores.w)));
+        let number = key + vec4u(0u, 1u, 2u, 3u);
+        let low_inside = (number >= vec4u(own.x)) & (number < vec4u(own.y));
+        let high_inside = (number + 4u >= vec4u(own.x)) & (number + 4u < vec4u(own.y));
+        low = select(vec4f(LOWEST), low, low_inside);
+        high = select(vec4f(LOWEST), high, high_inside);
+        let most = max(low, high);
+        let grown = max(largest, max(max(most.x, most.y), max(most.z, most.w)));
         let shrink = exp(largest - grown);
-        let chances = select(vec4f(), exp(scores - grown), inside);
-        total = total * shrink + dot(chances, vec4f(1.0));
+        low = select(vec4f(), exp(low - grown), low_inside);
+        high = select(vec4f(), exp(high - grown), high_inside);
+        total = total * shrink + dot(low + high, vec4f(1.0));
         largest = grown;
         for (var i = 0u; i < width4; i++) {
-            sums[i] = sums[i] * shrink + mat4x4f(
-                value4(value_at.x, i, params.head_dim),
-                value4(value_at.y, i, params.head_dim),
-                value4(value_at.z, i, params.head_dim),
-                value4(value_at.w, i, params.head_dim),
-            ) * chances;
+            let v = values8(lines, value_start, params.value_stride, i, params.head_dim);
+            sums[i] = sums[i] * shrink + mat4x4f(v[0], v[1], v[2], v[3]) * low + mat4x4f(v[4], v[5], v[6], v[7]) * high;
         }
     }
 

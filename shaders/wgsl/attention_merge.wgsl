@@ -8,8 +8,9 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> partials: array<f32>;         // [heads, splits, head_dim + 2]
-@group(0) @binding(2) var<storage, read_write> result: array<f32>;     // [heads, head_dim]
+@group(0) @binding(1) var<storage, read> partials: array<f32>;         // [heads, splits, head_dim]
+@group(0) @binding(2) var<storage, read> stats: array<vec2f>;          // [heads, splits] maximum and sum
+@group(0) @binding(3) var<storage, read_write> result: array<f32>;     // [heads, head_dim]
 
 override THREADS: u32 = 64u;
 
@@ -19,18 +20,17 @@ fn attention_merge(@builtin(global_invocation_id) thread: vec3u) {
     if thread.x >= params.heads * width {
         return;
     }
-    let start = thread.x / width * params.splits * (width + 2u);
+    let start = thread.x / width * params.splits;
     var largest = -3.0e38;
     for (var split = 0u; split < params.splits; split++) {
-        largest = max(largest, partials[start + split * (width + 2u) + width]);
+        largest = max(largest, stats[start + split].x);
     }
     var sum = 0.0;
     var total = 0.0;
     for (var split = 0u; split < params.splits; split++) {
-        let at = start + split * (width + 2u);
-        let weight = exp(partials[at + width] - largest);
-        sum += weight * partials[at + thread.x % width];
-        total += weight * partials[at + width + 1u];
+        let weight = exp(stats[start + split].x - largest);
+        sum += weight * partials[(start + split) * width + thread.x % width];
+        total += weight * stats[start + split].y;
     }
     result[thread.x] = select(0.0, sum / total, total > 0.0);
 }

@@ -21,7 +21,8 @@ struct Params {
 @group(0) @binding(2) var<storage, read> keys: array<f32>;             // [capacity, kv heads * head_dim]
 @group(0) @binding(3) var<storage, read> values: array<f32>;           // [capacity, kv heads * head_dim]
 @group(0) @binding(4) var<storage, read> lengths: array<u32>;
-@group(0) @binding(5) var<storage, read_write> partials: array<f32>;   // [heads, splits, head_dim + 2]
+@group(0) @binding(5) var<storage, read_write> partials: array<f32>;   // [heads, splits, head_dim]
+@group(0) @binding(6) var<storage, read_write> stats: array<vec2f>;    // [heads, splits] maximum and sum
 
 const LOWEST = -3.0e38;
 const WIDEST = 256u;
@@ -72,12 +73,11 @@ fn attention_split(@builtin(workgroup_id) group: vec3u, @builtin(local_invocatio
         }
     }
 
-    let at = (head * params.splits + group.x) * (width + 2u);
+    let at = head * params.splits + group.x;
     for (var i = thread; i < width; i += THREADS) {
-        partials[at + i] = sums[i / THREADS];
+        partials[at * width + i] = sums[i / THREADS];
     }
     if thread == 0u {
-        partials[at + width] = largest;
-        partials[at + width + 1u] = total;
+        stats[at] = vec2f(largest, total);
     }
 }

@@ -33,7 +33,7 @@ fn gemm_tiled(
         for (var half = 0u; half < 2u; half++) {
             let line = thread / 4u + 32u * half;
             let k4 = start / 4u + thread % 4u;
-            let x4 = input4(min(first_row + line, params.rows - 1u), k4, params.k);
+            let x4 = input4(input_start(min(first_row + line, params.rows - 1u), params.k), k4, params.k);
             let w4 = weight4(groups * min(first_column + line, params.columns - 1u) + k4);
             for (var i = 0u; i < 4u; i++) {
                 inputs[4u * (thread % 4u) + i][line / 4u][line % 4u] = x4[i];

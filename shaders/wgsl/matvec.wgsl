@@ -32,7 +32,8 @@ fn matvec(
             second[i] = w[1];
         }
         for (var row = 0u; row < params.rows; row++) {
-            sums[row] += input4(row, 2u * octet, params.k) * first + input4(row, 2u * octet + 1u, params.k) * second;
+            let start = input_start(row, params.k);
+            sums[row] += input4(start, 2u * octet, params.k) * first + input4(start, 2u * octet + 1u, params.k) * second;
         }
     }
 

@@ -1,9 +1,11 @@
 //! Matrix products with weights: `y = residual + activate(x w^T + bias)`.
 //!
-//! Three kernels: many rows straight from memory (processors that pretend to be a GPU), many rows through workgroup
-//! memory (real ones), and at most four rows. Every accumulator is f32; weights are unpacked to f32 on the way.
+//! Four kernels: many rows or at most four, on processors that pretend to be a GPU or on real ones. The former read
+//! straight from memory, since workgroup memory is no faster there and loads are what costs: 16 rows by 4 columns in the
+//! registers of a thread, and inputs that one lane loads for all, make ten times the speed of a plain 8 by 8 tile.
+//! Every accumulator is f32; weights are unpacked to f32 on the way.
 
-use super::{Activation, prelude::*, reduce_part};
+use super::{Activation, lanes_part, prelude::*, reduce_part};
 use crate::weights::{Format, Weight, WeightPart};
 
 /// What follows a product on its way to memory.
@@ -23,8 +25,13 @@ const FEW_ROWS: usize = 4;
 /// How a product is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Method {
-    Few,
+    /// At most four rows: a column a thread.
+    FewDirect,
+    /// At most four rows: the threads of a workgroup share four columns.
+    FewShared,
+    /// Many rows straight from memory.
     Direct,
+    /// Many rows through workgroup memory.
     Tiled,
 }
 
@@ -45,10 +52,11 @@ impl Recorder {
     /// [`OpError::Shape`] if `x` is not as wide as `w`, the bias is not `[n]` or the residual not `[rows, n]`;
     /// [`OpError::DType`] if any is not f32.
     pub fn matmul(&mut self, x: &Tensor, w: &Weight, epilogue: Epilogue<'_>) -> Result<Tensor, OpError> {
-        let method = match x.rows_and_width().0 {
-            0..=FEW_ROWS => Method::Few,
-            _ if self.caps().software => Method::Direct,
-            _ => Method::Tiled,
+        let method = match (x.rows_and_width().0 <= FEW_ROWS, self.caps().software) {
+            (true, true) => Method::FewDirect,
+            (true, false) => Method::FewShared,
+            (false, true) => Method::Direct,
+            (false, false) => Method::Tiled,
         };
         self.matmul_by(method, x, w, epilogue)
     }
@@ -69,7 +77,7 @@ impl Recorder {
         let y = self.transient(&[rows, w.rows], DType::F32);
         check.dtype("y", &y, DType::F32)?;
         for part in &w.parts {
-            let kernel = self.matmul_kernel(method, w, &epilogue);
+            let kernel = self.matmul_kernel(method, rows, w, &epilogue);
             let mut bindings: Vec<&Tensor> = part.planes().collect();
             // What is absent needs a binding all the same: the input serves.
             bindings.extend([x, epilogue.bias.unwrap_or(x), epilogue.residual.unwrap_or(x), &y]);
@@ -91,9 +99,10 @@ impl Recorder {
         Ok(y)
     }
 
-    fn matmul_kernel(&self, method: Method, w: &Weight, epilogue: &Epilogue<'_>) -> Variant {
+    fn matmul_kernel(&self, method: Method, rows: usize, w: &Weight, epilogue: &Epilogue<'_>) -> Variant {
         let kernel = match method {
-            Method::Few => &kernels::MATVEC,
+            Method::FewDirect => &kernels::MATVEC_DIRECT,
+            Method::FewShared => &kernels::MATVEC,
             Method::Direct => &kernels::GEMM,
             Method::Tiled => &kernels::GEMM_TILED,
         };
@@ -105,7 +114,14 @@ impl Recorder {
             Format::Q4 => &kernels::WEIGHTS_Q4,
         });
         variant = variant.part(if w.width % 4 == 0 { &kernels::INPUT_VEC4 } else { &kernels::INPUT_SCALAR });
-        if method == Method::Few {
+        if matches!(method, Method::Direct | Method::FewDirect) {
+            let parts = [&kernels::ROWS_DIRECT, &kernels::ROWS_LANES4, &kernels::ROWS_LANES8];
+            variant = variant.part(lanes_part(self.caps(), parts));
+        }
+        if method == Method::FewDirect {
+            variant = variant.with("ROWS", rows as u32);
+        }
+        if method == Method::FewShared {
             variant =
                 variant.part(reduce_part(self.caps())).with("THREADS", self.caps().reduction_threads(w.width / 2));
         }
@@ -120,8 +136,10 @@ impl Recorder {
 
 fn workgroups(method: Method, rows: usize, columns: usize) -> Workgroups {
     match method {
-        Method::Few => Workgroups::linear(columns.div_ceil(4)),
-        Method::Direct | Method::Tiled => Workgroups([columns.div_ceil(64) as u32, rows.div_ceil(64) as u32, 1]),
+        Method::FewDirect => Workgroups::linear(columns.div_ceil(8)),
+        Method::FewShared => Workgroups::linear(columns.div_ceil(4)),
+        Method::Direct => Workgroups([columns.div_ceil(32) as u32, rows.div_ceil(16) as u32, 1]),
+        Method::Tiled => Workgroups([columns.div_ceil(64) as u32, rows.div_ceil(64) as u32, 1]),
     }
 }
 
@@ -149,10 +167,10 @@ mod tests {
         packer.unpack(&packer.pack(data).expect("small numbers"))
     }
 
-    fn equals_reference(methods: &[Method], rows: usize, k: usize, n: usize, seed: u64) {
+    fn equals_reference(methods: &[Method], formats: &[Format], rows: usize, k: usize, n: usize, seed: u64) {
         let (x, weights) = (random(rows * k, seed), random(n * k, seed ^ 1));
         let (bias, residual) = (random(n, seed ^ 2), random(rows * n, seed ^ 3));
-        for (format, activation) in Format::ALL.into_iter().zip([Activation::None, Activation::Silu].into_iter().cycle()) {
+        for (&format, activation) in formats.iter().zip([Activation::None, Activation::Silu].into_iter().cycle()) {
             let product = reference::matmul(&x, &rounded(&weights, k, format), k);
             let finished = |(i, sum): (usize, &f64)| {
                 f64::from(residual[i]) + reference::activate(sum + f64::from(bias[i % n]), activation)
@@ -167,7 +185,7 @@ mod tests {
                 let residual = gpu.upload("residual", &[rows, n], &residual)?;
                 let epilogue = Epilogue { bias: Some(&bias), activation, residual: Some(&residual) };
                 for &method in methods {
-                    let kernel = Recorder::new(gpu).matmul_kernel(method, &w, &epilogue).label();
+                    let kernel = Recorder::new(gpu).matmul_kernel(method, rows, &w, &epilogue).label();
                     if tried.borrow_mut().insert((gpu.name().name.clone(), kernel)) {
                         let y = run.record(|rec| Ok(rec.matmul_by(method, &x, &w, epilogue)?))?;
                         assert_nmse(&y, &expected, LIMIT);
@@ -178,21 +196,23 @@ mod tests {
         }
     }
 
+    const ALL: [Method; 4] = [Method::FewDirect, Method::FewShared, Method::Direct, Method::Tiled];
+
     /// Sums of four products added one after the other: each of the k / 4 additions rounds by at most 2^-24 of a sum
     /// that grows like the square root, so the square error stays below (k / 4) 2^-48 / 3 even at k = 5000.
     const LIMIT: f64 = 2e-12;
 
     proptest! {
-        #![proptest_config(crate::testing::cases(5))]
+        #![proptest_config(crate::testing::cases(3))]
 
         #[test]
         fn few_rows_equal_reference(rows in 1usize..=4, k in 1usize..5000, n in 1usize..200, seed: u64) {
-            equals_reference(&[Method::Few, Method::Direct, Method::Tiled], rows, k, n, seed);
+            equals_reference(&[Method::FewDirect, Method::FewShared], &Format::ALL, rows, k, n, seed);
         }
 
         #[test]
         fn many_rows_equal_reference(rows in 5usize..150, k in 1usize..700, n in 1usize..150, seed: u64) {
-            equals_reference(&[Method::Direct, Method::Tiled], rows, k, n, seed);
+            equals_reference(&[Method::Direct, Method::Tiled], &Format::ALL, rows, k, n, seed);
         }
     }
 
@@ -212,11 +232,11 @@ mod tests {
         });
     }
 
-    /// Widths of published models that are no multiple of a tile, a block, or four.
+    /// Widths of published models that are no multiple of a tile, a block, or four, where padding is not zero.
     #[test]
     fn awkward_widths() {
         for k in [17, 588, 1176, 2730, 3420, 4304] {
-            equals_reference(&[Method::Few, Method::Direct, Method::Tiled], 3, k, 70, k as u64);
+            equals_reference(&ALL, &[Format::Q4], 3, k, 70, k as u64);
         }
     }
 

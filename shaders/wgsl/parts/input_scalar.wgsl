@@ -2,15 +2,15 @@
 
 @group(0) @binding(3) var<storage, read> input: array<f32>;    // [rows, k]
 
-// Elements 4 * k4 .. 4 * k4 + 3 of a row that is `k` wide; zero beyond its end.
-fn input4(row: u32, k4: u32, k: u32) -> vec4f {
-    let start = row * k + 4u * k4;
-    var value = vec4f();
-    for (var i = 0u; i < 4u; i++) {
-        if 4u * k4 + i < k {
-            value[i] = input[start + i];
-        }
-    }
-    return value;
+// Where a row that is `k` wide begins, for `input4`.
+fn input_start(row: u32, k: u32) -> u32 {
+    return row * k;
+}
+
+// Elements 4 * k4 .. 4 * k4 + 3 of the row that begins at `start`; zero beyond its end.
+fn input4(start: u32, k4: u32, k: u32) -> vec4f {
+    let at = start + 4u * k4;
+    let four = vec4f(input[at], input[at + 1u], input[at + 2u], input[at + 3u]);
+    return select(vec4f(), four, 4u * k4 + vec4u(0u, 1u, 2u, 3u) < vec4u(k));
 }
 

@@ -10,7 +10,8 @@ fn weight_scale(block: u32) -> vec2f {
 }
 
 fn quants4(group: u32) -> vec4f {
-    return vec4f(unpack4xI8(weights[group]));
+    // Shifts, because not every driver has unpack4xI8 of its own.
+    return vec4f((vec4i(i32(weights[group])) << vec4u(24u, 16u, 8u, 0u)) >> vec4u(24u));
 }
 
 // The eight weights of octet `octet`, counted through all rows, with the scale of their block.
