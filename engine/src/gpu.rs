@@ -70,7 +70,7 @@ impl Caps {
     /// Threads of a workgroup that reduces rows of `width` elements: a power of two.
     pub fn reduction_threads(&self, width: usize) -> u32 {
         let wanted = (width / 4).max(1).next_power_of_two() as u32;
-        let most = 1 << self.max_threads.min(256).max(1).ilog2();
+        let most = 1 << self.max_threads.clamp(1, 256).ilog2();
         wanted.clamp(32.min(most), most)
     }
 }

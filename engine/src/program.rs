@@ -125,10 +125,10 @@ impl Recorder {
 
     /// Keeps a transient tensor until the program has run, so that it can be read back.
     pub fn keep(&mut self, tensor: &Tensor) {
-        if let Place::Transient(index) = tensor.place {
-            if let Some(transient) = self.transients.get_mut(index) {
-                transient.kept = true;
-            }
+        if let Place::Transient(index) = tensor.place
+            && let Some(transient) = self.transients.get_mut(index)
+        {
+            transient.kept = true;
         }
     }
 
@@ -193,8 +193,7 @@ impl Recorder {
             gpu.queue().write_buffer(&uniforms, 0, &arena);
         }
 
-        let mut groups: HashMap<(wgpu::BindGroupLayout, u64, Vec<(wgpu::Buffer, u64)>), wgpu::BindGroup> =
-            HashMap::new();
+        let mut groups: HashMap<GroupKey, wgpu::BindGroup> = HashMap::new();
         let mut steps = Vec::with_capacity(dispatches.len());
         for dispatch in dispatches {
             let buffers: Vec<(wgpu::Buffer, u64)> = dispatch
@@ -232,6 +231,9 @@ impl Recorder {
         Ok(Program { gpu, steps, slots, slot_of, bytes })
     }
 }
+
+/// Dispatches of one layout that bind the same buffers share a bind group: layout, bytes of parameters, buffers.
+type GroupKey = (wgpu::BindGroupLayout, u64, Vec<(wgpu::Buffer, u64)>);
 
 fn bind(gpu: &Gpu, dispatch: &Recorded, uniforms: &wgpu::Buffer, buffers: &[(wgpu::Buffer, u64)]) -> wgpu::BindGroup {
     let mut storage = buffers.iter();

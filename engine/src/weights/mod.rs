@@ -175,7 +175,7 @@ impl<'a> Upload<'a> {
     /// Appends rows, or pieces of rows.
     fn push(&mut self, data: &[f32]) -> Result<(), WeightError> {
         self.pending.extend_from_slice(data);
-        let rows = self.pending.len() / self.weight.width & !1;
+        let rows = (self.pending.len() / self.weight.width) & !1;
         self.write(rows)
     }
 

@@ -191,7 +191,7 @@ pub(super) fn check_vision(vision: &QwenVitConfig, inner: usize, out: usize) -> 
 }
 
 fn head(field: &'static str, head_dim: usize) -> Result<(), LoadError> {
-    if head_dim <= 256 && head_dim % 2 == 0 {
+    if head_dim <= 256 && head_dim.is_multiple_of(2) {
         return Ok(());
     }
     Err(wrong(field, head_dim.to_string(), "an even head dimension of at most 256".to_owned()))
@@ -209,7 +209,7 @@ fn size(field: &'static str, got: usize, most: usize) -> Result<(), LoadError> {
 }
 
 fn divide(field: &'static str, number: usize, by: &'static str, divisor: usize) -> Result<usize, LoadError> {
-    if divisor > 0 && number % divisor == 0 {
+    if divisor > 0 && number.is_multiple_of(divisor) {
         return Ok(number / divisor);
     }
     Err(wrong(field, number.to_string(), format!("a multiple of {by}, {divisor}")))
