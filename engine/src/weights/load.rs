@@ -249,3 +249,105 @@ impl<'a> Scope<'a> {
         upload.finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::RefCell, ops::Range};
+
+    use super::*;
+    use crate::{
+        testing::{block_on, gpus},
+        weights::{Bytes, StoredType},
+    };
+
+    /// A source whose one tensor is made up while it is read; notes how much is asked for at a time.
+    struct Made {
+        info: TensorInfo,
+        /// Value of each element by index.
+        value: fn(usize) -> f32,
+        asked: RefCell<Vec<u64>>,
+    }
+
+    impl Made {
+        fn new(shape: &[usize], value: fn(usize) -> f32) -> Self {
+            let bytes = 4 * shape.iter().product::<usize>() as u64;
+            let info = TensorInfo { file: 0, shape: shape.to_vec(), dtype: StoredType::F32, range: 0..bytes };
+            Self { info, value, asked: RefCell::default() }
+        }
+    }
+
+    impl WeightSource for Made {
+        fn names(&self) -> Vec<&str> {
+            vec!["w"]
+        }
+
+        fn info(&self, name: &str) -> Option<&TensorInfo> {
+            (name == "w").then_some(&self.info)
+        }
+
+        fn missing(&self, name: &str) -> WeightError {
+            WeightError::Missing { tensor: name.to_owned(), files: self.files() }
+        }
+
+        fn file(&self, _: usize) -> &str {
+            "made.safetensors"
+        }
+
+        fn files(&self) -> String {
+            "made.safetensors".to_owned()
+        }
+
+        fn read<'a>(&'a self, _: &'a TensorInfo, range: Range<u64>) -> Bytes<'a> {
+            self.asked.borrow_mut().push(range.end - range.start);
+            let elements = range.start as usize / 4..range.end as usize / 4;
+            let bytes = elements.flat_map(|index| (self.value)(index).to_le_bytes()).collect();
+            Box::pin(async move { Ok(bytes) })
+        }
+    }
+
+    fn load(source: &Made, shape: &[usize], format: Format) -> Result<Weight, WeightError> {
+        let loader = Loader::new(&gpus()[0], source, Policy::uniform(format), &|_| ());
+        block_on(loader.at("").matrix("w", shape, TensorClass::Decoder))
+    }
+
+    /// However large a tensor is, no more than a chunk of it is in memory at a time, and all of it arrives.
+    #[test]
+    fn large_tensors_stream_in_chunks() {
+        let source = Made::new(&[5000, 1001], |index| (index % 1001) as f32);
+        let told = RefCell::new(Vec::new());
+        let note = |progress: Progress| told.borrow_mut().push(progress.bytes);
+        let loader = Loader::new(&gpus()[0], &source, Policy::uniform(Format::F32), &note);
+        let weight = block_on(loader.at("").matrix("w", &[5000, 1001], TensorClass::Decoder)).expect("loads");
+        assert!(source.asked.borrow().iter().all(|&bytes| bytes <= CHUNK as u64));
+        assert_eq!(told.borrow().last(), Some(&(5000 * 1001 * 4)));
+        let words = block_on(gpus()[0].read::<u32>(&weight.parts[0].quants)).expect("reads");
+        for (row, words) in words.chunks(weight.padded_width()).enumerate().step_by(997) {
+            let values: Vec<f32> = words.iter().map(|&bits| f32::from_bits(bits)).collect();
+            assert!(values[..1001].iter().enumerate().all(|(i, &v)| v == i as f32), "row {row}");
+            assert!(values[1001..].iter().all(|&v| v == 0.0), "padding of row {row}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_are_not_finite_are_named() {
+        let source = Made::new(&[4, 8], |index| if index == 13 { f32::NAN } else { 0.5 });
+        let message = load(&source, &[4, 8], Format::Q4).expect_err("refused").to_string();
+        assert_eq!(message, "tensor w in made.safetensors: element 13 is NaN");
+    }
+
+    #[test]
+    fn other_shapes_are_named() {
+        let source = Made::new(&[4, 8], |_| 0.5);
+        let message = load(&source, &[8, 4], Format::F32).expect_err("refused").to_string();
+        let expected = "tensor w in made.safetensors: shape is [4, 8], the configuration says [8, 4]";
+        assert_eq!(message, expected);
+    }
+
+    #[test]
+    fn numbers_that_do_not_fit_the_format_are_named() {
+        let source = Made::new(&[2, 32], |_| 1e9);
+        let message = load(&source, &[2, 32], Format::F16).expect_err("refused").to_string();
+        assert_eq!(message, "tensor w: 1000000000 is too large for f16; choose another quantisation");
+        assert!(load(&source, &[2, 32], Format::F32).is_ok());
+    }
+}

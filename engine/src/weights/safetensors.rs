@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-use safetensors::{Dtype, tensor::Metadata};
+use safetensors::{Dtype, tensor::TensorInfo as Entry};
 
 use super::source::{ByteSource, Bytes, StoredType, TensorInfo, WeightError, WeightSource};
 
@@ -47,9 +47,10 @@ impl<S: ByteSource> Safetensors<S> {
             return Err(wrong(format!("the header claims {length} bytes, the file has {}", file.len())));
         }
         let header = file.read(8..data).await?;
-        let metadata: Metadata =
+        let entries: BTreeMap<String, serde_json::Value> =
             serde_json::from_slice(&header).map_err(|e| wrong(format!("the header is not valid: {e}")))?;
-        for (name, info) in metadata.tensors() {
+        for (name, entry) in entries.into_iter().filter(|(name, _)| name != "__metadata__") {
+            let info: Entry = serde_json::from_value(entry).map_err(|e| wrong(format!("tensor {name}: {e}")))?;
             if self.tensors.contains_key(&name) || self.others.contains_key(&name) {
                 return Err(wrong(format!("tensor {name} is in another file too")));
             }
@@ -114,5 +115,87 @@ impl<S: ByteSource> WeightSource for Safetensors<S> {
             Some(file) => file.read(start..end.max(start)),
             None => Box::pin(async { Err(WeightError::Missing { tensor: String::new(), files: self.files() }) }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::block_on;
+
+    /// A file in memory.
+    struct Memory(Vec<u8>);
+
+    impl ByteSource for Memory {
+        fn name(&self) -> &str {
+            "model.safetensors"
+        }
+
+        fn len(&self) -> u64 {
+            self.0.len() as u64
+        }
+
+        fn read(&self, range: Range<u64>) -> Bytes<'_> {
+            let bytes = self.0.get(range.start as usize..range.end as usize).map(<[u8]>::to_vec);
+            let error = WeightError::Read { file: self.name().to_owned(), reason: "ends early".to_owned() };
+            Box::pin(async move { bytes.ok_or(error) })
+        }
+    }
+
+    fn file(header: &str, data: usize) -> Vec<u8> {
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend_from_slice(header.as_bytes());
+        bytes.resize(bytes.len() + data, 0);
+        bytes
+    }
+
+    fn error(files: Vec<Vec<u8>>) -> String {
+        match block_on(Safetensors::open(files.into_iter().map(Memory).collect())) {
+            Ok(_) => panic!("opened"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    const ONE: &str = r#"{"w":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}}"#;
+
+    #[test]
+    fn whole_files_open() {
+        let source = block_on(Safetensors::open(vec![Memory(file(ONE, 24))])).expect("a whole file");
+        assert_eq!(source.names(), ["w"]);
+        let info = source.info("w").expect("a tensor");
+        assert_eq!((info.shape.as_slice(), info.dtype), (&[2, 3][..], StoredType::F32));
+        assert_eq!(block_on(source.read(info, 4..12)).expect("bytes").len(), 8);
+        assert_eq!(source.missing("v").to_string(), "tensor v is missing; looked in model.safetensors");
+    }
+
+    #[test]
+    fn broken_files_are_named() {
+        let cases: [(Vec<Vec<u8>>, &str); 7] = [
+            (vec![vec![1, 2, 3]], "too short"),
+            (vec![file(ONE, 24)[..20].to_vec()], "the file has 20"),
+            (vec![u64::MAX.to_le_bytes().to_vec()], "no safetensors file"),
+            (vec![file("{\"w\":", 0)], "not valid"),
+            (vec![file(ONE, 23)], "truncated: tensor w ends 1 bytes beyond the file"),
+            (vec![file(&ONE.replace("[2,3]", "[2,4]"), 24)], "tensor w"),
+            (vec![file(ONE, 24), file(ONE, 24)], "tensor w is in another file too"),
+        ];
+        for (files, expected) in cases {
+            let message = error(files);
+            assert!(message.starts_with("model.safetensors: ") && message.contains(expected), "{message}");
+        }
+    }
+
+    #[test]
+    fn shapes_that_overflow_are_refused() {
+        let huge = ONE.replace("[2,3]", "[4294967296,4294967296,4294967296]");
+        assert!(error(vec![file(&huge, 24)]).contains("tensor w"));
+    }
+
+    #[test]
+    fn integer_tensors_are_an_error_only_for_who_asks() {
+        let header = ONE.replace("F32", "I32");
+        let source = block_on(Safetensors::open(vec![Memory(file(&header, 24))])).expect("a whole file");
+        let message = source.missing("w").to_string();
+        assert_eq!(message, "tensor w in model.safetensors: element type is I32, expected F32, F16 or BF16");
     }
 }
