@@ -56,7 +56,7 @@ pub enum Compiler {
 /// What a header part provides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PartKind {
-    /// `weight4(group)`, `weight8(octet, scale)`: consecutive weights, whatever their storage.
+    /// `weight4(group)`, `scaled4(group, scale)`, `weight8(octet, scale)`: consecutive weights, whatever their storage.
     Weights,
     /// `input4(start, k4, k)`: four consecutive inputs of a matrix product.
     Input,

@@ -43,55 +43,38 @@ fn gemm(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
     var sum_e = vec4f();
     var sum_f = vec4f();
 
+    let groups = 8u * starts;
     for (var block = 0u; block < blocks; block++) {
         let scale_0 = weight_scale(starts.x + block);
         let scale_1 = weight_scale(starts.y + block);
         let scale_2 = weight_scale(starts.z + block);
         let scale_3 = weight_scale(starts.w + block);
-        let end = min(4u * block + 4u, (params.k + 7u) / 8u);
-        for (var octet = 4u * block; octet < end; octet++) {
-            let w_0 = weight8(4u * starts.x + octet, scale_0);
-            let w_1 = weight8(4u * starts.y + octet, scale_1);
-            let w_2 = weight8(4u * starts.z + octet, scale_2);
-            let w_3 = weight8(4u * starts.w + octet, scale_3);
-            let first = mat4x4f(w_0[0], w_1[0], w_2[0], w_3[0]);
-            let second = mat4x4f(w_0[1], w_1[1], w_2[1], w_3[1]);
-            let upper_first = rows8(upper_rows, 2u * octet, params.k);
-            sum_0 += upper_first[0] * first;
-            sum_1 += upper_first[1] * first;
-            sum_2 += upper_first[2] * first;
-            sum_3 += upper_first[3] * first;
-            sum_4 += upper_first[4] * first;
-            sum_5 += upper_first[5] * first;
-            sum_6 += upper_first[6] * first;
-            sum_7 += upper_first[7] * first;
-            let lower_first = rows8(lower_rows, 2u * octet, params.k);
-            sum_8 += lower_first[0] * first;
-            sum_9 += lower_first[1] * first;
-            sum_a += lower_first[2] * first;
-            sum_b += lower_first[3] * first;
-            sum_c += lower_first[4] * first;
-            sum_d += lower_first[5] * first;
-            sum_e += lower_first[6] * first;
-            sum_f += lower_first[7] * first;
-            let upper_second = rows8(upper_rows, 2u * octet + 1u, params.k);
-            sum_0 += upper_second[0] * second;
-            sum_1 += upper_second[1] * second;
-            sum_2 += upper_second[2] * second;
-            sum_3 += upper_second[3] * second;
-            sum_4 += upper_second[4] * second;
-            sum_5 += upper_second[5] * second;
-            sum_6 += upper_second[6] * second;
-            sum_7 += upper_second[7] * second;
-            let lower_second = rows8(lower_rows, 2u * octet + 1u, params.k);
-            sum_8 += lower_second[0] * second;
-            sum_9 += lower_second[1] * second;
-            sum_a += lower_second[2] * second;
-            sum_b += lower_second[3] * second;
-            sum_c += lower_second[4] * second;
-            sum_d += lower_second[5] * second;
-            sum_e += lower_second[6] * second;
-            sum_f += lower_second[7] * second;
+        let end = min(8u * block + 8u, (params.k + 3u) / 4u);
+        for (var k4 = 8u * block; k4 < end; k4++) {
+            let w = mat4x4f(
+                scaled4(groups.x + k4, scale_0),
+                scaled4(groups.y + k4, scale_1),
+                scaled4(groups.z + k4, scale_2),
+                scaled4(groups.w + k4, scale_3),
+            );
+            let upper = rows8(upper_rows, k4, params.k);
+            sum_0 += upper[0] * w;
+            sum_1 += upper[1] * w;
+            sum_2 += upper[2] * w;
+            sum_3 += upper[3] * w;
+            sum_4 += upper[4] * w;
+            sum_5 += upper[5] * w;
+            sum_6 += upper[6] * w;
+            sum_7 += upper[7] * w;
+            let lower = rows8(lower_rows, k4, params.k);
+            sum_8 += lower[0] * w;
+            sum_9 += lower[1] * w;
+            sum_a += lower[2] * w;
+            sum_b += lower[3] * w;
+            sum_c += lower[4] * w;
+            sum_d += lower[5] * w;
+            sum_e += lower[6] * w;
+            sum_f += lower[7] * w;
         }
     }
 

@@ -9,12 +9,17 @@ fn weight_scale(block: u32) -> vec2f {
 
 // The eight weights of octet `octet`, counted through all rows, with the scale of their block.
 fn weight8(octet: u32, scale: vec2f) -> mat2x4f {
-    return mat2x4f(weight4(2u * octet), weight4(2u * octet + 1u));
+    return mat2x4f(scaled4(2u * octet, scale), scaled4(2u * octet + 1u, scale));
 }
 
-// The four weights of group `group`, counted through all rows.
-fn weight4(group: u32) -> vec4f {
+// The four weights of group `group`, counted through all rows, with the scale of their block.
+fn scaled4(group: u32, scale: vec2f) -> vec4f {
     let packed = weights[group];
     return vec4f(unpack2x16float(packed.x), unpack2x16float(packed.y));
+}
+
+// The same, when the scale is not at hand.
+fn weight4(group: u32) -> vec4f {
+    return scaled4(group, weight_scale(group / 8u));
 }
 

@@ -12,8 +12,13 @@ fn weight8(octet: u32, scale: vec2f) -> mat2x4f {
     return mat2x4f(weights[2u * octet], weights[2u * octet + 1u]);
 }
 
-// The four weights of group `group`, counted through all rows.
-fn weight4(group: u32) -> vec4f {
+// The four weights of group `group`, counted through all rows, with the scale of their block.
+fn scaled4(group: u32, scale: vec2f) -> vec4f {
     return weights[group];
+}
+
+// The same, when the scale is not at hand.
+fn weight4(group: u32) -> vec4f {
+    return scaled4(group, weight_scale(group / 8u));
 }
 

@@ -19,8 +19,13 @@ fn weight8(octet: u32, scale: vec2f) -> mat2x4f {
     return mat2x4f(nibbles4(bits, scale), nibbles4(bits >> 16u, scale));
 }
 
-// The four weights of group `group`, counted through all rows.
+// The four weights of group `group`, counted through all rows, with the scale of their block.
+fn scaled4(group: u32, scale: vec2f) -> vec4f {
+    return nibbles4(weights[group / 2u] >> (16u * (group % 2u)), scale);
+}
+
+// The same, when the scale is not at hand.
 fn weight4(group: u32) -> vec4f {
-    return nibbles4(weights[group / 2u] >> (16u * (group % 2u)), weight_scale(group / 8u));
+    return scaled4(group, weight_scale(group / 8u));
 }
 

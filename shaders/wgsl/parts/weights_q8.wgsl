@@ -19,8 +19,13 @@ fn weight8(octet: u32, scale: vec2f) -> mat2x4f {
     return mat2x4f(scale.x * quants4(2u * octet), scale.x * quants4(2u * octet + 1u));
 }
 
-// The four weights of group `group`, counted through all rows.
+// The four weights of group `group`, counted through all rows, with the scale of their block.
+fn scaled4(group: u32, scale: vec2f) -> vec4f {
+    return scale.x * quants4(group);
+}
+
+// The same, when the scale is not at hand.
 fn weight4(group: u32) -> vec4f {
-    return weight_scale(group / 8u).x * quants4(group);
+    return scaled4(group, weight_scale(group / 8u));
 }
 
