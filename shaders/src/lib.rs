@@ -107,6 +107,14 @@ impl Kernel {
     pub fn variant(&'static self) -> Variant {
         Variant { kernel: self, parts: Vec::new(), constants: Vec::new() }
     }
+
+    /// Every combination of parts of the kinds that it needs, with the default constants.
+    pub fn variants(&'static self) -> Vec<Variant> {
+        self.needs.iter().fold(vec![self.variant()], |found, &kind| {
+            let parts: Vec<_> = PARTS.iter().filter(|part| part.kind == kind).collect();
+            found.iter().flat_map(|variant| parts.iter().map(|part| variant.clone().part(part))).collect()
+        })
+    }
 }
 
 impl Variant {
@@ -170,19 +178,13 @@ mod tests {
     use super::*;
     use naga::valid::{Capabilities, ValidationFlags, Validator};
 
-    /// Every kernel with every combination of parts of the kinds it needs.
-    fn variants() -> Vec<Variant> {
-        let mut all = Vec::new();
-        for &kernel in KERNELS {
-            let mut found = vec![kernel.variant()];
-            for &kind in kernel.needs {
-                let parts: Vec<_> = PARTS.iter().filter(|part| part.kind == kind).collect();
-                assert!(!parts.is_empty(), "{}: no part of kind {kind:?}", kernel.name);
-                found = found.iter().flat_map(|v| parts.iter().map(|part| v.clone().part(part))).collect();
-            }
-            all.extend(found);
-        }
-        all
+    fn variants() -> impl Iterator<Item = Variant> {
+        KERNELS.iter().flat_map(|kernel| kernel.variants())
+    }
+
+    #[test]
+    fn every_kernel_has_variants() {
+        KERNELS.iter().for_each(|kernel| assert!(!kernel.variants().is_empty(), "{}", kernel.name));
     }
 
     #[test]
