@@ -78,6 +78,8 @@ impl SmallFiles {
 pub(crate) fn open(directory: &Path) -> Outcome<Checkpoint> {
     let SmallFiles(files) = SmallFiles::read(directory)?;
     let load = |error| Failure::load(directory, error);
+    // A directory without it is no model at all: that is told first.
+    Files(&files).need("config.json").map_err(load)?;
     let names = weight_files(directory, Files(&files)).map_err(load)?;
     let files_mapped = names.into_iter().map(|name| Mapped::open(directory, name)).collect::<Result<Vec<_>, _>>();
     let weights = files_mapped

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use fovea_engine::text::{Message, Part};
-use fovea_models::{EncodedImage, Prepared, Session, System};
+use fovea_models::{EncodedImage, Prepared, RunError, Session, System};
 use serde::Deserialize;
 use std::sync::Arc;
 
 use crate::{
     directory::read_bounded,
-    failure::{Failure, Outcome},
+    failure::{Failure, Kind, Outcome},
 };
 
 /// Largest prompt file that is read.
@@ -85,7 +85,11 @@ impl Prompt {
             Self::Ids(_) => collapse(&ids, session.system(), images),
             _ => ids,
         };
-        Ok(session.prepare_ids(&ids, images)?)
+        session.prepare_ids(&ids, images).map_err(|error| match (self, error) {
+            // Here it is the caller's file that is wrong, not the model's tokenizer.
+            (Self::Ids(_), error @ RunError::Token { .. }) => Failure::new(Kind::Input, error),
+            (_, error) => error.into(),
+        })
     }
 }
 
