@@ -17,9 +17,11 @@ use crate::{
     system::System,
 };
 
-/// Work of one submission while a picture is encoded or a prompt prefilled: a fraction of a second on the slowest
-/// adapters, so that progress moves and no watchdog bites.
-const PACE: u64 = 1_000_000_000;
+/// Floating-point operations of one submission while a picture is encoded or a prompt prefilled: a fraction of a second
+/// on a slow adapter of its kind, so that progress moves and no watchdog bites, and long beside the wait at its end.
+fn pace(gpu: &Gpu) -> u64 {
+    if gpu.caps().software { 1_000_000_000 } else { 50_000_000_000 }
+}
 
 /// Tokens that one submission decodes. The answer is read back while the next ones already run.
 const STEPS: usize = 4;
@@ -192,7 +194,7 @@ impl<'s> Session<'s> {
         let output = self.system.vision.record(&mut rec, &pixels, prepared.grid)?;
         rec.keep(&output.embeds);
         let program = rec.finish()?;
-        program.run_paced(PACE, &|done| on_stage(Stage::Encode(done))).await?;
+        program.run_paced(pace(self.gpu()), &|done| on_stage(Stage::Encode(done))).await?;
         let embeds = program.detach(&output.embeds)?;
         let (original, resized) = (picture.size(), prepared.picture.size());
         let image = Arc::new(EncodedImage { embeds, grid: prepared.grid, original, resized, hash });
@@ -388,7 +390,7 @@ impl<'s> Session<'s> {
         }
         let program = rec.finish()?;
         self.rows.clear();
-        program.run_paced(PACE, &|_| ()).await?;
+        program.run_paced(pace(self.gpu()), &|_| ()).await?;
         self.rows = prompt.rows.clone();
         Ok(PrefillStages {
             hidden_first: program.read(&prefill.hidden_first).await?,
@@ -495,7 +497,7 @@ impl<'s> Session<'s> {
         }
         // Should this fail half way, the cache holds nothing that can be relied on.
         self.rows.clear();
-        program.run_paced(PACE, &|done| on_stage(Stage::Prefill(done))).await?;
+        program.run_paced(pace(self.gpu()), &|done| on_stage(Stage::Prefill(done))).await?;
         self.rows = prompt.rows.clone();
         Ok(program.read(&prefill.logits).await?)
     }
