@@ -137,7 +137,8 @@ impl Recorder {
         };
 
         let stride = |columns: Columns<'_>| columns.tensor.rows_and_width().1;
-        let aligned = [q, k, v].iter().all(|&c| c.start % 4 == 0 && stride(c) % 4 == 0) && head_dim % 4 == 0;
+        let aligned = [q, k, v].iter().all(|&c| c.start.is_multiple_of(4) && stride(c).is_multiple_of(4))
+            && head_dim.is_multiple_of(4);
         let threads = self.attention_threads();
         let kernel =
             self.with_heads(&kernels::ATTENTION, aligned, head_dim).with("MASK", code).with("THREADS", threads);
@@ -238,7 +239,9 @@ impl Recorder {
         let read = 2 * capacity * kv_heads * head_dim * 4;
         let cost = Cost::moving(&[&partials]).bytes(read as u64).flops((4 * heads * head_dim * capacity) as u64);
         if direct {
-            let aligned = q.start % 4 == 0 && q.tensor.rows_and_width().1 % 4 == 0 && head_dim % 4 == 0;
+            let aligned = q.start.is_multiple_of(4)
+                && q.tensor.rows_and_width().1.is_multiple_of(4)
+                && head_dim.is_multiple_of(4);
             let groups = (heads / kv_heads).div_ceil(threads);
             self.dispatch(Dispatch {
                 op: "attention_split",
@@ -293,7 +296,7 @@ fn check_heads(check: Check, heads: Heads) -> Result<(), OpError> {
     let Heads { heads, kv_heads, head_dim, .. } = heads;
     check.value("head_dim", head_dim, (1..=WIDEST).contains(&head_dim), "1 to 256")?;
     check.value("heads", heads, heads > 0, "at least one")?;
-    check.value("kv_heads", kv_heads, kv_heads > 0 && heads % kv_heads == 0, "a divisor of the heads")
+    check.value("kv_heads", kv_heads, kv_heads > 0 && heads.is_multiple_of(kv_heads), "a divisor of the heads")
 }
 
 fn check_columns(check: Check, name: &'static str, columns: Columns<'_>, width: usize) -> Result<usize, OpError> {

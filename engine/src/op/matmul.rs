@@ -113,7 +113,7 @@ impl Recorder {
             Format::Q8 => &kernels::WEIGHTS_Q8,
             Format::Q4 => &kernels::WEIGHTS_Q4,
         });
-        variant = variant.part(if w.width % 4 == 0 { &kernels::INPUT_VEC4 } else { &kernels::INPUT_SCALAR });
+        variant = variant.part(if w.width.is_multiple_of(4) { &kernels::INPUT_VEC4 } else { &kernels::INPUT_SCALAR });
         if matches!(method, Method::Direct | Method::FewDirect) {
             let parts = [&kernels::ROWS_DIRECT, &kernels::ROWS_LANES4, &kernels::ROWS_LANES8];
             variant = variant.part(lanes_part(self.caps(), parts));
