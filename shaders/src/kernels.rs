@@ -75,6 +75,8 @@ kernels! {
     ADD_INTO = "add_into", (params read write), [];
     /// A product with one number.
     SCALE = "scale", (params read write), [];
+    /// A copy, to measure memory.
+    COPY = "copy", (params read write), [];
     /// Multiply-adds without memory traffic.
     PEAK = "peak", (params write), [];
     /// Rows by index.

@@ -1,4 +1,4 @@
-//! Multiply-adds without memory traffic: the measure of what an adapter can do at most, for rooflines.
+//! What an adapter can do at most, for rooflines: multiply-adds without memory traffic, and a copy without arithmetic.
 
 use super::prelude::*;
 
@@ -14,7 +14,32 @@ struct Params {
     term: f32,
 }
 
+#[derive(Clone, Copy, NoUninit)]
+#[repr(C)]
+struct CopyParams {
+    count: u32,
+}
+
 impl Recorder {
+    /// A copy of `x`, whose number of elements is a multiple of four, in a new tensor of the same shape and type.
+    ///
+    /// # Errors
+    /// [`OpError::Value`] for another number of elements.
+    pub fn copy(&mut self, x: &Tensor) -> Result<Tensor, OpError> {
+        let whole = !x.is_empty() && x.len() % 4 == 0;
+        Check("copy").value("elements", x.len(), whole, "a positive multiple of four")?;
+        let y = self.transient(x.shape(), x.dtype());
+        self.dispatch(Dispatch {
+            op: "copy",
+            kernel: kernels::COPY.variant(),
+            params: CopyParams { count: (x.len() / 4) as u32 },
+            bindings: &[x, &y],
+            workgroups: Workgroups::for_items(x.len() / 4, 512),
+            cost: Cost::moving(&[x, &y]),
+        })?;
+        Ok(y)
+    }
+
     /// `threads` numbers, each from `rounds` rounds of 32 multiply-adds, in a new `[threads]`.
     ///
     /// # Errors
@@ -36,7 +61,19 @@ impl Recorder {
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::on_every_gpu;
+    use crate::testing::{on_every_gpu, random};
+
+    #[test]
+    fn copies_are_equal() {
+        for elements in [4, 2044, 2048, 2052, 100_000] {
+            let x = random(elements, 7);
+            on_every_gpu(|gpu, run| {
+                let tensor = gpu.upload("x", &[elements], &x)?;
+                assert_eq!(run.record_all(|rec| Ok(vec![rec.copy(&tensor)?]))?[0], x);
+                Ok(())
+            });
+        }
+    }
 
     /// Each of the 32 chains of `x = x / 2 + 1` ends at 2.
     #[test]
