@@ -372,7 +372,7 @@ fn model_stages(gpu: &Gpu, common: &Common, rounds: usize) -> Outcome<Vec<StageT
         let stages = Stages::new();
         let hear = |stage| stages.hear(stage);
         let image = pollster::block_on(session.encode(&picture, &hear))?;
-        let prompt = session.prepare(&messages, &[image.clone()])?;
+        let prompt = session.prepare(&messages, std::slice::from_ref(&image))?;
         pollster::block_on(session.generate(&prompt, &options, &hear, &mut |_| true))?;
         let times = stages.finish();
         image_tokens = image.grid.merged(blueprint.image.merge_size).patches();

@@ -128,7 +128,7 @@ pub(crate) fn answer(
         fovea_models::RunError::Image(error) => Failure::picture(path, &error),
         other => other.into(),
     })?;
-    let prompt = session.prepare(&question(grammar, instruction), &[image.clone()])?;
+    let prompt = session.prepare(&question(grammar, instruction), std::slice::from_ref(&image))?;
     let ids = pollster::block_on(session.generate(&prompt, &options, &hear, &mut |_| true))?;
     let tokenizer = session.system().tokenizer();
     // Qwen2-VL names its boxes between special tokens.
