@@ -486,12 +486,17 @@ async fn choose(instance: &wgpu::Instance, filter: Option<&str>) -> Result<wgpu:
     let mut found = instance.enumerate_adapters(wgpu::Backends::all()).await;
     // OpenGL lacks what the kernels need; a discrete GPU is taken before an integrated one, a processor last.
     found.retain(|adapter| adapter.get_info().backend != wgpu::Backend::Gl);
-    found.sort_by_key(|adapter| match adapter.get_info().device_type {
-        wgpu::DeviceType::DiscreteGpu => 0,
-        wgpu::DeviceType::IntegratedGpu => 1,
-        wgpu::DeviceType::VirtualGpu => 2,
-        wgpu::DeviceType::Other => 3,
-        wgpu::DeviceType::Cpu => 4,
+    found.sort_by_key(|adapter| {
+        let info = adapter.get_info();
+        let kind = match info.device_type {
+            wgpu::DeviceType::DiscreteGpu => 0,
+            wgpu::DeviceType::IntegratedGpu => 1,
+            wgpu::DeviceType::VirtualGpu => 2,
+            wgpu::DeviceType::Other => 3,
+            wgpu::DeviceType::Cpu => 4,
+        };
+        // Of two of a kind, the one with wider subgroups: on processors that is how wide their vectors are.
+        (kind, std::cmp::Reverse(info.subgroup_max_size))
     });
     let names: Vec<_> = found.iter().map(|adapter| AdapterName::of(&adapter.get_info())).collect();
     let index = names.iter().position(|name| filter.is_none_or(|filter| name.matches(filter)));
@@ -580,7 +585,12 @@ fn poll_or_wait<T>(
     let polled = Pin::new(&mut *receiver).poll(context);
     if let (Poll::Pending, Some(wait)) = (&polled, gpu.inner.wait) {
         wait(gpu.device(), submission.take());
-        return Pin::new(receiver).poll(context).map(Result::ok);
+        let polled = Pin::new(receiver).poll(context).map(Result::ok);
+        if polled.is_pending() {
+            // Nobody else wakes the caller: it must come back by itself.
+            context.waker().wake_by_ref();
+        }
+        return polled;
     }
     polled.map(Result::ok)
 }
