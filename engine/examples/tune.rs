@@ -7,7 +7,7 @@ use std::{error::Error, time::Instant};
 
 use fovea_engine::{
     Gpu, GpuOptions, Program, Recorder, Tensor,
-    op::{Attention, DecodeAttention, Epilogue, Heads, Mask},
+    op::{Attention, DecodeAttention, Epilogue, Heads, Mask, Ranges},
     weights::{Format, Weight},
 };
 
@@ -55,9 +55,8 @@ fn attentions(gpu: &Gpu) -> Result<(), Box<dyn Error>> {
     let vision = Heads { heads: 6, kv_heads: 6, head_dim: 32, scale: 0.18 };
     let (rows, width) = (5336usize, 192);
     let qkv = gpu.upload("qkv", &[rows, 3 * width], &numbers(rows * 3 * width))?;
-    let ranges: Vec<u32> =
-        (0..rows).flat_map(|row| [row / 64 * 64, (row / 64 * 64 + 64).min(rows)]).map(|at| at as u32).collect();
-    let ranges = gpu.upload("ranges", &[rows, 2], &ranges)?;
+    let ranges: Vec<_> = (0..rows as u32).map(|row| row / 64 * 64..(row / 64 * 64 + 64).min(rows as u32)).collect();
+    let ranges = Ranges::new(gpu, &ranges)?;
     measure(gpu, "attention 5336, 6 heads of 32, windows of 64", |rec| {
         let (q, k, v) = (qkv.columns(0, width), qkv.columns(width, width), qkv.columns(2 * width, width));
         Ok(rec.attention(q, k, v, Attention { heads: vision, kv_len: rows, mask: Mask::Ranges(&ranges) })?)

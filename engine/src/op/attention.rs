@@ -4,7 +4,10 @@
 //! softmax", 2018; Dao et al., "FlashAttention", 2022): scores never reach memory. Several heads of queries may share
 //! one head of keys and values (Shazeer, "Fast Transformer Decoding", 2019; Ainslie et al., "GQA", 2023). All in f32.
 
+use std::ops::Range;
+
 use super::{lanes_part, prelude::*, reduce_part};
+use crate::{error::GpuError, gpu::Gpu};
 
 /// Heads and their scale.
 #[derive(Clone, Copy, Debug)]
@@ -40,9 +43,30 @@ pub enum Mask<'a> {
         /// Keys before the first query's own.
         past: usize,
     },
-    /// Query `i` sees keys `start .. end` of row `i`, `[q_rows, 2]` u32: windows, or several images. An empty range
-    /// gives zeros. The cost is that of the ranges where neighbouring rows have similar ones.
-    Ranges(&'a Tensor),
+    /// Each query sees a range of keys of its own: windows, or several images. An empty range gives zeros. The time is
+    /// that of the ranges where neighbouring rows have similar ones.
+    Ranges(&'a Ranges),
+}
+
+/// A range of keys for each query.
+#[derive(Clone, Debug)]
+pub struct Ranges {
+    /// `[q_rows, 2]` u32: first key, and the one behind the last.
+    table: Tensor,
+    /// Keys of all ranges together: what attention costs.
+    pairs: u64,
+}
+
+impl Ranges {
+    /// Hands ranges to the GPU, in the order of the queries.
+    ///
+    /// # Errors
+    /// [`GpuError`].
+    pub fn new(gpu: &Gpu, ranges: &[Range<u32>]) -> Result<Self, GpuError> {
+        let bounds: Vec<u32> = ranges.iter().flat_map(|range| [range.start, range.end]).collect();
+        let table = gpu.upload("ranges of keys", &[ranges.len(), 2], &bounds)?;
+        Ok(Self { table, pairs: ranges.iter().map(|range| range.len() as u64).sum() })
+    }
 }
 
 /// What a [`Recorder::attention_decode`] needs besides the query and the caches.
@@ -130,8 +154,8 @@ impl Recorder {
                 check.value("past", past, past + rows <= kv_len, "a key for every query")?;
                 (1, past)
             }
-            Mask::Ranges(ranges) => {
-                check.tensor("ranges", ranges, &[rows, 2], DType::U32)?;
+            Mask::Ranges(Ranges { table, .. }) => {
+                check.tensor("ranges", table, &[rows, 2], DType::U32)?;
                 (2, 0)
             }
         };
@@ -143,12 +167,12 @@ impl Recorder {
         let kernel =
             self.with_heads(&kernels::ATTENTION, aligned, head_dim).with("MASK", code).with("THREADS", threads);
         // Without ranges their binding is unused: the queries serve.
-        let ranges = if let Mask::Ranges(ranges) = mask { ranges } else { q.tensor };
+        let ranges = if let Mask::Ranges(ranges) = mask { &ranges.table } else { q.tensor };
         let y = self.transient(&[rows, heads * head_dim], DType::F32);
         let pairs = match mask {
-            Mask::Causal { past } => rows * past + rows * (rows + 1) / 2,
-            // What ranges hold is known to the GPU alone: an upper bound.
-            _ => rows * kv_len,
+            Mask::Full => (rows * kv_len) as u64,
+            Mask::Causal { past } => (rows * past + rows * (rows + 1) / 2) as u64,
+            Mask::Ranges(ranges) => ranges.pairs,
         };
         let moved = (rows * heads + kv_len * 2 * kv_heads) * head_dim * 4;
         self.dispatch(Dispatch {
@@ -171,7 +195,7 @@ impl Recorder {
             },
             bindings: &[q.tensor, k.tensor, v.tensor, &y, ranges],
             workgroups: Workgroups([rows.div_ceil(threads as usize) as u32, heads as u32, 1]),
-            cost: Cost::moving(&[&y]).bytes(moved as u64).flops((4 * head_dim * heads * pairs) as u64),
+            cost: Cost::moving(&[&y]).bytes(moved as u64).flops((4 * head_dim * heads) as u64 * pairs),
         })?;
         Ok(y)
     }
@@ -356,14 +380,14 @@ mod tests {
         let late = rows - past;
         // Windows of seven, but every ninth row sees nothing.
         let window = |row: usize| if row % 9 == 8 { 0..0 } else { row / 7 * 7..(row / 7 * 7 + 7).min(rows) };
-        let ranges: Vec<u32> = (0..rows).flat_map(|row| [window(row).start as u32, window(row).end as u32]).collect();
+        let ranges: Vec<_> = (0..rows).map(|row| window(row).start as u32..window(row).end as u32).collect();
         let full = expected(&q, &k, &v, heads, |_| 0..rows);
         let causal = expected(&q[..late * q_width], &k, &v, heads, |row| 0..past + row + 1);
         let windowed = expected(&q, &k, &v, heads, window);
         on_every_gpu(|gpu, run| {
             let qkv = gpu.upload("qkv", &[rows, stride], &data)?;
             let late_q = gpu.upload("q", &[late, q_width], &q[..late * q_width])?;
-            let ranges = gpu.upload("ranges", &[rows, 2], &ranges)?;
+            let ranges = Ranges::new(gpu, &ranges)?;
             let k = qkv.columns(q_width, kv_width);
             let v = qkv.columns(q_width + kv_width, kv_width);
             let y = run.record_all(|rec| {

@@ -14,7 +14,7 @@ mod rows;
 mod sample;
 
 pub use activation::Activation;
-pub use attention::{Attention, DecodeAttention, Heads, Mask};
+pub use attention::{Attention, DecodeAttention, Heads, Mask, Ranges};
 pub use matmul::Epilogue;
 pub use norm::{LayerNorm, RmsNorm};
 pub use patch::Patchify;

@@ -26,7 +26,7 @@ impl Recorder {
     /// # Errors
     /// [`OpError::Value`] for another number of elements.
     pub fn copy(&mut self, x: &Tensor) -> Result<Tensor, OpError> {
-        let whole = !x.is_empty() && x.len() % 4 == 0;
+        let whole = !x.is_empty() && x.len().is_multiple_of(4);
         Check("copy").value("elements", x.len(), whole, "a positive multiple of four")?;
         let y = self.transient(x.shape(), x.dtype());
         self.dispatch(Dispatch {

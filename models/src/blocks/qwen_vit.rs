@@ -4,9 +4,11 @@
 //! concatenated and projected to the decoder's width. Sources: `modeling_qwen2_vl.py`, `modeling_qwen2_5_vl.py` of
 //! transformers 4.57.1; the optional learned position grid is Qwen3-VL's (`fast_pos_embed_interpolate`).
 
+use std::ops::Range;
+
 use fovea_engine::{
     Gpu, OpError, Recorder, Tensor,
-    op::{Activation, Attention, Epilogue, Heads, LayerNorm, Mask, RmsNorm, Rope, RopeStyle},
+    op::{Activation, Attention, Epilogue, Heads, LayerNorm, Mask, Ranges, RmsNorm, Rope, RopeStyle},
     weights::{Scope, TensorClass, Weight, WeightError},
 };
 
@@ -298,7 +300,7 @@ impl QwenVit {
             Some(windows) => {
                 let patches = gpu.upload("window order", &[windows.patches.len()], &windows.patches)?;
                 x = rec.gather_rows(&x, (&patches).into(), windows.patches.len())?;
-                let ranges = gpu.upload("windows", &[windows.patches.len(), 2], &windows.ranges)?;
+                let ranges = Ranges::new(&gpu, &windows.ranges)?;
                 Some((ranges, windows.original_patches, windows.original_tokens))
             }
             None => None,
@@ -380,8 +382,8 @@ struct Order {
 struct Windows {
     /// The patch that goes to each place.
     patches: Vec<u32>,
-    /// First and behind the last place of the window of each place.
-    ranges: Vec<u32>,
+    /// The places of the window of each place.
+    ranges: Vec<Range<u32>>,
     /// The place where each patch went.
     original_patches: Vec<u32>,
     /// The place where each token went.
@@ -427,7 +429,7 @@ impl Order {
                     }
                 }
                 let end = windows.patches.len();
-                windows.ranges.extend((first..end).flat_map(|_| [first as u32, end as u32]));
+                windows.ranges.extend((first..end).map(|_| first as u32..end as u32));
             }
         }
         order
@@ -464,9 +466,9 @@ mod tests {
         }
         // 5 x 7 tokens in windows of 4 x 4: 16, 12, 4 and 3 tokens of four patches each.
         let lengths: Vec<u32> = {
-            let mut ranges: Vec<_> = order.ranges.chunks(2).map(|r| (r[0], r[1])).collect();
+            let mut ranges = order.ranges.clone();
             ranges.dedup();
-            ranges.iter().map(|(start, end)| end - start).collect()
+            ranges.iter().map(|range| range.end - range.start).collect()
         };
         assert_eq!(lengths, [64, 48, 16, 12]);
     }

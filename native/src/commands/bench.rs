@@ -8,8 +8,8 @@ use std::time::Instant;
 use fovea_engine::{
     Cost, DType, Gpu, Program, Recorder, Tensor,
     op::{
-        Activation, Attention, DecodeAttention, DecodeState, Epilogue, Heads, LayerNorm, Mask, Patchify, RmsNorm, Rope,
-        RopeStyle, Sampling,
+        Activation, Attention, DecodeAttention, DecodeState, Epilogue, Heads, LayerNorm, Mask, Patchify, Ranges,
+        RmsNorm, Rope, RopeStyle, Sampling,
     },
     weights::{Format, Weight},
 };
@@ -45,7 +45,6 @@ pub(crate) struct Arguments {
 struct Case {
     name: String,
     program: Program,
-    cost: Cost,
     repeats: usize,
     seconds: Vec<f64>,
 }
@@ -184,8 +183,7 @@ impl Cases<'_> {
         let mut rec = Recorder::new(self.gpu);
         record(&mut rec)?;
         let program = rec.finish()?;
-        let cost = program.cost();
-        self.list.push(Case { name: name.to_owned(), program, cost, repeats: 1, seconds: Vec::new() });
+        self.list.push(Case { name: name.to_owned(), program, repeats: 1, seconds: Vec::new() });
         Ok(())
     }
 
@@ -275,18 +273,13 @@ impl Cases<'_> {
         let (q, k, v) = (self.floats(&[rows, width])?, self.floats(&[rows, width])?, self.floats(&[rows, width])?);
         let (gk, gv) = (self.floats(&[rows, narrow])?, self.floats(&[rows, narrow])?);
         let at = format!("{rows}x{}x{}", heads.heads, heads.head_dim);
-        let windows: Vec<u32> = (0..rows as u32).flat_map(|row| [row / 64 * 64, (row / 64 + 1) * 64]).collect();
-        let windows = self.gpu.upload("windows", &[rows, 2], &windows)?;
+        let windows: Vec<_> = (0..rows as u32).map(|row| row / 64 * 64..(row / 64 + 1) * 64).collect();
+        let windows = Ranges::new(self.gpu, &windows)?;
         for (kind, mask) in [("full", Mask::Full), ("windows of 64", Mask::Ranges(&windows))] {
             let attention = Attention { heads, kv_len: rows, mask };
             self.add(&format!("attention {kind} {at}"), |rec| {
                 Ok(rec.attention((&q).into(), (&k).into(), (&v).into(), attention).map(|_| ())?)
             })?;
-        }
-        // What ranges hold is not known when they are recorded: the op counts all keys.
-        let windowed = self.list.last_mut().filter(|case| case.name.contains("windows"));
-        if let Some(case) = windowed {
-            case.cost.flops = case.cost.flops / rows as u64 * 64;
         }
         let attention = Attention { heads: grouped, kv_len: rows, mask: Mask::Causal { past: 0 } };
         self.add(&format!("attention causal gqa {at}"), |rec| {
@@ -325,8 +318,11 @@ fn measure(gpu: &Gpu, mut cases: Vec<Case>, rounds: usize) -> Outcome<Vec<Measur
         }
     }
     bar.finish_and_clear();
-    let measured =
-        cases.into_iter().map(|case| Measured { name: case.name, cost: case.cost, seconds: median(case.seconds) });
+    let measured = cases.into_iter().map(|case| Measured {
+        name: case.name,
+        cost: case.program.cost(),
+        seconds: median(case.seconds),
+    });
     Ok(measured.collect())
 }
 
