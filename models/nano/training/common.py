@@ -19,7 +19,7 @@ def config():
         'vision_start_token_id': sid['<|vision_start|>'], 'vision_end_token_id': sid['<|vision_end|>'], 'vision_token_id': sid['<|vision_pad|>'],
         'image_token_id': sid['<|image_pad|>'], 'video_token_id': sid['<|video_pad|>'],
         'hidden_act': 'silu', 'hidden_size': 256, 'initializer_range': 0.02, 'intermediate_size': 640, 'max_position_embeddings': 32768,
-        'max_window_layers': 4, 'model_type': 'qwen2_5_vl', 'num_attention_heads': 4, 'num_hidden_layers': 4, 'num_key_value_heads': 2,
+        'max_window_layers': 4, 'fovea_grounding': 'cogagent', 'model_type': 'qwen2_5_vl', 'num_attention_heads': 4, 'num_hidden_layers': 4, 'num_key_value_heads': 2,
         'rms_norm_eps': 1e-6, 'rope_theta': 10000.0, 'sliding_window': 32768, 'tie_word_embeddings': True, 'torch_dtype': 'float16',
         'transformers_version': '4.49.0', 'use_cache': True, 'use_sliding_window': False,
         'vision_config': {'depth': 4, 'hidden_act': 'silu', 'hidden_size': 160, 'intermediate_size': 448, 'num_heads': 5, 'in_chans': 3,
@@ -52,7 +52,7 @@ DIGIT = [BYTE_ID[ord('0') + d] for d in range(10)]
 
 
 def encode(s):
-    return [BYTE_ID[b] for b in s.encode('utf-8')]
+    return [BYTE_ID[b] for b in s.encode('utf-8', 'replace')]
 
 
 TEMPLATE = ("{% for message in messages %}<|im_start|>{{ message['role'] }}\n{% if message['content'] is string %}{{ message['content'] }}<|im_end|>\n"

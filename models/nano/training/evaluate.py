@@ -25,7 +25,8 @@ def load(path):
         from safetensors.torch import load_file
         m.load_state_dict({k: v.float() for k, v in load_file(os.path.join(path, 'model.safetensors')).items()})
     else:
-        m.load_state_dict(torch.load(path, map_location='cpu')['model'])
+        s = torch.load(path, map_location='cpu', weights_only=False)
+        m.load_state_dict(s['model'])
     return m.eval()
 
 

@@ -12,7 +12,8 @@ def main(out, ckpt=None):
     torch.manual_seed(0)
     m = Nano(cfg)
     if ckpt:
-        m.load_state_dict(torch.load(ckpt, map_location='cpu')['model'], strict=True)
+        s = torch.load(ckpt, map_location='cpu', weights_only=False)
+        m.load_state_dict(s['model'], strict=True)
     bad = [k for k, v in m.state_dict().items() if not torch.isfinite(v).all() or v.abs().max() > 6e4]
     assert not bad, bad
     save_file({k: v.half().contiguous() for k, v in m.state_dict().items()}, out / 'model.safetensors', metadata={'format': 'pt'})

@@ -138,12 +138,14 @@ class Visual(nn.Module):
             x = b(x, cos, sin)
         return x
 
-    def forward(self, patches, h, w):
-        """patches [h*w, 588] in the processor's order -> tower [h*w, C] and embeddings [h*w/4, out]."""
+    def forward(self, patches, h, w, place=None):
+        """patches [h*w, 588] in the processor's order -> tower [h*w, C] and embeddings [h*w/4, out].
+        place: (row, column, rows, columns) of this piece in a larger picture, in patches; training only."""
         y, x = patch_positions(h, w)
         t = self.patch_embed(patches)
         if hasattr(self, 'pos_embed'):
-            t = t + self.positions(y, x, h, w).to(t.dtype)
+            oy, ox, hh, ww = place or (0, 0, h, w)
+            t = t + self.positions(y + oy, x + ox, hh, ww).to(t.dtype)
         cos, sin = self.rope(y, x)
         full = set(self.cfg['fullatt_block_indexes'])
         wins = windows(h, w, self.cfg['window_size'] // 14)
@@ -232,6 +234,8 @@ class Layer(nn.Module):
         if probe is not None:
             logp = w[torch.arange(b), :, probe].log_softmax(-1)  # [b, n, p + t]
         w = w.softmax(-1).to(v.dtype)
+        if logp is None:
+            logp = w  # without a probe: the attention itself
         w1 = w[..., :p].view(b, a.kv, r, t, p).permute(1, 0, 2, 3, 4).reshape(a.kv, b * r * t, p)
         y = (w1 @ pv[0]).view(a.kv, b, r, t, d).permute(1, 0, 2, 3, 4).reshape(b, n, t, d)
         y = y + w[..., p:] @ v.repeat_interleave(r, 1)

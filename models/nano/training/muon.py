@@ -3,7 +3,7 @@ share one learning rate."""
 import torch
 
 
-def orthogonal(g, steps=5):
+def orthogonal(g, steps=4):
     x = g / (g.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     tall = x.shape[-2] > x.shape[-1]
     if tall:

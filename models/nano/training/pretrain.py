@@ -67,6 +67,10 @@ def batch(pages, rng, n):
         good = np.flatnonzero(cnt >= 12)
         if len(good) < 3:
             continue
+        place = None
+        if rng.random() < 0.6:
+            gh, gw = max(58, h // 14), max(92, w // 14)
+            place = (gh, gw, rng.randint(0, (gh - h // 14) // 8) * 8, rng.randint(0, (gw - w // 14) // 8) * 8)
         good = rng.sample(list(good), min(len(good), 12, n - k))
         img = augment(p.img[oy:oy + h, ox:ox + w], rng)
         for i in good:
@@ -78,7 +82,7 @@ def batch(pages, rng, n):
             g, mk, pr = token_labels(c, 112, 112)
             geos.append(g); masks.append(mk)
             pr[:, 0] += k * 16; pairs.append(pr)
-            grids.append((h // 14, w // 14, wy * 8, wx * 8))
+            grids.append((h // 14, w // 14, wy * 8, wx * 8) if place is None else (place[0], place[1], place[2] + wy * 8, place[3] + wx * 8))
             k += 1
     return torch.stack(xs), grids, torch.from_numpy(np.stack(labs)), torch.from_numpy(np.concatenate(geos)), torch.from_numpy(np.concatenate(masks)), torch.from_numpy(np.concatenate(pairs))
 
@@ -87,6 +91,7 @@ def main():
     ap = argparse.ArgumentParser()
     ap.add_argument('--data', required=True); ap.add_argument('--run', required=True)
     ap.add_argument('--minutes', type=float, default=60); ap.add_argument('--threads', type=int, default=1)
+    ap.add_argument('--back', help='a checkpoint of train.py: its tower goes on learning here, towards its fixed read-outs of letters and pairs')
     ap.add_argument('--dtype', default='bf16'); ap.add_argument('--lr', type=float, default=1.5e-3); ap.add_argument('--batch', type=int, default=64)
     ap.add_argument('--seed', type=int, default=0); ap.add_argument('--steps', type=int, default=10**9); ap.add_argument('--decay-steps', type=int, default=12000)
     a = ap.parse_args()
@@ -95,24 +100,32 @@ def main():
     cfg = config(); v = cfg['vision_config']
     m = Nano(cfg); init(m)
     heads = Heads(v['hidden_size'], v['out_hidden_size'])
+    aux = None
+    if a.back:
+        import train as T
+        z = torch.load(a.back, weights_only=False)
+        m.load_state_dict(z['model']); heads.load_state_dict(z['heads'])
+        aux = T.Aux(v['out_hidden_size']); aux.load_state_dict(z['aux'], strict=False)
+        for p in [*aux.parameters(), *heads.gram.parameters()]: p.requires_grad_(False)
+        for p in aux.place.parameters(): p.requires_grad_(True)
     params = list(m.visual.parameters()) + list(heads.parameters())
-    opts = optimisers({'visual': m.visual, 'heads': heads}, a.lr)
+    opts = optimisers({'visual': m.visual, 'heads': heads, **({'aux': aux} if aux else {})}, a.lr)
     step, ck = 0, os.path.join(a.run, 'last.pt')
     if os.path.exists(ck):
-        s = torch.load(ck); m.load_state_dict(s['model']); heads.load_state_dict(s['heads']); [o.load_state_dict(z) for o, z in zip(opts, s['opt'])]; step = s['step']
+        s = torch.load(ck, weights_only=False); m.load_state_dict(s['model']); heads.load_state_dict(s['heads']); aux and aux.load_state_dict(s['aux']); [o.load_state_dict(z) for o, z in zip(opts, s['opt'])]; step = s['step']
     print('params', sum(p.numel() for p in m.visual.parameters()), 'step', step, flush=True)
     pages, rng = Pages(a.data), random.Random(a.seed + step)
-    if step == 0:
+    if step == 0 and not a.back:
         whiten(m, torch.cat([batch(pages, rng, 64)[0].reshape(-1, 588) for _ in range(5)]))
     y, x = patch_positions(8, 8)
     cos, sin = m.visual.rope(y, x); cos, sin = cos[None, None], sin[None, None]
-    t0 = last = time.time(); acc = np.zeros(8); dtype = torch.bfloat16 if a.dtype == 'bf16' else torch.float32
+    t0 = last = time.time(); acc = np.zeros(8); extra = np.zeros(3); dtype = torch.bfloat16 if a.dtype == 'bf16' else torch.float32
     tb = 0
     while time.time() - t0 < a.minutes * 60 and step < a.steps:
         tt = time.time()
         px, grids, lab, geo, mask, pairs = batch(pages, rng, a.batch)
         tb += time.time() - tt
-        lr = a.lr * min(1, (step + 1) / 150) * (0.04 + 0.96 * 0.5 * (1 + np.cos(np.pi * min(1, step / a.decay_steps))))
+        lr = a.lr * min(1, (step + 1) / (40 if a.back else 150)) * float(0.04 + 0.96 * 0.5 * (1 + np.cos(np.pi * min(1, step / a.decay_steps))))
         for o in opts:
             for g in o.param_groups: g['lr'] = lr
         pos = torch.stack([m.visual.positions(y + gy, x + gx, gh, gw) for gh, gw, gy, gx in grids])
@@ -131,17 +144,27 @@ def main():
         l3 = F.binary_cross_entropy_with_logits(lg.float()[mask], tgt[mask]) * 100
         l4 = F.smooth_l1_loss(ge.float()[mask], geo[mask], beta=0.2)
         loss = l1 + l2 + 0.5 * l3 + 0.5 * l4
+        if aux:
+            em = e.view(-1, e.shape[-1])
+            l3 = F.binary_cross_entropy_with_logits(aux.gram(em[mask]), tgt[mask]) * 100
+            l5 = aux.letters(em[mask], tgt[mask])
+            gd = torch.tensor(grids).float(); k = torch.arange(16)
+            at = torch.stack(((gd[:, 3:] / 2 + k % 4 + 0.5) / gd[:, 1:2] * 2000, (gd[:, 2:3] / 2 + k // 4 + 0.5) / gd[:, :1] * 2000), -1).long().view(-1, 2)
+            lp2 = F.cross_entropy(aux.place(em).view(-1, 10), torch.stack((at // 100, at // 10 % 10), -1).reshape(-1), reduction='none').view(-1, 2).mean(0)
+            loss = l1 + l2 + 1.0 * l3 + 4 * l5 + 0.3 * l4 + lp2[0] + 0.5 * lp2[1]
+            extra += [l5.item(), lp2[0].item(), lp2[1].item()]
         [o.zero_grad(set_to_none=True) for o in opts]; loss.backward()
         torch.nn.utils.clip_grad_norm_(params, 1.0); [o.step() for o in opts]; step += 1
         on = l > 0
         acc += [l1.item(), l2.item(), l3.item(), l4.item(), (lp.argmax(-1)[on] == l[on]).float().mean().item(), (lt.argmax(-1)[on] == l[on]).float().mean().item(), (ge.float()[mask] - geo[mask]).abs().mean().item(), 1]
         if step % 25 == 0:
             r = acc[:7] / acc[7]; acc[:] = 0
+            if aux: print('letters, hundreds, tens', (extra / 25).round(3)); extra[:] = 0
             print(f'{time.strftime("%H:%M:%S")} step {step} lr {lr:.1e} patch {r[0]:.3f} token {r[1]:.3f} gram {r[2]:.3f} geo {r[3]:.3f} acc {r[4]:.3f} {r[5]:.3f} edge {r[6]:.3f} s/step {(time.time() - t0) / max(1, step):.2f} data {tb:.0f}s of {time.time() - t0:.0f}', flush=True)
         if time.time() - last > 60:
             pages.refresh(); last = time.time()
-            torch.save({'model': m.state_dict(), 'heads': heads.state_dict(), 'opt': [o.state_dict() for o in opts], 'step': step}, ck + '.tmp'); os.replace(ck + '.tmp', ck)
-    torch.save({'model': m.state_dict(), 'heads': heads.state_dict(), 'opt': [o.state_dict() for o in opts], 'step': step}, ck)
+            torch.save({'model': m.state_dict(), 'heads': heads.state_dict(), 'opt': [o.state_dict() for o in opts], 'step': step, **({'aux': aux.state_dict()} if aux else {})}, ck + '.tmp'); os.replace(ck + '.tmp', ck)
+    torch.save({'model': m.state_dict(), 'heads': heads.state_dict(), 'opt': [o.state_dict() for o in opts], 'step': step, **({'aux': aux.state_dict()} if aux else {})}, ck)
 
 
 if __name__ == '__main__':

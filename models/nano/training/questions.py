@@ -43,7 +43,7 @@ def spans(chars, rng, n):
         while j + 1 < len(words) and j + 1 - i < k and line[j + 1] == line[i]:
             j += 1
         s = ' '.join(text[i:j + 1]).strip('.,:;!?()"\'')
-        if not 3 <= len(s) <= 32 or not any(c.isalnum() for c in s) or joined.count(s.lower()) != 1:
+        if not 3 <= len(s) <= 32 or any(0xd800 <= ord(c) < 0xe000 for c in s) or not any(c.isalnum() for c in s) or joined.count(s.lower()) != 1:
             continue
         c = chars[words[i][0]:words[j][1]]
         out.append((s, [c[:, 1].min(), c[:, 2].min(), c[:, 3].max(), c[:, 4].max()]))
@@ -68,8 +68,19 @@ def make(chars, targets, rng, n, short=0.5, share=0.5):
     return out
 
 
-def box1000(b, h, w):
-    return [int(np.clip(round(v / s * 1000), 0, 999)) for v, s in zip(b, (w, h, w, h))]
+def box1000(b, h, w, place=None):
+    """A box in pixels of a piece (placed in a larger picture, in tokens) as 000..999 of the picture."""
+    oy, ox, hh, ww = place or (0, 0, h // 28, w // 28)
+    return [int(np.clip(round((v + o * 28) / (s * 28) * 1000), 0, 999)) for v, o, s in zip(b, (ox, oy, ox, oy), (ww, hh, ww, hh))]
+
+
+def placement(rng, h, w):
+    """Where a crop stands: a piece of a larger screen costs little and teaches that screen's positions."""
+    gh, gw = h // 28, w // 28
+    r = rng.random()
+    hh, ww = (29, 46) if r < 0.6 else (rng.randint(gh, 36), rng.randint(gw, 58)) if r < 0.9 else (gh, gw)
+    hh, ww = max(hh, gh), max(ww, gw)
+    return rng.randint(0, (hh - gh) // 4) * 4, rng.randint(0, (ww - gw) // 4) * 4, hh, ww
 
 
 def tokens_in(b, h, w):
