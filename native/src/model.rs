@@ -112,7 +112,7 @@ pub(crate) struct ModelArguments {
     /// Directory of a published model [default: $FOVEA_MODEL, else models/nano].
     #[arg(long, value_name = "DIR", global = true)]
     pub(crate) model: Option<PathBuf>,
-    /// How weights are stored on the GPU: f32, f16, q8 or q4 [default: q4; dump: f32].
+    /// How weights are stored on the GPU: f32, f16, q8 or q4; for eval also all [default: q4; dump: f32].
     #[arg(long, value_name = "FORMAT", global = true, value_parser = Choice::from_str)]
     pub(crate) quant: Option<Choice>,
 }
