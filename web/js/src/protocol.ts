@@ -1,0 +1,70 @@
+/** What the page asks of the engine, and what the engine says meanwhile: the same in a worker and in the page. */
+
+import type { WireImage } from './image.js';
+import type { Location } from './location.js';
+import type {
+  Capabilities,
+  Generation,
+  Grounding,
+  LoadOptions,
+  Memory,
+  Message,
+  ModelInfo,
+  Progress,
+  StageProgress,
+  Tier,
+  Token,
+} from './types.js';
+
+/** {@link LoadOptions}, without what cannot cross to a worker. */
+export interface LoadParams extends Pick<Required<LoadOptions>, 'quantisation' | 'tier' | 'cache' | 'parallel'> {
+  location: Location;
+}
+
+/** A picture, or the number of one that was encoded before. */
+export type WirePicture = WireImage | number;
+
+export interface Methods {
+  load: { params: LoadParams; result: ModelInfo };
+  encode: { params: { image: WireImage }; result: { id: number; width: number; height: number; tokens: number } };
+  release: { params: { id: number }; result: void };
+  ground: {
+    params: { image: WirePicture; instruction: string; maxTokens: number; heat: boolean };
+    result: Grounding;
+  };
+  generate: {
+    params: {
+      messages: Message[];
+      images: WirePicture[];
+      sampling: { max_tokens: number; temperature: number; top_k: number; top_p: number; seed: number };
+    };
+    result: Generation;
+  };
+  memory: { params: undefined; result: Memory };
+  capabilities: { params: { tier: Tier }; result: Capabilities };
+}
+
+export type Method = keyof Methods;
+export type Params<M extends Method> = Methods[M]['params'];
+export type Result<M extends Method> = Methods[M]['result'];
+
+/** What a call tells before it settles. */
+export interface Events {
+  progress: Progress;
+  stage: StageProgress;
+  token: Token;
+}
+
+export type Emit = <E extends keyof Events>(event: E, data: Events[E]) => void;
+export type Listeners = { [E in keyof Events]?: (data: Events[E]) => void };
+
+/** What runs the calls. */
+export interface Host {
+  call<M extends Method>(method: M, params: Params<M>, context: { signal: AbortSignal; emit: Emit }): Promise<Result<M>>;
+}
+
+export interface CallContext {
+  signal?: AbortSignal | undefined;
+  listeners?: Listeners;
+  transfer?: Transferable[];
+}

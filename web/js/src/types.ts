@@ -1,0 +1,275 @@
+/** The shapes of what goes in and comes out. */
+
+/** A picture: anything a page can hold one in. */
+export type ImageInput = Blob | ImageBitmap | ImageData | HTMLCanvasElement | OffscreenCanvas | HTMLImageElement | VideoFrame;
+
+/** How weight matrices are stored on the GPU. `q4` keeps the vision tower in 8 bits. */
+export type Quantisation = 'f32' | 'f16' | 'q8' | 'q4';
+
+/** Where a model's files are. */
+export type ModelLocation =
+  /** The model in this package. */
+  | 'nano'
+  /** A folder: `manifest.json` is read from it, or else the files that a published checkpoint has. */
+  | (string & {})
+  | URL;
+
+/** Which parts of the adapter to leave unused, for comparison or to avoid a driver's defect. */
+export interface Tier {
+  /** Use shader-f16 where there is one (default true). */
+  f16?: boolean;
+  /** Use subgroups where there are (default true). */
+  subgroups?: boolean;
+}
+
+export interface LoadOptions {
+  /** Which model (default `'nano'`). */
+  model?: ModelLocation;
+  /** How to store its weights (default `'q4'`). */
+  quantisation?: Quantisation;
+  tier?: Tier;
+  /** `'worker'` (default) keeps the page free; `'page'` runs in the caller's thread. */
+  thread?: 'worker' | 'page';
+  /**
+   * `'auto'` keeps the files in the origin private file system, or in the Cache API, or in memory; where storage is too
+   * small it goes on without and says so in {@link Progress.cache}. `'required'` throws {@link QuotaError} instead;
+   * `'none'` keeps nothing.
+   */
+  cache?: 'auto' | 'required' | 'none';
+  /**
+   * Ask the browser not to delete the kept files when storage runs short (default false). Some browsers ask the person
+   * in front of them, so this is for a moment at which they expect it.
+   */
+  persist?: boolean;
+  /** Requests at once (default 4). */
+  parallel?: number;
+  /** Called about ten times a second, and again when a lost device or worker makes the model load anew. */
+  onProgress?: (progress: Progress) => void;
+  /** Ends loading; the promise rejects with the signal's reason. What has arrived is kept. */
+  signal?: AbortSignal;
+}
+
+/** How far loading is. */
+export interface Progress {
+  /** `download` while bytes come from the network or the cache, `ready` once at the end. */
+  phase: 'open' | 'download' | 'ready';
+  /** Bytes that are on the GPU, or on their way there. */
+  loaded: number;
+  /** Bytes of all tensors and files that the model needs; 0 while unknown. */
+  total: number;
+  /** Bytes that came over the network so far. */
+  downloaded: number;
+  /** Bytes a second over the network, over the last seconds; 0 when all is cached. */
+  rate: number;
+  /** Seconds left at this rate; `undefined` while unknown. */
+  remaining?: number;
+  /** Where files are kept. */
+  cache: CacheState;
+  /** Attempts that failed and were repeated. */
+  retries: number;
+}
+
+export interface CacheState {
+  kind: 'opfs' | 'cache-api' | 'memory' | 'none';
+  /** Why nothing, or less than asked for, is kept. */
+  problem?: string;
+}
+
+/** A rectangle in pixels of the picture that was handed over. */
+export interface Box {
+  left: number;
+  top: number;
+  right: number;
+  bottom: number;
+}
+
+export interface Point {
+  x: number;
+  y: number;
+}
+
+/** What to do, in CogAgent's vocabulary. Which optional fields there are depends on `kind`. */
+export interface Action {
+  kind:
+    | 'click' | 'double_click' | 'right_click' | 'hover' | 'type' | 'scroll' | 'key_press' | 'gesture'
+    | 'launch' | 'quote_text' | 'quote_clipboard' | 'llm' | 'end';
+  /** The element's place. */
+  box?: Box;
+  /** Where to click: the middle of the box. */
+  point?: Point;
+  elementType?: string;
+  elementInfo?: string;
+  /** To type. */
+  text?: string;
+  direction?: 'up' | 'down' | 'left' | 'right';
+  steps?: number;
+  key?: string;
+  keys?: { kind: 'down' | 'press' | 'up'; key: string }[];
+  app?: string;
+  url?: string;
+  output?: string;
+  prompt?: string;
+  result?: string;
+  autoScroll?: boolean;
+}
+
+/** Where the model looked: one number for each image token, row by row, the largest 1. */
+export interface HeatMap {
+  columns: number;
+  rows: number;
+  values: Float32Array;
+}
+
+/** Milliseconds of each stage. */
+export interface Timings {
+  /** Decoding the picture's file and copying its pixels. */
+  image: number;
+  /** Vision tower; 0 when the picture was encoded before. */
+  encode: number;
+  /** Reading the prompt. */
+  prefill: number;
+  /** Writing the answer. */
+  decode: number;
+  total: number;
+  /** Tokens of the picture, of the whole prompt, and of the answer. */
+  imageTokens: number;
+  promptTokens: number;
+  answerTokens: number;
+}
+
+export interface Grounding {
+  action: Action;
+  /** The action's box, if it has a place. */
+  box?: Box;
+  /** The action's click point, if it has a place. */
+  point?: Point;
+  /** The model's answer. */
+  text: string;
+  heat?: HeatMap;
+  timings: Timings;
+}
+
+/** What a call is doing. */
+export interface StageProgress {
+  stage: 'image' | 'encode' | 'prefill' | 'decode';
+  /** Share that is done, 0 to 1. */
+  done: number;
+}
+
+/** A piece of an answer. */
+export interface Token {
+  id: number;
+  /** Text that this token completes; may be empty in the middle of a character. */
+  text: string;
+}
+
+export interface CallOptions {
+  /** Ends the call, also while it waits for its turn; the promise rejects with the signal's reason. */
+  signal?: AbortSignal;
+  onStage?: (progress: StageProgress) => void;
+  /**
+   * Hand over an `ImageBitmap`, a `VideoFrame` or the bytes of an `ImageData` instead of copying (default false). They
+   * are unusable afterwards.
+   */
+  transfer?: boolean;
+}
+
+export interface GroundOptions extends CallOptions {
+  onToken?: (token: Token) => void;
+  /** Longest answer (default 128). */
+  maxTokens?: number;
+  /** Also say where the model looked (default false). */
+  heat?: boolean;
+}
+
+/** A conversation's turn; pictures stand where `image` parts do, in order. */
+export interface Message {
+  role: 'system' | 'user' | 'assistant';
+  content: string | ({ type: 'text'; text: string } | { type: 'image' })[];
+}
+
+export interface GenerateOptions extends CallOptions {
+  /** Pictures of the conversation, in the order of their `image` parts. */
+  images?: (ImageInput | EncodedImageHandle)[];
+  /** Longest answer (default 256). */
+  maxTokens?: number;
+  /** 0 (default) takes the likeliest token always. */
+  temperature?: number;
+  /** Draw from so many likeliest tokens; 0 (default) from all. */
+  topK?: number;
+  /** Draw from the likeliest tokens that together have this probability (default 1). */
+  topP?: number;
+  /** Of the random numbers (default 0). */
+  seed?: number;
+}
+
+/** What {@link Fovea.generate} returns when it has yielded all tokens. */
+export interface Generation {
+  /** The whole answer. */
+  text: string;
+  timings: Timings;
+}
+
+/** A picture whose embeddings stay on the GPU until it is released; from {@link Fovea.encodeImage}. */
+export interface EncodedImageHandle {
+  readonly id: number;
+  /** Pixels. */
+  readonly width: number;
+  readonly height: number;
+  /** Image tokens. */
+  readonly tokens: number;
+  /** Lets go of the picture; a second time does nothing. */
+  release(): void;
+}
+
+export interface ModelInfo {
+  /** `model_type` of the configuration. */
+  architecture: string;
+  parameters: number;
+  quantisation: Quantisation;
+  /** Name of the adapter that runs it. */
+  adapter: string;
+  f16: boolean;
+  subgroups: boolean;
+}
+
+/** Bytes. */
+export interface Memory {
+  /** All buffers on the GPU. */
+  gpu: number;
+  /** Of which weights, and KV cache with its state. */
+  weights: number;
+  kvCache: number;
+  /** The module's linear memory. */
+  wasm: number;
+  /** Kept files of the origin. */
+  stored: number;
+}
+
+/** A model of which files are kept in this browser. */
+export interface StoredModel {
+  /** Its folder's address, or `nano`. */
+  location: string;
+  /** Bytes of all its files. */
+  bytes: number;
+  /** Bytes of those that are kept. */
+  stored: number;
+}
+
+/** Whether and how this browser can run the engine. */
+export interface Capabilities {
+  /** Whether {@link Fovea.load} can work here. */
+  supported: boolean;
+  /** Why not, in a sentence for a person. */
+  reason?: string;
+  /** Limits that are too small, if that is why. */
+  limit?: { name: string; has: number; needs: number };
+  adapter?: string;
+  f16: boolean;
+  subgroups: boolean;
+  timestamps: boolean;
+  /** Whether the adapter is a processor in disguise, hence slow. */
+  software: boolean;
+  maxBufferSize: number;
+  maxStorageBufferBindingSize: number;
+}

@@ -1,0 +1,47 @@
+// The program fovea-manifest, as a user starts it.
+
+import assert from 'node:assert/strict';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+import { CHUNK, parseManifest } from '../dist/manifest.js';
+import { hashOf, noise } from './fakes.js';
+
+const program = fileURLToPath(new URL('../bin/fovea-manifest.js', import.meta.url));
+
+test('fovea-manifest lists a model with the hashes of its chunks', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'fovea-manifest-'));
+  try {
+    const weights = noise(2 * CHUNK + 17);
+    writeFileSync(join(folder, 'model.safetensors'), weights);
+    writeFileSync(join(folder, 'config.json'), '{}');
+    writeFileSync(join(folder, 'tokenizer.json'), '');
+    writeFileSync(join(folder, 'README.md'), 'a card');
+    // npm starts it through a link.
+    const link = join(folder, 'fovea-manifest');
+    symlinkSync(program, link);
+    execFileSync(process.execPath, [link, folder]);
+    const manifest = parseManifest(JSON.parse(readFileSync(join(folder, 'manifest.json'), 'utf8')), 'manifest.json');
+    assert.equal(manifest.chunk, CHUNK);
+    assert.deepEqual(manifest.files.map(({ name, bytes }) => [name, bytes]), [
+      ['config.json', 2],
+      ['model.safetensors', weights.length],
+      ['tokenizer.json', 0],
+    ]);
+    assert.equal(manifest.files[1].sha256, hashOf(weights));
+    assert.deepEqual(manifest.files[1].chunks, [0, 1, 2].map((at) => hashOf(weights.subarray(at * CHUNK, (at + 1) * CHUNK))));
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test('fovea-manifest says what is wrong', () => {
+  const run = (...args) => spawnSync(process.execPath, [program, ...args], { encoding: 'utf8' });
+  assert.equal(run().status, 2);
+  assert.match(run('/nonexistent').stderr, /is not a folder/);
+  assert.match(run(tmpdir()).stderr, /no config\.json/);
+});
