@@ -149,8 +149,11 @@ export async function serve(mounts, { csp = STRICT_CSP, headers: extra = {}, por
       left -= piece.length;
       if (!response.write(piece)) {
         await new Promise((done) => {
-          response.once('drain', done);
-          response.once('close', done);
+          const go = () => {
+            response.off('drain', go).off('close', go);
+            done();
+          };
+          response.on('drain', go).on('close', go);
         });
       }
     }
