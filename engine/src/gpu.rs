@@ -5,8 +5,12 @@ use std::{
     collections::HashMap,
     fmt,
     future::Future,
+    ops::Deref,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll},
 };
 
@@ -118,6 +122,36 @@ pub(crate) struct Pipeline {
     pub(crate) label: String,
 }
 
+/// Memory on the GPU, given back as soon as nothing holds it.
+pub(crate) struct Buffer {
+    raw: wgpu::Buffer,
+    memory: Arc<AtomicU64>,
+}
+
+impl Deref for Buffer {
+    type Target = wgpu::Buffer;
+
+    fn deref(&self) -> &wgpu::Buffer {
+        &self.raw
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.memory.fetch_sub(self.raw.size(), Ordering::Relaxed);
+        // A browser frees memory when it collects garbage, which may be long after the GPU has run out of it. What
+        // was submitted still runs to its end.
+        #[cfg(target_arch = "wasm32")]
+        self.raw.destroy();
+    }
+}
+
+impl fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.raw.fmt(f)
+    }
+}
+
 /// First failure that the driver reported outside of any call.
 type Failure = Arc<Mutex<Option<GpuError>>>;
 
@@ -135,6 +169,8 @@ struct Inner {
     wait: Option<Wait>,
     pipelines: Mutex<HashMap<String, Arc<Pipeline>>>,
     failure: Failure,
+    /// Bytes of all buffers.
+    memory: Arc<AtomicU64>,
 }
 
 impl fmt::Debug for Gpu {
@@ -226,7 +262,16 @@ impl Gpu {
         device.set_device_lost_callback(move |reason, message| {
             record(&seen, GpuError::Lost(format!("{reason:?} {message}").trim().to_owned()));
         });
-        let inner = Inner { device, queue, name, caps, wait: options.wait, pipelines: Mutex::default(), failure };
+        let inner = Inner {
+            device,
+            queue,
+            name,
+            caps,
+            wait: options.wait,
+            pipelines: Mutex::default(),
+            failure,
+            memory: Arc::default(),
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -265,6 +310,11 @@ impl Gpu {
         }
     }
 
+    /// Bytes of all buffers that exist now.
+    pub fn memory(&self) -> u64 {
+        self.inner.memory.load(Ordering::Relaxed)
+    }
+
     /// Forgets an out-of-memory failure, after the caller has dropped what did not fit.
     pub fn recover_memory(&self) {
         let mut failure = self.inner.failure.lock().unwrap_or_else(PoisonError::into_inner);
@@ -273,7 +323,7 @@ impl Gpu {
         }
     }
 
-    pub(crate) fn buffer(&self, what: &str, bytes: u64, usage: wgpu::BufferUsages) -> Result<wgpu::Buffer, GpuError> {
+    pub(crate) fn buffer(&self, what: &str, bytes: u64, usage: wgpu::BufferUsages) -> Result<Buffer, GpuError> {
         let limit = match usage.contains(wgpu::BufferUsages::STORAGE) {
             true => self.caps().max_binding.min(self.caps().max_buffer),
             false => self.caps().max_buffer,
@@ -283,12 +333,14 @@ impl Gpu {
             return Err(GpuError::BufferTooLarge { what: what.to_owned(), bytes, limit });
         }
         self.check()?;
-        let buffer = self.device().create_buffer(&wgpu::BufferDescriptor {
+        let raw = self.device().create_buffer(&wgpu::BufferDescriptor {
             label: Some(what),
             size,
             usage,
             mapped_at_creation: false,
         });
+        self.inner.memory.fetch_add(size, Ordering::Relaxed);
+        let buffer = Buffer { raw, memory: Arc::clone(&self.inner.memory) };
         self.check().map_err(|error| match error {
             GpuError::OutOfMemory { message, .. } => GpuError::OutOfMemory { what: Some(what.to_owned()), message },
             other => other,
@@ -529,7 +581,7 @@ impl Element for u32 {
 /// Bytes on their way back from the GPU.
 pub(crate) struct Readback {
     gpu: Gpu,
-    staging: wgpu::Buffer,
+    staging: Buffer,
     submission: Option<wgpu::SubmissionIndex>,
     receiver: oneshot::Receiver<Result<(), String>>,
     bytes: u64,

@@ -10,7 +10,7 @@ use fovea_shaders::{Access, Variant};
 
 use crate::{
     error::{GpuError, OpError},
-    gpu::{Element, Gpu, Pipeline},
+    gpu::{Buffer, Element, Gpu, Pipeline},
     tensor::{DType, Place, Tensor},
 };
 
@@ -182,7 +182,7 @@ impl Recorder {
         let Self { gpu, dispatches, transients, arena } = self;
         let (slot_of, slot_bytes) = plan(&dispatches, &transients);
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
-        let slots: Vec<Arc<wgpu::Buffer>> = slot_bytes
+        let slots: Vec<Arc<Buffer>> = slot_bytes
             .iter()
             .map(|&bytes| gpu.buffer("transient tensors", bytes, usage).map(Arc::new))
             .collect::<Result<_, _>>()?;
@@ -193,6 +193,7 @@ impl Recorder {
             gpu.queue().write_buffer(&uniforms, 0, &arena);
         }
 
+        let mut held = HashMap::new();
         let mut groups: HashMap<GroupKey, wgpu::BindGroup> = HashMap::new();
         let mut steps = Vec::with_capacity(dispatches.len());
         for dispatch in dispatches {
@@ -201,7 +202,10 @@ impl Recorder {
                 .iter()
                 .filter_map(|tensor| {
                     let buffer = match &tensor.place {
-                        Place::Buffer(buffer) => buffer,
+                        Place::Buffer(buffer) => {
+                            held.insert(Arc::as_ptr(buffer), Arc::clone(buffer));
+                            buffer
+                        }
                         Place::Transient(index) => slots.get((*slot_of.get(*index)?)?)?,
                     };
                     Some((wgpu::Buffer::clone(buffer), tensor.bytes().max(4)))
@@ -228,7 +232,8 @@ impl Recorder {
         }
         gpu.check()?;
         let bytes = slot_bytes.iter().sum();
-        Ok(Program { gpu, steps, slots, slot_of, bytes })
+        let held = held.into_values().chain([Arc::new(uniforms)]).collect();
+        Ok(Program { gpu, steps, slots, _held: held, slot_of, bytes })
     }
 }
 
@@ -314,7 +319,9 @@ struct Step {
 pub struct Program {
     gpu: Gpu,
     steps: Vec<Step>,
-    slots: Vec<Arc<wgpu::Buffer>>,
+    slots: Vec<Arc<Buffer>>,
+    /// Everything else that the bind groups point at, which a browser would otherwise take back.
+    _held: Vec<Arc<Buffer>>,
     slot_of: Vec<Option<usize>>,
     bytes: u64,
 }

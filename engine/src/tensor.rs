@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::gpu::Buffer;
+
 /// Element type of a tensor. Weights have formats of their own: see [`crate::weights::Weight`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DType {
@@ -22,7 +24,7 @@ impl DType {
 #[derive(Clone, Debug)]
 pub(crate) enum Place {
     /// In a buffer of its own, beyond any program.
-    Buffer(Arc<wgpu::Buffer>),
+    Buffer(Arc<Buffer>),
     /// In a program's planned memory: index among its transients.
     Transient(usize),
 }

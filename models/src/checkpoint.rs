@@ -1,13 +1,13 @@
 //! A published checkpoint: its small files in memory, its weights behind a source.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fovea_engine::{
     GpuError, OpError,
     text::TextError,
     weights::{WeightError, WeightSource},
 };
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 use thiserror::Error;
 
 use crate::{image::ImageError, prompt::PromptError};
@@ -23,6 +23,11 @@ pub const SMALL_FILES: [&str; 8] = [
     "chat_template.jinja",
     "model.safetensors.index.json",
 ];
+
+/// The weights of a checkpoint in one file.
+pub const WEIGHTS: &str = "model.safetensors";
+
+const INDEX: &str = "model.safetensors.index.json";
 
 /// Why a checkpoint cannot be loaded.
 #[derive(Debug, Error)]
@@ -113,6 +118,9 @@ pub enum RunError {
         /// Rows of the embedding.
         vocabulary: usize,
     },
+    /// A picture was asked about that the prompt does not have.
+    #[error("the prompt does not have this picture")]
+    NotInPrompt,
     /// Recording failed.
     #[error(transparent)]
     Op(#[from] OpError),
@@ -170,5 +178,50 @@ impl<'a> Files<'a> {
         let bytes = self.need(name)?;
         serde_json::from_slice(bytes)
             .map_err(|error| LoadError::File { file: name.to_owned(), reason: error.to_string() })
+    }
+
+    /// Names of the files that hold the weights: [`WEIGHTS`] if it is there or there is no index, else the shards that
+    /// the index lists.
+    ///
+    /// # Errors
+    /// [`LoadError::File`] if the index lists none, or one that is no plain file name.
+    pub fn weight_files(self, whole: bool) -> Result<Vec<String>, LoadError> {
+        #[derive(Deserialize)]
+        struct Index {
+            weight_map: BTreeMap<String, String>,
+        }
+        if whole || self.get(INDEX).is_none() {
+            return Ok(vec![WEIGHTS.to_owned()]);
+        }
+        let Index { weight_map } = self.json(INDEX)?;
+        let shards: BTreeSet<String> = weight_map.into_values().collect();
+        let wrong = |reason| Err(LoadError::File { file: INDEX.to_owned(), reason });
+        if shards.is_empty() {
+            return wrong("`weight_map` is empty".to_owned());
+        }
+        match shards.iter().find(|name| !is_plain(name)) {
+            Some(name) => wrong(format!("`weight_map` names {name:?}, which is no plain file name")),
+            None => Ok(shards.into_iter().collect()),
+        }
+    }
+}
+
+/// Whether a name stays in its directory on every system.
+fn is_plain(name: &str) -> bool {
+    !name.starts_with('.') && !name.is_empty() && !name.contains(['/', '\\', ':', '\0'])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_stay_in_their_directory() {
+        for name in ["model-00001-of-00002.safetensors", "a"] {
+            assert!(is_plain(name), "{name}");
+        }
+        for name in ["", "..", "../x", "/etc/x", "a/b", "a\\b", "c:x", ".hidden"] {
+            assert!(!is_plain(name), "{name}");
+        }
     }
 }

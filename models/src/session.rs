@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     blocks::{KvCache, Rows},
     checkpoint::RunError,
-    image::{PatchGrid, Picture, Size},
+    image::{PatchGrid, Picture, QwenImageConfig, Size},
     prompt::{MropePositions, expand_placeholders, mrope_positions},
     system::System,
 };
@@ -89,6 +89,12 @@ pub struct GenerateOptions {
     pub ignore_stop: bool,
 }
 
+impl Row {
+    fn is_of(&self, image: &EncodedImage) -> bool {
+        matches!(self, Self::Image { hash, .. } if *hash == image.hash)
+    }
+}
+
 impl Default for GenerateOptions {
     fn default() -> Self {
         Self { max_tokens: 128, temperature: 0.0, top_k: 0, top_p: 1.0, seed: 0, ignore_stop: false }
@@ -142,8 +148,8 @@ impl From<&GenerateOptions> for Settings {
 }
 
 /// Answers prompts with a [`System`].
-pub struct Session<'s> {
-    system: &'s System,
+pub struct Session {
+    system: Arc<System>,
     memory: Option<Memory>,
     /// What the KV cache holds.
     rows: Vec<Row>,
@@ -151,22 +157,22 @@ pub struct Session<'s> {
     never: Tensor,
 }
 
-impl<'s> Session<'s> {
+impl Session {
     /// A session without memory; the first prompt decides how much is taken.
     ///
     /// # Errors
     /// [`GpuError`].
-    pub fn new(system: &'s System) -> Result<Self, GpuError> {
+    pub fn new(system: &Arc<System>) -> Result<Self, GpuError> {
         let never = system.gpu().upload("no stop token", &[1], &[u32::MAX])?;
-        Ok(Self { system, memory: None, rows: Vec::new(), encoded: Vec::new(), never })
+        Ok(Self { system: Arc::clone(system), memory: None, rows: Vec::new(), encoded: Vec::new(), never })
     }
 
     /// The system that answers.
-    pub fn system(&self) -> &'s System {
-        self.system
+    pub fn system(&self) -> &Arc<System> {
+        &self.system
     }
 
-    fn gpu(&self) -> &'s Gpu {
+    fn gpu(&self) -> &Gpu {
         self.system.gpu()
     }
 
@@ -190,7 +196,7 @@ impl<'s> Session<'s> {
         let prepared = self.system.blueprint().image.prepare(picture)?;
         on_stage(Stage::Encode(0.0));
         let mut rec = Recorder::new(self.gpu());
-        let pixels = self.patchify(&mut rec, &prepared.picture)?;
+        let pixels = patchify(&mut rec, &self.system.blueprint().image, &prepared.picture)?;
         let output = self.system.vision.record(&mut rec, &pixels, prepared.grid)?;
         rec.keep(&output.embeds);
         let program = rec.finish()?;
@@ -203,26 +209,6 @@ impl<'s> Session<'s> {
         }
         self.encoded.push(Arc::clone(&image));
         Ok(image)
-    }
-
-    fn patchify(&self, rec: &mut Recorder, picture: &Picture) -> Result<Tensor, OpError> {
-        let config = &self.system.blueprint().image;
-        let mut bytes = picture.rgb().to_vec();
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        let words: Vec<u32> = bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-        let image = self.gpu().upload("picture", &[words.len()], &words)?;
-        rec.patchify(
-            &image,
-            Patchify {
-                width: picture.size().width as usize,
-                height: picture.size().height as usize,
-                patch: config.patch_size as usize,
-                temporal: config.temporal_patch_size as usize,
-                merge: config.merge_size as usize,
-                mean: config.image_mean,
-                std: config.image_std,
-            },
-        )
     }
 
     /// Encodes a picture and reads every stage back; with `pixels`, those are taken instead of the prepared ones.
@@ -242,7 +228,7 @@ impl<'s> Session<'s> {
                 return Err(RunError::Pixels { got: pixels.len(), expected: shape[0] * shape[1] });
             }
             Some(pixels) => self.gpu().upload("pixel values", &shape, pixels)?,
-            None => self.patchify(&mut rec, &prepared.picture)?,
+            None => patchify(&mut rec, &self.system.blueprint().image, &prepared.picture)?,
         };
         let output = self.system.vision.record(&mut rec, &values, prepared.grid)?;
         for tensor in [&values, &output.tower, &output.embeds] {
@@ -336,14 +322,14 @@ impl<'s> Session<'s> {
         prompt: &Prepared,
         rows: Rows,
     ) -> Result<(usize, crate::blocks::Prefill), RunError> {
-        let system = self.system;
+        let system = Arc::clone(&self.system);
         let Some(memory) = &self.memory else {
             return Err(RunError::TooLong { prompt: prompt.ids.len(), answer: 0, capacity: 0 });
         };
         let shared = self.rows.iter().zip(&prompt.rows).take_while(|(a, b)| a == b).count();
         // At least one row must run: its logits choose the answer's first token.
         let past = match rows {
-            Rows::Last => shared.min(prompt.rows.len().saturating_sub(1)),
+            Rows::Last | Rows::Watched => shared.min(prompt.rows.len().saturating_sub(1)),
             Rows::All => 0,
         };
         let gpu = rec.gpu().clone();
@@ -397,6 +383,52 @@ impl<'s> Session<'s> {
             hidden_last: program.read(&prefill.hidden_last).await?,
             logits: program.read(&prefill.logits).await?,
         })
+    }
+
+    /// Where the prompt's last token looks in a picture: one number for each of its image tokens, row by row, the mean
+    /// over the heads of the layer that the blueprint names, or of all layers. Costs one row if the prompt was just
+    /// answered.
+    ///
+    /// # Errors
+    /// [`RunError`]; [`RunError::NotInPrompt`] for a picture that the prompt does not have.
+    pub async fn look(&mut self, prompt: &Prepared, image: &EncodedImage) -> Result<Vec<f32>, RunError> {
+        self.reserve(prompt.ids.len(), 1)?;
+        let all = prompt.rows.len();
+        if self.rows.len() < all || self.rows[..all - 1] != prompt.rows[..all - 1] {
+            // The rows before the last one must be there.
+            let mut rec = Recorder::new(self.gpu());
+            self.record_prefill(&mut rec, prompt, Rows::Last)?;
+            let program = rec.finish()?;
+            self.rows.clear();
+            program.run_paced(pace(self.gpu()), &|_| ()).await?;
+            self.rows = prompt.rows.clone();
+        }
+        let mut rec = Recorder::new(self.gpu());
+        let (_, prefill) = self.record_prefill(&mut rec, prompt, Rows::Watched)?;
+        prefill.looks.iter().for_each(|look| rec.keep(look));
+        let program = rec.finish()?;
+        self.rows.clear();
+        program.run_paced(pace(self.gpu()), &|_| ()).await?;
+        self.rows = prompt.rows.clone();
+        let wanted = match self.system.blueprint().heat_layer {
+            Some(layer) => prefill.looks.get(layer..=layer).unwrap_or_default(),
+            None => &prefill.looks,
+        };
+        let places: Vec<usize> = (0..all).filter(|&at| prompt.rows[at].is_of(image)).collect();
+        if places.is_empty() {
+            return Err(RunError::NotInPrompt);
+        }
+        let mut sums = vec![0.0; places.len()];
+        for look in wanted {
+            let weights: Vec<f32> = program.read(look).await?;
+            sums.iter_mut().zip(&places).for_each(|(sum, &at)| *sum += weights[at] / wanted.len() as f32);
+        }
+        Ok(sums)
+    }
+
+    /// Bytes of the KV cache.
+    pub fn kv_bytes(&self) -> u64 {
+        self.memory.as_ref().map_or(0, |memory| memory.cache.bytes())
     }
 
     /// Answers a prompt. `on_token` hears each id as it is read back and ends the answer by returning `false`.
@@ -476,7 +508,7 @@ impl<'s> Session<'s> {
         on_stage: OnStage<'_>,
     ) -> Result<Vec<f32>, RunError> {
         self.reserve(prompt.ids.len(), options.max_tokens)?;
-        let system = self.system;
+        let system = Arc::clone(&self.system);
         let mut rec = Recorder::new(self.gpu());
         let (_, prefill) = self.record_prefill(&mut rec, prompt, Rows::Last)?;
         let stop = if options.ignore_stop { &self.never } else { &system.stop };
@@ -520,6 +552,26 @@ impl<'s> Session<'s> {
         let rows = stages.logits.chunks_exact(vocabulary).skip(first.saturating_sub(1));
         Ok(rows.zip(continuation).map(|(logits, &id)| log_softmax(logits, id)).collect())
     }
+}
+
+/// Hands a prepared picture's bytes to the GPU and records their patches.
+pub(crate) fn patchify(rec: &mut Recorder, config: &QwenImageConfig, picture: &Picture) -> Result<Tensor, OpError> {
+    let mut bytes = picture.rgb().to_vec();
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    let words: Vec<u32> = bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    let image = rec.gpu().upload("picture", &[words.len()], &words)?;
+    rec.patchify(
+        &image,
+        Patchify {
+            width: picture.size().width as usize,
+            height: picture.size().height as usize,
+            patch: config.patch_size as usize,
+            temporal: config.temporal_patch_size as usize,
+            merge: config.merge_size as usize,
+            mean: config.image_mean,
+            std: config.image_std,
+        },
+    )
 }
 
 /// Natural logarithm of the softmax of `logits` at `id`.

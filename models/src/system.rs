@@ -9,7 +9,7 @@ use fovea_engine::{
 use crate::{
     blocks::{Decoder, QwenVit},
     checkpoint::{Checkpoint, LoadError, RunError},
-    systems::Blueprint,
+    systems::{Blueprint, Grammar},
 };
 
 /// Weights on the GPU with what it takes to write prompts and read answers. Answering is a
@@ -22,6 +22,7 @@ pub struct System {
     tokenizer: Tokenizer,
     template: Option<ChatTemplate>,
     pub(crate) stop: Tensor,
+    bytes: u64,
 }
 
 impl System {
@@ -57,6 +58,7 @@ impl System {
                 expected: "a token of tokenizer.json".to_owned(),
             });
         }
+        let before = gpu.memory();
         let loader = Loader::new(gpu, checkpoint.weights(), policy, progress);
         let root = loader.at("");
         let vision = QwenVit::load(&root.at("visual"), blueprint.vision.clone()).await?;
@@ -65,12 +67,26 @@ impl System {
         // An empty list cannot be bound: an id that no vocabulary has stands for it.
         let stop = if blueprint.stop.is_empty() { vec![u32::MAX] } else { blueprint.stop.clone() };
         let stop = gpu.upload("stop tokens", &[stop.len()], &stop)?;
-        Ok(Self { gpu: gpu.clone(), blueprint, vision, decoder, tokenizer, template, stop })
+        Ok(Self {
+            gpu: gpu.clone(),
+            blueprint,
+            vision,
+            decoder,
+            tokenizer,
+            template,
+            stop,
+            bytes: gpu.memory() - before,
+        })
     }
 
     /// The GPU that holds it.
     pub fn gpu(&self) -> &Gpu {
         &self.gpu
+    }
+
+    /// Bytes that its weights take on the GPU.
+    pub fn weight_bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Its sizes and conventions.
@@ -90,5 +106,17 @@ impl System {
     pub fn render(&self, messages: &[Message]) -> Result<String, RunError> {
         let template = self.template.as_ref().ok_or(fovea_engine::text::TextError::NoTemplate)?;
         Ok(template.render(messages, true)?)
+    }
+
+    /// An answer's text, as [`crate::grounding::read_answer`] takes it.
+    ///
+    /// # Errors
+    /// [`RunError::Text`] for ids that the tokenizer does not have.
+    pub fn decode_answer(&self, ids: &[u32]) -> Result<String, RunError> {
+        Ok(match self.blueprint.grammar {
+            // It names its boxes between special tokens.
+            Grammar::Qwen2Boxes => self.tokenizer.decode_with_special(ids)?,
+            Grammar::Qwen2_5Json | Grammar::CogAgent => self.tokenizer.decode(ids)?,
+        })
     }
 }

@@ -64,12 +64,12 @@ fn checkpoint(model: &str, weights: Vec<u8>) -> Outcome<Checkpoint> {
     Ok(Checkpoint::new(files, Box::new(block_on(Safetensors::open(vec![weights]))?)))
 }
 
-fn load(model: &str, gpu: &Gpu, format: Format) -> Outcome<System> {
+fn load(model: &str, gpu: &Gpu, format: Format) -> Outcome<Arc<System>> {
     load_from(model, bytes(&format!("{model}/model.safetensors")), gpu, Policy::uniform(format))
 }
 
-fn load_from(model: &str, weights: Vec<u8>, gpu: &Gpu, policy: Policy) -> Outcome<System> {
-    Ok(block_on(System::load(&checkpoint(model, weights)?, gpu, policy, &|_| ()))?)
+fn load_from(model: &str, weights: Vec<u8>, gpu: &Gpu, policy: Policy) -> Outcome<Arc<System>> {
+    Ok(Arc::new(block_on(System::load(&checkpoint(model, weights)?, gpu, policy, &|_| ()))?))
 }
 
 /// A case of a fixture.
@@ -123,7 +123,7 @@ impl Case {
     }
 
     /// Encodes the pictures from the fixture's own pixels where it has them, and compares tower and embeddings.
-    fn encode(&self, session: &mut Session<'_>) -> Outcome<Vec<Arc<EncodedImage>>> {
+    fn encode(&self, session: &mut Session) -> Outcome<Vec<Arc<EncodedImage>>> {
         let pixels = self.floats("pixel_values");
         let (mut images, mut tower, mut embeds, mut used) = (Vec::new(), Vec::new(), Vec::new(), 0);
         for picture in self.pictures() {
@@ -252,6 +252,41 @@ fn the_cache_is_reused_while_a_prompt_grows() {
     });
 }
 
+/// The heat map is the same whether the prompt was just answered or has to be read first, and names the picture asked
+/// about. What it shows is the op's own test.
+#[test]
+fn a_look_costs_one_row_and_tells_the_same() {
+    let case = Case::open("qwen2_5_vl", 1);
+    on_every_tier(|gpu| {
+        let system = load("qwen2_5_vl", gpu, Format::F32)?;
+        let options = GenerateOptions { max_tokens: 3, ignore_stop: true, ..Default::default() };
+        let (messages, pictures) = (case.messages(), case.pictures());
+        let mut session = Session::new(&system)?;
+        let first = block_on(session.encode(&pictures[0], &|_| ()))?;
+        let second = block_on(session.encode(&pictures[1], &|_| ()))?;
+        let prompt = session.prepare(&messages, &[Arc::clone(&first), Arc::clone(&second)])?;
+        let ids = block_on(session.generate(&prompt, &options, &|_| (), &mut |_| true))?;
+        let looks = block_on(session.look(&prompt, &second))?;
+        let merge = system.blueprint().image.merge_size;
+        assert_eq!(looks.len(), second.grid.merged(merge).patches());
+        let sum: f32 = looks.iter().sum();
+        assert!(sum > 0.0 && sum < 1.0 && looks.iter().all(|&look| look >= 0.0), "{sum}");
+
+        let mut fresh = Session::new(&system)?;
+        let expected: Vec<f64> = block_on(fresh.look(&prompt, &second))?.iter().map(|&v| f64::from(v)).collect();
+        let error = nmse(&looks, &expected);
+        assert!(error <= LIMIT, "normalised mean square error {error:e}");
+        assert_ne!(block_on(fresh.look(&prompt, &first))?, looks);
+        // The answer after a look is the one before.
+        assert_eq!(block_on(session.generate(&prompt, &options, &|_| (), &mut |_| true))?, ids);
+
+        let alone = session.prepare(&messages[..1], std::slice::from_ref(&first))?;
+        let error = block_on(session.look(&alone, &second)).unwrap_err().to_string();
+        assert_eq!(error, "the prompt does not have this picture");
+        Ok(())
+    });
+}
+
 /// A checkpoint whose embedding and head have zeros for rows beyond their own.
 struct Widened {
     inner: Safetensors<Memory>,
@@ -331,6 +366,7 @@ fn a_tensor_larger_than_the_binding_limit_loads_and_matches() {
         let inner = block_on(Safetensors::open(vec![weights])).expect("the fixture");
         let wide = Checkpoint::new(files, Box::new(Widened::new(inner, rows)));
         let system = block_on(System::load(&wide, gpu, Policy::uniform(Format::F32), &|_| ())).expect("loads");
+        let system = Arc::new(system);
         let mut session = Session::new(&system).expect("a session");
         let prompt = session.prepare(&case.messages(), &[]).expect("a prompt");
         let expected = case.ids("generated_ids");
@@ -360,7 +396,7 @@ fn dequantised(model: &str, format: Format) -> Vec<u8> {
 }
 
 /// Everything that a case yields from the fixture's pixels: tower, embeddings, last hidden states, logits.
-fn outputs(case: &Case, system: &System) -> Outcome<[Vec<f32>; 4]> {
+fn outputs(case: &Case, system: &Arc<System>) -> Outcome<[Vec<f32>; 4]> {
     let mut session = Session::new(system)?;
     let pixels = case.floats("pixel_values");
     let (image, stages) = block_on(session.encode_stages(&case.pictures()[0], pixels.as_deref()))?;

@@ -1,7 +1,7 @@
 //! A published model's directory, as downloaded from Hugging Face.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     env, fs,
     fs::File,
     io::{self, Read},
@@ -10,17 +10,13 @@ use std::{
 };
 
 use fovea_engine::weights::{ByteSource, Bytes, Safetensors, WeightError};
-use fovea_models::{Checkpoint, Files, LoadError, SMALL_FILES};
+use fovea_models::{Checkpoint, Files, LoadError, SMALL_FILES, WEIGHTS};
 use memmap2::Mmap;
-use serde::Deserialize;
 
 use crate::failure::{Failure, Kind, Outcome};
 
 /// Largest of the small files that is read; a published `tokenizer.json` has about 10 MiB.
 const LARGEST_SMALL_FILE: u64 = 64 << 20;
-
-const WEIGHTS: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
 
 /// The directory of the model to use: the one asked for, else `FOVEA_MODEL`, else the default model, `models/nano`,
 /// looked for upwards from the current directory and from the program.
@@ -80,38 +76,12 @@ pub(crate) fn open(directory: &Path) -> Outcome<Checkpoint> {
     let load = |error| Failure::load(directory, error);
     // A directory without it is no model at all: that is told first.
     Files(&files).need("config.json").map_err(load)?;
-    let names = weight_files(directory, Files(&files)).map_err(load)?;
+    let names = Files(&files).weight_files(directory.join(WEIGHTS).exists()).map_err(load)?;
     let files_mapped = names.into_iter().map(|name| Mapped::open(directory, name)).collect::<Result<Vec<_>, _>>();
     let weights = files_mapped
         .and_then(|mapped| pollster::block_on(Safetensors::open(mapped)).map_err(LoadError::from))
         .map_err(load)?;
     Ok(Checkpoint::new(files, Box::new(weights)))
-}
-
-/// Names of the files that hold the weights: one, or the shards that an index lists.
-fn weight_files(directory: &Path, files: Files<'_>) -> Result<Vec<String>, LoadError> {
-    #[derive(Deserialize)]
-    struct Index {
-        weight_map: BTreeMap<String, String>,
-    }
-    if directory.join(WEIGHTS).exists() || files.get(INDEX).is_none() {
-        return Ok(vec![WEIGHTS.to_owned()]);
-    }
-    let Index { weight_map } = files.json(INDEX)?;
-    let shards: BTreeSet<String> = weight_map.into_values().collect();
-    let wrong = |reason| Err(LoadError::File { file: INDEX.to_owned(), reason });
-    if shards.is_empty() {
-        return wrong("`weight_map` is empty".to_owned());
-    }
-    match shards.iter().find(|name| !is_plain(name)) {
-        Some(name) => wrong(format!("`weight_map` names {name:?}, which is no plain file name")),
-        None => Ok(shards.into_iter().collect()),
-    }
-}
-
-/// Whether a name stays in its directory on every system.
-fn is_plain(name: &str) -> bool {
-    !name.starts_with('.') && !name.is_empty() && !name.contains(['/', '\\', ':', '\0'])
 }
 
 /// A file in memory pages that the system reads when they are used.
@@ -178,20 +148,5 @@ pub(crate) fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     match read as u64 > limit {
         true => Err(io::Error::other(format!("more than {} MiB", limit >> 20))),
         false => Ok(bytes),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shards_stay_in_their_directory() {
-        for name in ["model-00001-of-00002.safetensors", "a"] {
-            assert!(is_plain(name), "{name}");
-        }
-        for name in ["", "..", "../x", "/etc/x", "a/b", "a\\b", "c:x", ".hidden"] {
-            assert!(!is_plain(name), "{name}");
-        }
     }
 }

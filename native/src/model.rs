@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     str::FromStr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -119,7 +120,7 @@ pub(crate) struct ModelArguments {
 
 /// A model on a GPU.
 pub(crate) struct Loaded {
-    pub(crate) system: System,
+    pub(crate) system: Arc<System>,
     pub(crate) directory: PathBuf,
     pub(crate) quant: Quantisation,
     /// Opening the GPU and loading the weights.
@@ -147,7 +148,7 @@ impl ModelArguments {
 }
 
 /// Loads a directory onto a GPU, with a progress bar.
-pub(crate) fn load(directory: &Path, gpu: &Gpu, quant: Quantisation) -> Outcome<System> {
+pub(crate) fn load(directory: &Path, gpu: &Gpu, quant: Quantisation) -> Outcome<Arc<System>> {
     let checkpoint = directory::open(directory)?;
     let bar = progress::loading();
     let hear = |progress: Progress| {
@@ -156,5 +157,5 @@ pub(crate) fn load(directory: &Path, gpu: &Gpu, quant: Quantisation) -> Outcome<
     };
     let system = pollster::block_on(System::load(&checkpoint, gpu, quant.policy(), &hear));
     bar.finish_and_clear();
-    system.map_err(|error| Failure::load(directory, error))
+    system.map(Arc::new).map_err(|error| Failure::load(directory, error))
 }

@@ -79,7 +79,7 @@ impl Prompt {
     }
 
     /// Ids, positions and pictures, ready to be read by the model.
-    pub(crate) fn prepare(&self, session: &Session<'_>, images: &[Arc<EncodedImage>]) -> Outcome<Prepared> {
+    pub(crate) fn prepare(&self, session: &Session, images: &[Arc<EncodedImage>]) -> Outcome<Prepared> {
         let ids = self.ids(session.system())?;
         let ids = match self {
             Self::Ids(_) => collapse(&ids, session.system(), images),

@@ -85,11 +85,12 @@ fn the_box_is_told_and_drawn() {
             let (stdout, stderr, code) = ground(model.dir(), adapter, &["--quant", quant, "--out", out, "--json"]);
             assert_eq!(code, Some(0), "{adapter} {quant}: {stderr}");
             let told: Value = serde_json::from_str(&stdout).unwrap();
-            assert_eq!(told["action"]["name"], "CLICK", "{told}");
+            assert_eq!(told["action"]["kind"], "click", "{told}");
             assert_eq!(told["answer_tokens"], 1, "{told}");
             let corners = [scaled(250, width), scaled(250, height), scaled(750, width), scaled(500, height)];
-            for (index, corner) in corners.into_iter().enumerate() {
-                let got = told["action"]["box"][index].as_f64().unwrap();
+            let sides = ["left", "top", "right", "bottom"];
+            for (side, corner) in sides.into_iter().zip(corners) {
+                let got = told["action"]["box"][side].as_f64().unwrap();
                 assert!((got - corner).abs() < 1e-3, "{told}");
             }
             let (before, after) = (image::open(image()).unwrap(), image::open(&marked).unwrap());

@@ -61,6 +61,8 @@ kernels! {
     ATTENTION_SPLIT_DIRECT = "attention_split_direct", (params _ _ _ _ read write), [Heads HeadDim Lines];
     /// Puts the parts of an attention together.
     ATTENTION_MERGE = "attention_merge", (params read read write), [];
+    /// Attention weights of one query, the mean over its heads.
+    ATTENTION_WEIGHTS = "attention_weights", (params read read write), [Reduce];
     /// Root-mean-square normalisation of each row of a sum.
     ADD_RMS_NORM = "add_rms_norm", (params read read read write write), [Reduce];
     /// Layer normalisation of each row of a sum.

@@ -6,10 +6,12 @@ mod ground;
 mod licences;
 mod lint;
 mod rooms;
+mod sizes;
 mod step;
 mod test;
 mod vulkan;
 mod wasm;
+mod web;
 mod workspace;
 
 use std::process::ExitCode;
@@ -41,8 +43,14 @@ const TASKS: &[Task] = &[
     Task {
         name: "wasm",
         arguments: "",
-        about: "check that shaders, engine and models compile for wasm32-unknown-unknown",
+        about: "check that shaders, engine, models and web compile for wasm32-unknown-unknown",
         run: wasm::run,
+    },
+    Task {
+        name: "web",
+        arguments: "[--release] [--no-serve]",
+        about: "build the npm package and the demo page, and serve the page on http://localhost:8080",
+        run: web::run,
     },
     Task {
         name: "bench",

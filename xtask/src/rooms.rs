@@ -13,10 +13,11 @@ const ROOMS: &[(&str, &str, &[&str])] = &[
     ("fovea-engine", "engine", &["fovea-shaders"]),
     ("fovea-models", "models", &["fovea-engine"]),
     ("fovea", "native", &["fovea-engine", "fovea-models"]),
+    ("fovea-web", "web", &["fovea-engine", "fovea-models"]),
 ];
 
 /// Folders of the crates that also run in a browser.
-const IN_BROWSER: &[&str] = &["shaders", "engine", "models"];
+const IN_BROWSER: &[&str] = &["shaders", "engine", "models", "web"];
 
 const NOT_IN_BROWSER: &[&str] = &[
     "std::thread",

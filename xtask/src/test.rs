@@ -9,7 +9,7 @@ use std::process::Stdio;
 use crate::step::{Steps, command, shown};
 use crate::vulkan::with_test_adapters;
 use crate::workspace::{cargo, root};
-use crate::{Outcome, lint, wasm};
+use crate::{Outcome, lint, wasm, web};
 
 pub(crate) fn run(filter: &[String]) -> Outcome {
     if !filter.is_empty() {
@@ -23,6 +23,9 @@ pub(crate) fn run(filter: &[String]) -> Outcome {
     counts.add_nextest();
     steps.run("doc tests", || doc_tests(&mut counts));
     steps.run("wasm", || wasm::run(&[]));
+    steps.run("web", || web::build(false));
+    steps.run("package", || node_tests("test", &mut counts));
+    steps.run("browser", || node_tests("../../tests/browser", &mut counts));
     let outcome = steps.finish();
     println!("\n{} passed, {} failed", counts.passed, counts.failed);
     outcome
@@ -43,6 +46,26 @@ fn doc_tests(counts: &mut Counts) -> Outcome {
     print!("{text}");
     counts.add_libtest(&text);
     if output.status.success() { Ok(()) } else { Err(format!("cargo test --doc ended with {}", output.status)) }
+}
+
+/// Tests of Node's own runner, one file after the other: a browser fills the machine.
+fn node_tests(folder: &str, counts: &mut Counts) -> Outcome {
+    let package = web::package();
+    let is_test = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.ends_with(".test.js") || name.ends_with(".test.mjs")
+    };
+    let files = fs::read_dir(package.join(folder)).map_err(|error| format!("{folder}: {error}"))?;
+    let mut files: Vec<PathBuf> = files.flatten().map(|entry| entry.path()).filter(is_test).collect();
+    files.sort();
+    let mut test = web::node(&package, "--test");
+    test.args(["--test-concurrency=1", "--test-reporter=tap"]).args(files);
+    println!("$ {}", shown(&test));
+    let output = test.stderr(Stdio::inherit()).output().map_err(|error| format!("node did not start: {error}"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    print!("{text}");
+    counts.add_tap(&text);
+    if output.status.success() { Ok(()) } else { Err(format!("node --test ended with {}", output.status)) }
 }
 
 /// nextest's store, which does not move with the build directory.
@@ -77,6 +100,16 @@ impl Counts {
         self.passed += number(" tests").saturating_sub(failed);
     }
 
+    /// Reads the totals at the end of Node's report: `# pass 3`, `# fail 0`.
+    fn add_tap(&mut self, output: &str) {
+        let total = |name: &str| -> usize {
+            let line = output.lines().rev().find_map(|line| line.strip_prefix("# ")?.strip_prefix(name));
+            line.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
+        };
+        self.passed += total("pass ");
+        self.failed += total("fail ") + total("cancelled ");
+    }
+
     /// Reads lines such as `test result: ok. 3 passed; 0 failed; ...`.
     fn add_libtest(&mut self, output: &str) {
         for line in output.lines().filter(|line| line.starts_with("test result:")) {
@@ -100,7 +133,8 @@ mod tests {
         let mut counts = Counts::default();
         counts.add_junit(r#"<?xml?><testsuites name="nextest-run" tests="7" failures="2" errors="1" time="1">"#);
         counts.add_libtest("running 2 tests\ntest result: FAILED. 5 passed; 1 failed; 0 ignored; finished in 0.00s");
-        assert_eq!(counts, Counts { passed: 9, failed: 4 });
+        counts.add_tap("ok 1 - a\n# tests 7\n# pass 4\n# fail 2\n# cancelled 1\n");
+        assert_eq!(counts, Counts { passed: 13, failed: 7 });
     }
 
     #[test]

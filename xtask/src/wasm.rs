@@ -4,30 +4,35 @@
 //! cannot be had, Debian's `rustc-web`, `cargo-web` and `rust-web-src` build the standard library first.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::Outcome;
 use crate::step::command;
 use crate::workspace::{cargo, root, target_dir};
 
-const TARGET: &str = "wasm32-unknown-unknown";
-const CRATES: &[&str] = &["fovea-shaders", "fovea-engine", "fovea-models"];
+pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
+const CRATES: &[&str] = &["fovea-shaders", "fovea-engine", "fovea-models", "fovea-web"];
 
 pub(crate) fn run(_: &[String]) -> Outcome {
-    let mut check = toolchain()?;
+    let mut check = toolchain("check")?;
+    check.arg("--release");
     for name in CRATES {
         check.args(["--package", name]);
     }
-    // The native build has another Cargo lock and, perhaps, another compiler.
-    command(check.arg("--target-dir").arg(target_dir().join("wasm")))
+    command(check.arg("--target-dir").arg(folder()))
 }
 
-/// `cargo check` for the target, by whichever toolchain can.
-fn toolchain() -> Result<Command, String> {
-    let check = ["check", "--release", "--target", TARGET];
+/// Its own build directory: the native build has another Cargo lock and, perhaps, another compiler.
+pub(crate) fn folder() -> PathBuf {
+    target_dir().join("wasm")
+}
+
+/// A command of Cargo for the target, by whichever toolchain can.
+pub(crate) fn toolchain(task: &str) -> Result<Command, String> {
+    let arguments = [task, "--target", TARGET];
     if target_is_installed() {
-        return Ok(cargo(&check));
+        return Ok(cargo(&arguments));
     }
     let (cargo, rustc) = (Path::new("/usr/bin/cargo"), Path::new("/usr/bin/rustc"));
     let source = Path::new("/usr/lib/rustlib/src/rust/library/Cargo.lock");
@@ -36,7 +41,7 @@ fn toolchain() -> Result<Command, String> {
     }
     println!("the target {TARGET} is not installed; its standard library is built from Debian's source");
     let mut debian = Command::new(cargo);
-    debian.current_dir(root()).args(check).arg("-Zbuild-std=std,panic_abort");
+    debian.current_dir(root()).args(arguments).arg("-Zbuild-std=std,panic_abort");
     debian.env("RUSTC", rustc).env("RUSTC_BOOTSTRAP", "1");
     debian.env_remove("CARGO").env_remove("RUSTUP_TOOLCHAIN");
     Ok(debian)

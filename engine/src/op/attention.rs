@@ -316,14 +316,19 @@ impl Recorder {
     }
 }
 
-fn check_heads(check: Check, heads: Heads) -> Result<(), OpError> {
+pub(super) fn check_heads(check: Check, heads: Heads) -> Result<(), OpError> {
     let Heads { heads, kv_heads, head_dim, .. } = heads;
     check.value("head_dim", head_dim, (1..=WIDEST).contains(&head_dim), "1 to 256")?;
     check.value("heads", heads, heads > 0, "at least one")?;
     check.value("kv_heads", kv_heads, kv_heads > 0 && heads.is_multiple_of(kv_heads), "a divisor of the heads")
 }
 
-fn check_columns(check: Check, name: &'static str, columns: Columns<'_>, width: usize) -> Result<usize, OpError> {
+pub(super) fn check_columns(
+    check: Check,
+    name: &'static str,
+    columns: Columns<'_>,
+    width: usize,
+) -> Result<usize, OpError> {
     let rows = check.columns(name, columns)?;
     if columns.width == width {
         return Ok(rows);

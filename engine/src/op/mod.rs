@@ -2,6 +2,7 @@
 
 mod activation;
 mod attention;
+mod attention_weights;
 mod check;
 mod elementwise;
 mod embed;

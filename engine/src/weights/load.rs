@@ -82,6 +82,7 @@ pub struct Loader<'a> {
     gpu: &'a Gpu,
     source: &'a dyn WeightSource,
     policy: Policy,
+    blank: bool,
     progress: &'a dyn Fn(Progress),
     total: u64,
     bytes: Cell<u64>,
@@ -93,7 +94,13 @@ impl<'a> Loader<'a> {
     pub fn new(gpu: &'a Gpu, source: &'a dyn WeightSource, policy: Policy, progress: &'a dyn Fn(Progress)) -> Self {
         let sizes = source.names().into_iter().filter_map(|name| source.info(name));
         let total = sizes.map(|info| info.range.end - info.range.start).sum();
-        Self { gpu, source, policy, progress, total, bytes: Cell::new(0), in_flight: Cell::new(0) }
+        Self { gpu, source, policy, blank: false, progress, total, bytes: Cell::new(0), in_flight: Cell::new(0) }
+    }
+
+    /// A loader that reads nothing: every tensor that the source has is there in the shape that is asked for, all
+    /// zeros. What is recorded with them builds the same kernels as the real ones.
+    pub fn blank(gpu: &'a Gpu, source: &'a dyn WeightSource, policy: Policy) -> Self {
+        Self { blank: true, ..Self::new(gpu, source, policy, &|_| ()) }
     }
 
     /// The GPU that takes the weights.
@@ -108,7 +115,7 @@ impl<'a> Loader<'a> {
 
     fn info(&self, name: &str, shape: &[usize]) -> Result<&'a TensorInfo, WeightError> {
         let info = self.source.info(name).ok_or_else(|| self.source.missing(name))?;
-        if info.shape != shape {
+        if info.shape != shape && !self.blank {
             return Err(WeightError::Shape {
                 tensor: name.to_owned(),
                 file: self.source.file(info.file).to_owned(),
@@ -206,7 +213,10 @@ impl<'a> Scope<'a> {
                 values.extend_from_slice(chunk);
                 Ok(())
             };
-            self.loader.stream(&name, info, append).await?;
+            match self.loader.blank {
+                true => values.resize(values.len() + shape.iter().product::<usize>(), 0.0),
+                false => self.loader.stream(&name, info, append).await?,
+            }
         }
         if values.is_empty() {
             return Err(WeightError::Empty { tensor: self.prefix.clone() });
@@ -241,6 +251,9 @@ impl<'a> Scope<'a> {
         }
         let format = self.loader.policy.format(class);
         let mut upload = Upload::new(self.gpu(), &label, rows, width, format)?;
+        if self.loader.blank {
+            return Ok(upload.weight);
+        }
         for (name, shape) in parts {
             let name = self.full(name);
             let info = self.loader.info(&name, shape)?;
@@ -326,6 +339,19 @@ mod tests {
             assert!(values[..1001].iter().enumerate().all(|(i, &v)| v == i as f32), "row {row}");
             assert!(values[1001..].iter().all(|&v| v == 0.0), "padding of row {row}");
         }
+    }
+
+    #[test]
+    fn blank_tensors_have_any_shape_and_read_nothing() {
+        let source = Made::new(&[4, 8], |_| 0.5);
+        let loader = Loader::blank(&gpus()[0], &source, Policy::uniform(Format::Q8));
+        let at = loader.at("");
+        let matrix = block_on(at.matrix("w", &[6, 32], TensorClass::Decoder)).expect("a matrix");
+        assert_eq!((matrix.rows, matrix.width, matrix.format), (6, 32, Format::Q8));
+        let vector = block_on(at.tensor("w", &[5])).expect("a vector");
+        assert_eq!(block_on(gpus()[0].read::<f32>(&vector)).expect("reads"), [0.0; 5]);
+        assert!(source.asked.borrow().is_empty());
+        assert!(block_on(at.tensor("v", &[5])).is_err());
     }
 
     #[test]

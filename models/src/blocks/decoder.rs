@@ -1,6 +1,8 @@
 //! The LLaMA-style decoder: RMSNorm, grouped-query attention with rotary positions and a KV cache, SiLU-gated
 //! feedforward. Source: `modeling_qwen2_vl.py` of transformers 4.57.1 (Qwen2's decoder with M-RoPE).
 
+use std::cell::RefCell;
+
 use fovea_engine::{
     At, DType, Gpu, GpuError, OpError, Recorder, Tensor,
     op::{Activation, Attention, DecodeAttention, DecodeState, Epilogue, Heads, Mask, RmsNorm, Rope, RopeStyle, Slot},
@@ -90,6 +92,11 @@ impl KvCache {
         Ok(Self { layers, capacity })
     }
 
+    /// Bytes on the GPU.
+    pub fn bytes(&self) -> u64 {
+        self.layers.iter().map(|(keys, values)| keys.bytes() + values.bytes()).sum()
+    }
+
     /// Tokens that fit.
     pub fn capacity(&self) -> usize {
         self.capacity
@@ -123,6 +130,8 @@ pub enum Rows {
     Last,
     /// All: what scoring and comparison need.
     All,
+    /// Only the last, which is the only one; where it looks is kept.
+    Watched,
 }
 
 /// What [`Decoder::record_prefill`] yields.
@@ -133,6 +142,8 @@ pub struct Prefill {
     pub hidden_last: Tensor,
     /// `[1 or tokens, vocabulary]`.
     pub logits: Tensor,
+    /// Where the last row looked in each layer, `[past + tokens]`, for [`Rows::Watched`].
+    pub looks: Vec<Tensor>,
 }
 
 impl Decoder {
@@ -217,6 +228,15 @@ impl Decoder {
                 Attention { heads: self.config.head_sizes(), kv_len: past + tokens, mask: Mask::Causal { past } };
             rec.attention(qkv.columns(0, self.config.queries()), keys.into(), values.into(), attention)
         };
+        let looks = RefCell::new(Vec::new());
+        let attend = |rec: &mut Recorder, qkv: &Tensor, keys: &Tensor, values: &Tensor| {
+            if rows == Rows::Watched {
+                let query = qkv.columns(0, self.config.queries());
+                let look = rec.attention_weights(query, keys, self.config.head_sizes(), past + tokens)?;
+                looks.borrow_mut().push(look);
+            }
+            attend(rec, qkv, keys, values)
+        };
         let mut hidden_first = x.clone();
         let mut x = x;
         for (index, (layer, cache)) in self.layers.iter().zip(&cache.layers).enumerate() {
@@ -231,7 +251,7 @@ impl Decoder {
             x = rec.gather_rows(&x, (&last).into(), 1)?;
         }
         let logits = self.record_head(rec, &x)?;
-        Ok(Prefill { hidden_first, hidden_last, logits })
+        Ok(Prefill { hidden_first, hidden_last, logits, looks: looks.into_inner() })
     }
 
     /// Records one step of decoding: feeds the token of `state`, yields its logits, `[1, vocabulary]`.

@@ -10,6 +10,7 @@ mod boxes;
 mod cogagent;
 mod coordinates;
 mod cursor;
+mod json;
 mod qwen2;
 mod qwen2_5;
 

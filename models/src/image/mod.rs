@@ -4,6 +4,8 @@
 //! functions do the same on the CPU in the reference's order and float arithmetic, for tests and for `dump`.
 
 mod bicubic;
+#[cfg(feature = "decode")]
+mod decode;
 mod picture;
 mod qwen;
 mod squash;

@@ -47,6 +47,8 @@ pub(super) struct Config<V> {
     pub(super) image_token: u32,
     /// What answers are written in, where it is not what the architecture's publisher trained.
     pub(super) grounding: Option<String>,
+    /// The decoder's layer whose attention shows where the model looks, if its publisher knows.
+    pub(super) heat_layer: Option<usize>,
     eos: Option<OneOrMany>,
 }
 
@@ -85,6 +87,7 @@ impl<V: serde::de::DeserializeOwned> Config<V> {
             reason: "missing field `image_token_id`".to_owned(),
         })?;
         let grounding = json.get("fovea_grounding").and_then(|value| value.as_str()).map(str::to_owned);
+        let heat_layer = json.get("fovea_heat_layer").cloned().map(serde_json::from_value).transpose().map_err(file)?;
         let eos = text.get("eos_token_id").cloned().filter(|value| !value.is_null());
         Ok(Self {
             text: serde_json::from_value(text.into()).map_err(file)?,
@@ -93,6 +96,7 @@ impl<V: serde::de::DeserializeOwned> Config<V> {
                 reason: format!("vision_config: {error}"),
             })?,
             grounding,
+            heat_layer,
             image_token: serde_json::from_value(image_token).map_err(file)?,
             eos: eos.map(serde_json::from_value).transpose().map_err(file)?,
         })

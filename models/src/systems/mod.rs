@@ -43,6 +43,8 @@ pub struct Blueprint {
     pub max_positions: usize,
     /// What it writes boxes in.
     pub grammar: Grammar,
+    /// The layer of the decoder, from 0, whose attention shows where the model looks; `None`: all alike.
+    pub heat_layer: Option<usize>,
 }
 
 /// A reader of one system's configuration.

@@ -83,5 +83,6 @@ pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
             Some("cogagent") => Grammar::CogAgent,
             _ => Grammar::Qwen2_5Json,
         },
+        heat_layer: config.heat_layer,
     })
 }

@@ -60,5 +60,6 @@ pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
         vision: tower,
         decoder,
         grammar: Grammar::Qwen2Boxes,
+        heat_layer: config.heat_layer,
     })
 }

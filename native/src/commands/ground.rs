@@ -6,11 +6,11 @@ use std::{
 };
 
 use fovea_models::{
-    Blueprint, GenerateOptions, Grammar, Session,
-    grounding::{Action, Direction, PixelBox, question, read_answer},
+    Blueprint, GenerateOptions, Session,
+    grounding::{Action, PixelBox, question, read_answer},
     image::{Picture, Size},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     Common,
@@ -79,7 +79,7 @@ pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -
     };
     if output.is_json() {
         return output.value(&json!({
-            "action": action_json(&action),
+            "action": action.to_json(),
             "answer": answer.text,
             "picture": written,
             "model": loaded.directory,
@@ -113,7 +113,7 @@ pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -
 
 /// Asks for a place and times every stage.
 pub(crate) fn answer(
-    session: &mut Session<'_>,
+    session: &mut Session,
     path: &Path,
     picture: &Picture,
     instruction: &str,
@@ -130,12 +130,7 @@ pub(crate) fn answer(
     })?;
     let prompt = session.prepare(&question(grammar, instruction), std::slice::from_ref(&image))?;
     let ids = pollster::block_on(session.generate(&prompt, &options, &hear, &mut |_| true))?;
-    let tokenizer = session.system().tokenizer();
-    // Qwen2-VL names its boxes between special tokens.
-    let text = match grammar {
-        Grammar::Qwen2Boxes => tokenizer.decode_with_special(&ids)?,
-        Grammar::Qwen2_5Json | Grammar::CogAgent => tokenizer.decode(&ids)?,
-    };
+    let text = session.system().decode_answer(&ids)?;
     Ok(Answer {
         text,
         tokens: ids.len(),
@@ -178,7 +173,7 @@ fn stage_rows(load: Duration, answer: &Answer, blueprint: &Blueprint, size: Size
 
 /// The action in one line.
 pub(crate) fn describe(action: &Action<PixelBox>) -> String {
-    let name = action_name(action);
+    let name = action.kind().to_uppercase();
     let place = match (action.target(), action.click_point()) {
         (Some(target), Some(click)) => {
             let region = target.region;
@@ -189,56 +184,13 @@ pub(crate) fn describe(action: &Action<PixelBox>) -> String {
     };
     let detail = match action {
         Action::Type { text, .. } => format!(", text {text:?}"),
-        Action::Scroll { steps, .. } => format!(", {steps} steps"),
+        Action::Scroll { direction, steps, .. } => format!(", {steps} steps {direction:?}").to_lowercase(),
         Action::KeyPress { key } => format!(" {key}"),
         Action::Launch { app, url } => format!(" {}", url.as_deref().or(app.as_deref()).unwrap_or_default()),
         Action::Gesture(keys) => format!(" {keys:?}"),
         _ => String::new(),
     };
     format!("{name}{place}{detail}")
-}
-
-fn action_name(action: &Action<PixelBox>) -> &'static str {
-    match action {
-        Action::Click(_) => "CLICK",
-        Action::DoubleClick(_) => "DOUBLE_CLICK",
-        Action::RightClick(_) => "RIGHT_CLICK",
-        Action::Hover(_) => "HOVER",
-        Action::Type { .. } => "TYPE",
-        Action::Scroll { direction: Direction::Up, .. } => "SCROLL_UP",
-        Action::Scroll { direction: Direction::Down, .. } => "SCROLL_DOWN",
-        Action::Scroll { direction: Direction::Left, .. } => "SCROLL_LEFT",
-        Action::Scroll { direction: Direction::Right, .. } => "SCROLL_RIGHT",
-        Action::KeyPress { .. } => "KEY_PRESS",
-        Action::Gesture(_) => "GESTURE",
-        Action::Launch { .. } => "LAUNCH",
-        Action::QuoteText { .. } => "QUOTE_TEXT",
-        Action::QuoteClipboard { .. } => "QUOTE_CLIPBOARD",
-        Action::Llm { .. } => "LLM",
-        Action::End => "END",
-    }
-}
-
-pub(crate) fn action_json(action: &Action<PixelBox>) -> Value {
-    let mut json = json!({ "name": action_name(action) });
-    if let (Some(target), Some(click)) = (action.target(), action.click_point()) {
-        let region = target.region;
-        json["point"] = json!([click.x, click.y]);
-        json["box"] = json!([region.left(), region.top(), region.right(), region.bottom()]);
-        json["element_type"] = json!(target.element_type);
-        json["element_info"] = json!(target.element_info);
-    }
-    match action {
-        Action::Type { text, .. } => json["text"] = json!(text),
-        Action::Scroll { steps, .. } => json["steps"] = json!(steps),
-        Action::KeyPress { key } => json["key"] = json!(key),
-        Action::Launch { app, url } => {
-            json["app"] = json!(app);
-            json["url"] = json!(url);
-        }
-        _ => {}
-    }
-    json
 }
 
 #[cfg(test)]
@@ -254,7 +206,6 @@ mod tests {
         let typed = Action::Type { target, text: "anna".to_owned() };
         assert_eq!(describe(&typed), "TYPE at (20, 40), box [10, 20, 30, 60], text \"anna\"");
         assert_eq!(describe(&Action::End), "END");
-        assert_eq!(action_json(&typed)["point"], json!([20.0, 40.0]));
     }
 
     #[test]
