@@ -8,7 +8,7 @@
 //                  load that comes before, as after a lost device
 //
 // An `error` is { code, message, …its fields }; `hold` waits there until the call is aborted, or, if it is 'offline',
-// until the connection is gone. `step` is the pause between reports in milliseconds, `cached` loads without network,
+// until the connection is gone, or, if it is 'go', until the test sets `globalThis.go`. `step` is the pause between reports in milliseconds, `cached` loads without network,
 // `holdEncode` stays in the vision tower.
 
 const fake = globalThis.fake ?? {};
@@ -56,6 +56,7 @@ async function download({ from = 0, to = 1, cache = { kind: 'opfs' }, hold, erro
     });
   }
   if (hold === 'offline') while (navigator.onLine) await pause(STEP, signal);
+  else if (hold === 'go') while (!globalThis.go) await pause(STEP, signal);
   else if (hold) await forever(signal);
   if (error) throw failure(error);
   onProgress?.({ ...progress, phase: 'ready', loaded: TOTAL, total: TOTAL, downloaded: fake.cached ? 0 : TOTAL });

@@ -1,0 +1,124 @@
+/** The strip under the header: loading with its progress, then what is loaded. */
+
+import { byId, setText } from './dom.js';
+import { bytes, parameters, seconds } from './format.js';
+import type { Progress } from './fovea/index.js';
+import { problemCard } from './problem-card.js';
+import { kept, type Problem, type Remedy } from './problem.js';
+import { modelName } from './settings.js';
+import type { ModelState, State, Store } from './state.js';
+
+export interface ModelStripActions {
+  load: () => void;
+  stop: () => void;
+  onRemedy: (remedy: Remedy) => void;
+}
+
+export function connectModelStrip(store: Store, actions: ModelStripActions): void {
+  const strip = byId('model');
+  const name = byId('model-name');
+  const text = byId('model-text');
+  const detail = byId('model-detail');
+  const bar = byId<HTMLProgressElement>('model-progress');
+  const notice = byId('model-notice');
+  const stop = byId<HTMLButtonElement>('model-stop');
+  const load = byId<HTMLButtonElement>('model-load');
+  const problems = byId('model-problem');
+  let shown: Problem | undefined;
+
+  stop.addEventListener('click', actions.stop);
+  load.addEventListener('click', actions.load);
+
+  store.subscribe((state) => {
+    const { model } = state;
+    strip.dataset['state'] = model.kind;
+    setText(name, modelName(state.settings.model));
+    name.title = state.settings.model;
+    const [what, more] = words(state);
+    setText(text, what);
+    setText(detail, more);
+
+    const progress = 'progress' in model ? model.progress : undefined;
+    bar.hidden = model.kind !== 'loading';
+    if (progress && progress.total > 0) {
+      bar.max = progress.total;
+      bar.value = progress.loaded;
+    } else {
+      bar.removeAttribute('value');
+    }
+    const busy = document.activeElement;
+    stop.hidden = model.kind !== 'loading';
+    load.hidden = model.kind !== 'stopped';
+    // The button that was pressed goes away with the state; its successor takes the focus.
+    if (busy === stop && !load.hidden) load.focus();
+    if (busy === load && !stop.hidden) stop.focus();
+
+    const problem = model.kind === 'failed' ? model.problem : undefined;
+    if (problem !== shown) {
+      shown = problem;
+      problems.replaceChildren(...(problem ? [problemCard(problem, actions.onRemedy)] : []));
+    }
+    const said = notices(state);
+    notice.hidden = said === '';
+    setText(notice, said);
+  });
+}
+
+/** The state in a word or two, and the figures. */
+function words({ model }: State): [string, string] {
+  switch (model.kind) {
+    case 'loading':
+      return [phase(model.progress), figures(model.progress)];
+    case 'stopped':
+      return ['Not loaded', model.progress ? kept(model.progress) : ''];
+    case 'failed':
+      return ['Not loaded', ''];
+    case 'ready':
+      return ['Ready', ready(model)];
+  }
+}
+
+function phase(progress: Progress | undefined): string {
+  if (!progress || progress.phase === 'open') return 'Opening';
+  if (progress.phase === 'ready' || (progress.total > 0 && progress.loaded >= progress.total)) return 'Preparing the graphics processor';
+  return progress.downloaded > 0 || progress.loaded === 0 ? 'Downloading' : 'Loading from this computer';
+}
+
+function figures(progress: Progress | undefined): string {
+  if (!progress || progress.total === 0) return '';
+  const parts = [`${bytes(progress.loaded)} of ${bytes(progress.total)}`];
+  if (progress.rate > 0) parts.push(`${bytes(progress.rate)}/s`);
+  if (progress.remaining !== undefined && progress.remaining >= 0.5) parts.push(`${seconds(progress.remaining)} left`);
+  if (progress.retries > 0) parts.push(progress.retries === 1 ? 'connected again once' : `connected again ${progress.retries} times`);
+  return parts.join(' · ');
+}
+
+function ready({ info, progress, seconds: time }: Extract<ModelState, { kind: 'ready' }>): string {
+  const parts = [
+    `${parameters(info.parameters)} parameters`,
+    info.quantisation,
+    info.adapter,
+    `f16 ${info.f16 ? 'on' : 'off'}`,
+    `subgroups ${info.subgroups ? 'on' : 'off'}`,
+  ];
+  if (progress) {
+    const from = progress.downloaded > 0 ? `${bytes(progress.downloaded)} downloaded` : 'from this computer’s storage';
+    parts.push(`loaded in ${seconds(time)}, ${from}`);
+  }
+  return parts.join(' · ');
+}
+
+/** What is worth knowing although it works. */
+function notices({ model, adapter, settings }: State): string {
+  const said: string[] = [];
+  const progress = 'progress' in model ? model.progress : undefined;
+  if (progress?.cache.problem && settings.keep) {
+    // The problem counts single bytes.
+    const problem = progress.cache.problem.replace(/\b(\d{4,})( bytes)?/g, (_, digits: string) => bytes(Number(digits)));
+    said.push(`The next visit downloads the model again: ${problem}.`);
+  }
+  if (model.kind === 'ready' && adapter?.software) {
+    said.push('This browser draws with the processor, not with a graphics card: a picture takes many seconds.');
+  }
+  return said.join('\n');
+}
