@@ -1,0 +1,101 @@
+// The module's stages beside those of a golden fixture's reference.
+
+import start, { Device, Model } from '/dist/wasm/fovea_web.js';
+
+const fetchBytes = async (url) => {
+  const response = await fetch(url);
+  return response.ok ? new Uint8Array(await response.arrayBuffer()) : undefined;
+};
+const fetchJson = async (url) => (await fetch(url)).json();
+
+/** The tensors of a safetensors file: f32 as numbers. */
+function tensors(bytes) {
+  const length = Number(new DataView(bytes.buffer).getBigUint64(0, true));
+  const header = JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + length)));
+  const data = bytes.slice(8 + length).buffer;
+  const floats = Object.entries(header).filter(([, { dtype }]) => dtype === 'F32');
+  return Object.fromEntries(
+    floats.map(([name, { data_offsets: [from, to] }]) => [name, new Float32Array(data, from, (to - from) / 4)]),
+  );
+}
+
+/** Normalised mean square error, `sum (a - b)^2 / sum b^2`; NaN if the lengths differ. */
+function nmse(actual, expected) {
+  if (actual.length !== expected.length) return NaN;
+  let [error, norm] = [0, 0];
+  expected.forEach((value, at) => {
+    error += (actual[at] - value) ** 2;
+    norm += value ** 2;
+  });
+  return error / norm;
+}
+
+async function pixels(png) {
+  const options = { colorSpaceConversion: 'none', premultiplyAlpha: 'none' };
+  const bitmap = await createImageBitmap(new Blob([png], { type: 'image/png' }), options);
+  const { width, height } = bitmap;
+  const context = new OffscreenCanvas(width, height).getContext('2d', { willReadFrequently: true });
+  context.drawImage(bitmap, 0, 0);
+  return { rgba: new Uint8Array(context.getImageData(0, 0, width, height).data.buffer), width, height };
+}
+
+/** Loads a fixture's model in f32. `tier`: as the package's. */
+async function load(name, tier) {
+  await start({ module_or_path: '/dist/wasm/fovea_web_bg.wasm' });
+  const files = new Map();
+  const known = ['config.json', 'generation_config.json', 'preprocessor_config.json', 'tokenizer.json'];
+  for (const file of [...known, 'tokenizer_config.json', 'chat_template.json', 'model.safetensors']) {
+    const bytes = await fetchBytes(`/golden/${name}/${file}`);
+    if (bytes) files.set(file, bytes);
+  }
+  const source = {
+    files: Array.from(files, ([name, { length }]) => ({ name, bytes: length })),
+    read: async (name, from, to) => files.get(name).slice(from, to),
+  };
+  const device = await Device.open(tier);
+  return Model.load(device, source, 'f32', undefined, undefined);
+}
+
+/** Errors of all stages of a case by name, and the ids with those expected. */
+async function compare(model, name, index) {
+  const folder = `/golden/${name}/cases/${index}`;
+  const [expected, { messages }] = [await fetchJson(`${folder}/expected.json`), await fetchJson(`${folder}/prompt.json`)];
+  const reference = tensors(await fetchBytes(`${folder}/expected.safetensors`));
+  const [images, towers, embeds] = [[], [], []];
+  let used = 0;
+  for (let n = 0; ; n += 1) {
+    const png = await fetchBytes(`${folder}/image${n || ''}.png`);
+    if (!png) break;
+    const { rgba, width, height } = await pixels(png);
+    // How many of the fixture's pixels are this picture's is known from its own.
+    let stages = await model.encode_stages(rgba, width, height, undefined);
+    if (reference.pixel_values) {
+      const count = stages.pixel_values.length;
+      const values = reference.pixel_values.slice(used, (used += count));
+      stages = await model.encode_stages(rgba, width, height, values);
+    }
+    images.push(stages.image);
+    towers.push(...stages.vision_tower);
+    embeds.push(...stages.image_embeds);
+  }
+  const ids = Uint32Array.from(model.conversation_ids(messages));
+  const told = await model.answer_stages(ids, images, expected.generated_ids.length);
+  const errors = {};
+  if (images.length > 0) {
+    errors.vision_tower = nmse(towers, reference.vision_tower);
+    errors.image_embeds = nmse(embeds, reference.image_embeds);
+  }
+  for (const stage of ['hidden_first', 'hidden_last', 'logits_prompt', 'logits_steps']) {
+    errors[stage] = nmse(told[stage], reference[stage]);
+  }
+  return {
+    errors,
+    ownPixels: images.length > 0 && !reference.pixel_values,
+    ids: [...told.input_ids],
+    expectedIds: expected.input_ids,
+    generated: [...told.generated_ids],
+    expectedGenerated: expected.generated_ids,
+  };
+}
+
+globalThis.parity = { load, compare };

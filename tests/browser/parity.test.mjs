@@ -1,0 +1,64 @@
+// The golden fixtures of the reference implementation, stage by stage, in Chromium on real WebGPU, as
+// models/tests/golden.rs compares them natively. They lie at FOVEA_GOLDEN, else in shared/golden beside the repository.
+
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+
+import { launch } from './browser.mjs';
+import { ROOT, serve } from './server.mjs';
+
+const GOLDEN = process.env.FOVEA_GOLDEN ?? join(ROOT, '../shared/golden');
+
+// The same limits as the native test's, and for the same reasons.
+const LIMIT = 1e-10;
+const LIMIT_OWN_PIXELS = 1e-6;
+
+const timeout = 900_000;
+
+let server, browser;
+
+before(async () => {
+  assert.ok(existsSync(GOLDEN), `no fixtures at ${GOLDEN}: set FOVEA_GOLDEN to their folder`);
+  server = await serve({ '/': 'tests/browser/pages', '/dist/': 'web/js/dist', '/golden/': GOLDEN });
+  browser = await launch();
+});
+
+after(async () => {
+  await browser?.close();
+  await server?.close();
+});
+
+// Compiling kernels takes most of the time: without subgroups, one case has them all.
+const TIERS = [
+  { name: 'with all features', tier: {}, cases: [0, 1, 2] },
+  { name: 'without subgroups', tier: { subgroups: false }, cases: [0] },
+];
+
+for (const { name, tier, cases } of TIERS) {
+  test(`qwen2_5_vl equals the reference, ${name}`, { timeout }, async (t) => {
+    const page = await browser.page(`${server.url}parity.html`);
+    await page.waitForFunction(() => globalThis.parity);
+    const compared = await page.evaluate(
+      async ({ tier, cases }) => {
+        const model = await parity.load('qwen2_5_vl', tier);
+        const all = [];
+        for (const index of cases) all.push(await parity.compare(model, 'qwen2_5_vl', index));
+        return all;
+      },
+      { tier, cases },
+    );
+    for (const [at, { errors, ownPixels, ids, expectedIds, generated, expectedGenerated }] of compared.entries()) {
+      const limit = ownPixels ? LIMIT_OWN_PIXELS : LIMIT;
+      const shown = Object.entries(errors).map(([stage, error]) => `${stage} ${error.toExponential(1)}`);
+      t.diagnostic(`case ${cases[at]}: ${shown.join(', ')}`);
+      for (const [stage, error] of Object.entries(errors)) {
+        assert.ok(error <= limit, `case ${cases[at]}: ${stage}: error ${error}, allowed ${limit}`);
+      }
+      assert.deepEqual(ids, expectedIds);
+      assert.deepEqual(generated, expectedGenerated);
+    }
+    await page.close();
+  });
+}
