@@ -200,7 +200,7 @@ export class Engine implements Host {
       const capabilities = device.capabilities();
       device.destroy();
       device.free();
-      return capabilities;
+      return { ...capabilities, adapter: capabilities.adapter || (await adapterName()) };
     } catch (thrown) {
       const error = fromBridge(thrown);
       const { message } = error;
@@ -418,7 +418,8 @@ export class Engine implements Host {
         signal,
       );
       await source.settled();
-      this.#loaded = { bridge, device, model, info: model.info() };
+      const info = model.info();
+      this.#loaded = { bridge, device, model, info: { ...info, adapter: info.adapter || (await adapterName()) } };
       this.#device = undefined;
       tracker.phase = 'ready';
       tracker.loaded = tracker.total;
@@ -466,6 +467,8 @@ export class Engine implements Host {
       const { quota, usage } = (await environmentHere.storage?.estimate?.().catch(() => undefined)) ?? {};
       return quota === undefined ? Infinity : Math.max(0, quota - (usage ?? 0));
     };
+    // Browsers round what they tell of their quota, against fingerprinting: what was taken is the truth.
+    const taken = async () => bytesOf(listing) - missingOf(listing, await store.sizes());
     if (store.kind === 'memory') {
       if (required) throw new QuotaError('this browser keeps nothing here: a private window?', tracker.total, 0);
       problem('this browser keeps nothing here; files stay in memory until the page is left');
@@ -488,7 +491,7 @@ export class Engine implements Host {
       parallel: params.parallel,
       required,
       signal,
-      available: room,
+      taken,
       onProblem: problem,
       onRetry: retried,
     });
@@ -506,6 +509,13 @@ async function instantiate(attempt: number): Promise<Bridge> {
   }
   await module.default({ module_or_path: new URL('./wasm/fovea_web_bg.wasm', import.meta.url) });
   return module;
+}
+
+/** Browsers tell little of an adapter, and Chromium leaves the description empty, which the module goes by. */
+async function adapterName(): Promise<string> {
+  const adapter = await navigator.gpu?.requestAdapter({ powerPreference: 'high-performance' });
+  const { description, vendor, architecture, device } = adapter?.info ?? {};
+  return description || [vendor, architecture, device].filter(Boolean).join(' ') || 'unknown';
 }
 
 const isTrap = (error: unknown) =>

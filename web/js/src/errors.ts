@@ -101,7 +101,7 @@ export class IntegrityError extends FoveaError {
 export class QuotaError extends FoveaError {
   /** Bytes that the model needs. */
   readonly needed: number;
-  /** Bytes that the browser offers. */
+  /** Bytes that the browser offers; if storage filled up in the middle, bytes of the model that it had taken. */
   readonly available: number;
 
   constructor(message: string, needed: number, available: number, options?: ErrorOptions) {

@@ -22,8 +22,8 @@ export interface SourceOptions {
   /** Whether chunks from the store are checked as well (default true). */
   verify?: boolean;
   signal?: AbortSignal;
-  /** Bytes at hand for keeping, for errors. */
-  available?: () => Promise<number>;
+  /** Bytes of this model that storage has taken, for errors. */
+  taken?: () => Promise<number>;
   /** Hears why chunks are not kept any more. */
   onProblem?: (problem: string) => void;
   /** Hears of chunks that were damaged and are fetched again. */
@@ -59,6 +59,7 @@ export class ModelSource implements Source {
   readonly #stored: ReadonlyMap<string, number>;
   #keep: boolean;
   #fatal: unknown;
+  #told = false;
 
   /** `stored`: the sizes of what the store has. */
   constructor(
@@ -253,17 +254,15 @@ export class ModelSource implements Source {
 
   async #unkept(error: unknown): Promise<void> {
     this.#keep = false;
-    const full = error instanceof Error && error.name === 'QuotaExceededError';
     const needed = this.files.reduce((sum, { bytes }) => sum + bytes, 0);
+    const taken = (await this.#options.taken?.().catch(() => undefined)) ?? 0;
+    const full = error instanceof Error && error.name === 'QuotaExceededError';
     const message = full
-      ? `storage is full: the model has ${needed} bytes`
+      ? `storage is full: of the model's ${needed} bytes it has taken ${taken}`
       : `storage fails: ${error instanceof Error ? error.message : String(error)}`;
-    if (this.#options.required) {
-      const available = (await this.#options.available?.()) ?? 0;
-      this.#fatal ??= new QuotaError(message, needed, available, { cause: error });
-    } else {
-      this.#options.onProblem?.(message);
-    }
+    if (this.#options.required) this.#fatal ??= new QuotaError(message, needed, taken, { cause: error });
+    else if (!this.#told) this.#options.onProblem?.(message);
+    this.#told = true;
   }
 }
 

@@ -290,12 +290,12 @@ test('storage that fills up: goes on without keeping, or fails if keeping is req
   assert.deepEqual(await readAll(easy.source), server.files['model.safetensors']);
   await easy.source.settled();
   assert.equal(problems.length, 1);
-  assert.match(problems[0], /storage is full: the model has 82050 bytes/);
+  assert.match(problems[0], /storage is full: of the model's 82050 bytes it has taken 0/);
   const chunks = Object.entries(full.root.list()).filter(([path]) => path.startsWith('fovea/chunks/'));
   assert.ok(chunks.length > 0 && chunks.every(([, bytes]) => bytes.length > 0), 'no empty files are left');
 
   const again = fakeStorage(10 * CHUNK);
-  const strict = await open(server, { store: await openStore(again), required: true, available: async () => 40960 });
+  const strict = await open(server, { store: await openStore(again), required: true, taken: async () => 40960 });
   await assert.rejects(
     readAll(strict.source).then(() => strict.source.settled()),
     (error) => error instanceof QuotaError && error.needed === 82050 && error.available === 40960,

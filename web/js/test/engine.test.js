@@ -84,7 +84,7 @@ class FakeModule {
           });
           module.loaded += 1;
           return {
-            info: () => ({ architecture: 'fake', quantisation }),
+            info: () => ({ architecture: 'fake', adapter: 'fake', quantisation }),
             weight_bytes: () => 600,
             kv_bytes: () => 300,
             encode: (rgba, width, height, onStage, signal) =>
