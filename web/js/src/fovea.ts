@@ -311,11 +311,6 @@ export class Fovea {
     this.#stop(new DisposedError());
   }
 
-  /** For `await using`. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.dispose();
-  }
-
   #stop(error: Error): void {
     this.#disposed = true;
     this.#backend?.stop(error);
