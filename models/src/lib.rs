@@ -6,6 +6,7 @@
 
 pub mod blocks;
 mod checkpoint;
+pub mod constraint;
 pub mod grounding;
 pub mod image;
 pub mod prompt;

@@ -512,7 +512,13 @@ impl Session {
         let mut rec = Recorder::new(self.gpu());
         let (_, prefill) = self.record_prefill(&mut rec, prompt, Rows::Last)?;
         let stop = if options.ignore_stop { &self.never } else { &system.stop };
-        let sampling = Sampling { temperature: options.temperature, top_k: options.top_k, top_p: options.top_p, stop };
+        let sampling = Sampling {
+            temperature: options.temperature,
+            top_k: options.top_k,
+            top_p: options.top_p,
+            stop,
+            allowed: None,
+        };
         let Some(memory) = &mut self.memory else { return Ok(Vec::new()) };
         memory.state.reset(system.gpu(), prompt.positions.next, prompt.ids.len() as u32, options.seed)?;
         rec.prefill_sampled(&prefill.logits, sampling, &memory.state)?;

@@ -60,7 +60,7 @@ fn record(blueprint: &Blueprint, vision: &QwenVit, decoder: &Decoder, gpu: &Gpu)
     let image_rows = rec.gather_rows(&x, (&ids).into(), tokens)?;
     rec.place_rows(&text, &image_rows, &ids)?;
     let prefill = decoder.record_prefill(&mut rec, text, &zeros(3 * tokens)?, &cache, &rope, 0, Rows::Last)?;
-    let sampling = Sampling { temperature: 0.0, top_k: 0, top_p: 1.0, stop: &ids };
+    let sampling = Sampling::greedy(&ids);
     rec.prefill_sampled(&prefill.logits, sampling, &state)?;
     let logits = decoder.record_step(&mut rec, &state, &cache, &rope)?;
     rec.sample(&logits, sampling, &state)?;

@@ -94,5 +94,5 @@ kernels! {
     /// Interpolated learned positions in place.
     INTERPOLATE_POSITIONS = "interpolate_positions", (params read read write), [];
     /// The next token.
-    SAMPLE = "sample", (params read read write write), [];
+    SAMPLE = "sample", (params read read write write read), [];
 }

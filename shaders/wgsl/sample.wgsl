@@ -17,6 +17,7 @@ struct Params {
     stops: u32,            // number of stop ids
     capacity: u32,         // of ids
     advance: u32,          // what position and length grow by: 1 in a decode step, 0 after the prompt
+    masked: u32,           // 0: `allowed` is not read
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -24,6 +25,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read> stop_ids: array<u32>;
 @group(0) @binding(3) var<storage, read_write> state: array<u32>;    // see DecodeState
 @group(0) @binding(4) var<storage, read_write> ids: array<u32>;      // [capacity]
+@group(0) @binding(5) var<storage, read> allowed: array<u32>;        // [vocab / 32] bit sets, the lowest bit first
 
 const TOKEN = 3u;
 const LENGTH = 4u;
@@ -55,8 +57,11 @@ fn float_of(key: u32) -> f32 {
     return bitcast<f32>(select(~key, key & 0x7fffffffu, key >= 0x80000000u));
 }
 
-// The key of a token; whatever hides tokens (a mask) belongs here.
+// The key of a token; one that is not allowed is as if its logit were NaN.
 fn key_at(id: u32) -> u32 {
+    if params.masked != 0u && (allowed[id / 32u] >> (id % 32u) & 1u) == 0u {
+        return 0u;
+    }
     return key_of(logits[params.first + id]);
 }
 

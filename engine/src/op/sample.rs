@@ -98,12 +98,15 @@ pub struct Sampling<'a> {
     pub top_p: f32,
     /// `[n]` u32, ids that end the generation; n may be 0.
     pub stop: &'a Tensor,
+    /// `[vocab / 32]` u32, rounded up: a bit for each token that may be chosen, the lowest bit first. At least one must
+    /// be set; `None` allows all.
+    pub allowed: Option<&'a Tensor>,
 }
 
 impl<'a> Sampling<'a> {
     /// The largest logit, always.
     pub fn greedy(stop: &'a Tensor) -> Self {
-        Self { temperature: 0.0, top_k: 0, top_p: 1.0, stop }
+        Self { temperature: 0.0, top_k: 0, top_p: 1.0, stop, allowed: None }
     }
 }
 
@@ -118,6 +121,7 @@ struct Params {
     stops: u32,
     capacity: u32,
     advance: u32,
+    masked: u32,
 }
 
 impl Recorder {
@@ -153,7 +157,7 @@ impl Recorder {
         advance: u32,
     ) -> Result<(), OpError> {
         let check = Check("sample");
-        let Sampling { temperature, top_k, top_p, stop } = sampling;
+        let Sampling { temperature, top_k, top_p, stop, allowed } = sampling;
         check.dtype("logits", logits, DType::F32)?;
         let (rows, vocab) = logits.rows_and_width();
         check.value("vocabulary", vocab, vocab <= 1 << 24, "at most 2^24, which are counted in f32")?;
@@ -162,6 +166,9 @@ impl Recorder {
         check.value("top_p", top_p, (0.0..=1.0).contains(&top_p), "0 to 1")?;
         if !stop.is_empty() || stop.dtype() != DType::U32 {
             check.dtype("stop", stop, DType::U32)?;
+        }
+        if let Some(allowed) = allowed {
+            check.tensor("allowed", allowed, &[vocab.div_ceil(32)], DType::U32)?;
         }
         check.tensor("words", &state.words, &[DecodeState::WORDS], DType::U32)?;
         check.dtype("ids", &state.ids, DType::U32)?;
@@ -178,8 +185,10 @@ impl Recorder {
                 stops: stop.len() as u32,
                 capacity: state.ids.len() as u32,
                 advance,
+                masked: u32::from(allowed.is_some()),
             },
-            bindings: &[logits, stop, &state.words, &state.ids],
+            // Where all are allowed, the binding is unused: the stop ids serve.
+            bindings: &[logits, stop, &state.words, &state.ids, allowed.unwrap_or(stop)],
             workgroups: Workgroups([1, 1, 1]),
             cost: Cost::default().bytes(4 * vocab as u64),
         })
@@ -206,7 +215,7 @@ mod tests {
         let stop = gpu.upload::<u32>("stop", &[0], &[])?;
         let logits = gpu.upload("logits", &[1, logits.len()], logits)?;
         let mut recorder = Recorder::new(gpu);
-        recorder.sample(&logits, Sampling { temperature, top_k, top_p, stop: &stop }, &state)?;
+        recorder.sample(&logits, Sampling { temperature, top_k, top_p, stop: &stop, allowed: None }, &state)?;
         recorder.finish()?.run_times(steps)?;
         Ok((block_on(gpu.read(&state.ids))?, block_on(gpu.read(&state.words))?))
     }
@@ -330,6 +339,35 @@ mod tests {
         }
     }
 
+    /// What is not allowed is never chosen, greedily or drawn, and the draw among the others is theirs alone.
+    #[test]
+    fn only_what_is_allowed_is_chosen() {
+        let vocab = 1000;
+        let logits = random(vocab, 9);
+        let allowed: BTreeSet<u32> = [31, 32, 63, 64, 500, 999].into();
+        let mut bits = vec![0u32; vocab.div_ceil(32)];
+        allowed.iter().for_each(|id| bits[*id as usize / 32] |= 1 << (id % 32));
+        let best = allowed.iter().copied().max_by(|&a, &b| logits[a as usize].total_cmp(&logits[b as usize])).unwrap();
+        on_every_gpu(|gpu, _| {
+            let stop = gpu.upload::<u32>("stop", &[0], &[])?;
+            let (on_gpu, bits) =
+                (gpu.upload("logits", &[1, vocab], &logits)?, gpu.upload("bits", &[bits.len()], &bits)?);
+            for (temperature, top_k, expected) in [(0.0, 0, vec![best]), (1.0, 1, vec![best]), (5.0, 0, vec![])] {
+                let state = DecodeState::new(gpu, 200)?;
+                state.reset(gpu, 0, 0, 3)?;
+                let mut recorder = Recorder::new(gpu);
+                let sampling = Sampling { temperature, top_k, allowed: Some(&bits), ..Sampling::greedy(&stop) };
+                recorder.sample(&on_gpu, sampling, &state)?;
+                recorder.finish()?.run_times(200)?;
+                let drawn: BTreeSet<u32> = block_on(gpu.read(&state.ids))?.into_iter().collect();
+                // Nearly flat: 200 draws miss one of six with a probability below 1e-12.
+                let expected = if expected.is_empty() { allowed.clone() } else { expected.into_iter().collect() };
+                assert_eq!(drawn, expected, "temperature {temperature}, top_k {top_k}");
+            }
+            Ok(())
+        });
+    }
+
     #[test]
     fn state_advances_until_a_stop_token_or_the_end() {
         on_every_gpu(|gpu, _| {
@@ -384,6 +422,9 @@ mod tests {
             assert_eq!(error, "sample: temperature is NaN, expected a finite number from 0 on");
             assert_eq!(wrong(Sampling { top_p: 1.5, ..greedy }), "sample: top_p is 1.5, expected 0 to 1");
             assert_eq!(wrong(Sampling { stop: &logits, ..greedy }), "sample: stop is F32, expected U32");
+            let short = gpu.upload("allowed", &[2], &[u32::MAX; 2])?;
+            let error = wrong(Sampling { allowed: Some(&short), ..greedy });
+            assert_eq!(error, "sample: allowed is [2], expected [1]");
             Ok(())
         });
     }

@@ -5,12 +5,14 @@
 
 mod template;
 mod tokenizer;
+mod vocabulary;
 
 #[cfg(test)]
 mod testing;
 
 pub use template::{ChatTemplate, Message, Part, Role, TemplateFiles};
 pub use tokenizer::{TextStream, Tokenizer};
+pub use vocabulary::TokenBytes;
 
 /// What can be wrong with a text file of a checkpoint, or with text given to it.
 #[derive(Debug, thiserror::Error)]

@@ -14,18 +14,18 @@ const REPLACEMENT: char = char::REPLACEMENT_CHARACTER;
 /// A model's tokenizer, whatever file it came from.
 #[derive(Debug)]
 pub struct Tokenizer {
-    kind: Kind,
+    pub(super) kind: Kind,
 }
 
 /// Where the vocabulary came from; tiktoken ranks and SentencePiece models become further variants.
 #[derive(Debug)]
-enum Kind {
+pub(super) enum Kind {
     HuggingFace(Box<HuggingFace>),
 }
 
 #[derive(Debug)]
-struct HuggingFace {
-    tokenizer: tokenizers::Tokenizer,
+pub(super) struct HuggingFace {
+    pub(super) tokenizer: tokenizers::Tokenizer,
     /// The same vocabulary, blind to special tokens; made when first asked for, as few models need it.
     plain: OnceLock<tokenizers::Tokenizer>,
 }

@@ -117,10 +117,18 @@ impl FromStr for Action<Normalised1000> {
 
 /// Where the lines before the operation end and where the operation begins, in bytes.
 fn operation_at(text: &str) -> Option<(usize, usize)> {
-    let labelled = text.match_indices(OPERATION).find_map(|(at, _)| {
-        let behind = text.get(at + OPERATION.len()..)?;
-        after_colon(behind).map(|rest| (at, text.len() - rest.len()))
-    });
+    let labels = || {
+        text.match_indices(OPERATION).filter_map(|(at, _)| {
+            let behind = text.get(at + OPERATION.len()..)?;
+            after_colon(behind).map(|rest| (at, text.len() - rest.len()))
+        })
+    };
+    // The words of other lines may have the label too: one that begins a line is meant.
+    let begins_line = |&(at, _): &(usize, usize)| {
+        let before = text.get(..at).unwrap_or_default().trim_end_matches([' ', '\t']);
+        before.is_empty() || before.ends_with('\n')
+    };
+    let labelled = labels().find(begins_line).or_else(|| labels().next());
     // Without its label an operation still begins a line.
     labelled.or_else(|| {
         let mut at = 0;
@@ -431,7 +439,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::image::Size;
+    use crate::{grounding::testing::actions, image::Size};
 
     fn action(text: &str) -> Action<Normalised1000> {
         text.parse().unwrap_or_else(|error| panic!("{error}"))
@@ -597,47 +605,6 @@ mod tests {
             assert!(matches!(error(text), GroundingError::Malformed { .. }), "{text}");
         }
         assert!("END() now".parse::<Action<Normalised1000>>().is_err());
-    }
-
-    fn words() -> impl Strategy<Value = String> {
-        prop_oneof!["\\PC{0,20}", "[a-z'\"\\\\,()\\[\\]=\n\t\r ]{0,20}"]
-    }
-
-    fn targets() -> impl Strategy<Value = Target<Normalised1000>> {
-        let corners = prop::array::uniform4(0u16..=1000);
-        (corners, prop::option::of(words()), prop::option::of(words()))
-            .prop_map(|(corners, element_type, element_info)| Target { element_type, element_info, ..target(corners) })
-    }
-
-    fn actions() -> impl Strategy<Value = Action<Normalised1000>> {
-        let direction = prop::sample::select(vec![Direction::Up, Direction::Down, Direction::Left, Direction::Right]);
-        let key = prop_oneof![words().prop_map(Key::Down), words().prop_map(Key::Press), words().prop_map(Key::Up)];
-        let name = || prop::option::of(words().prop_filter("means none", |it| it != "None"));
-        prop_oneof![
-            targets().prop_map(Action::Click),
-            targets().prop_map(Action::DoubleClick),
-            targets().prop_map(Action::RightClick),
-            targets().prop_map(Action::Hover),
-            (targets(), words()).prop_map(|(target, text)| Action::Type { target, text }),
-            (targets(), direction, any::<u32>()).prop_map(|(target, direction, steps)| Action::Scroll {
-                target,
-                direction,
-                steps
-            }),
-            words().prop_map(|key| Action::KeyPress { key }),
-            prop::collection::vec(key, 0..4).prop_map(Action::Gesture),
-            (name(), name()).prop_map(|(app, url)| Action::Launch { app, url }),
-            (targets(), words(), prop::option::of(words()), any::<Option<bool>>()).prop_map(
-                |(target, output, result, auto_scroll)| Action::QuoteText { target, output, result, auto_scroll }
-            ),
-            (words(), prop::option::of(words())).prop_map(|(output, result)| Action::QuoteClipboard { output, result }),
-            (words(), words(), prop::option::of(words())).prop_map(|(prompt, output, result)| Action::Llm {
-                prompt,
-                output,
-                result
-            }),
-            Just(Action::End),
-        ]
     }
 
     proptest! {

@@ -13,6 +13,8 @@ mod cursor;
 mod json;
 mod qwen2;
 mod qwen2_5;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use action::{Action, Direction, Key, Target};
 pub use ask::{question, read_answer};

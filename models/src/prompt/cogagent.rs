@@ -72,6 +72,18 @@ impl AnswerFormat {
         }
     }
 
+    /// Whether an answer has a status, a plan, and a mark of sensitivity; action and operation it always has.
+    pub fn lines(self) -> [bool; 3] {
+        match self {
+            Self::ActionOpSensitive => [false, false, true],
+            Self::StatusPlanActionOp => [true, true, false],
+            Self::StatusActionOpSensitive => [true, false, true],
+            Self::StatusActionOp => [true, false, false],
+            Self::ActionOp => [false, false, false],
+            Self::StatusPlanActionOpSensitive => [true, true, true],
+        }
+    }
+
     /// The sentence in the prompt.
     pub fn sentence(self) -> &'static str {
         match self {

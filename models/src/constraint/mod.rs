@@ -1,0 +1,230 @@
+//! Answers that follow a grammar: at each step only tokens are allowed that can still become a whole answer.
+//!
+//! Grammars are data; llguidance turns them into token masks (<https://github.com/guidance-ai/llguidance>, a parser over
+//! the trie of a vocabulary). Where a grammar leaves one choice, the forced tokens need no decoding at all.
+
+use std::{fmt, sync::Arc};
+
+use fovea_engine::text::{TokenBytes, Tokenizer};
+use llguidance::{
+    Matcher as Parser, ParserFactory,
+    api::TopLevelGrammar,
+    toktrie::{InferenceCapabilities, TokEnv, TokRxInfo, TokTrie, TokenizerEnv},
+};
+
+use crate::{prompt::AnswerFormat, systems::Grammar};
+
+/// What an answer must look like.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Constraint {
+    /// What [`crate::grounding::read_answer`] reads of a model that writes boxes so.
+    Grounding(Grammar),
+    /// CogAgent-9B's lines for an answer format, all of them.
+    CogAgent(AnswerFormat),
+    /// JSON that a schema describes.
+    JsonSchema(serde_json::Value),
+    /// What a regular expression, in the syntax of Rust's `regex`, matches from beginning to end.
+    Regex(String),
+    /// A grammar in llguidance's dialect of Lark's EBNF, from the rule `start` on.
+    Ebnf(String),
+}
+
+/// Why a constraint cannot be followed.
+#[derive(Debug, thiserror::Error)]
+pub enum ConstraintError {
+    /// The grammar makes no sense, or asks for tokens that the vocabulary does not have.
+    #[error("the grammar cannot be followed: {0}")]
+    Grammar(String),
+    /// No token of the vocabulary goes on.
+    #[error("no token of the vocabulary can go on after {0:?}")]
+    DeadEnd(String),
+    /// The vocabulary cannot be made a trie.
+    #[error("the vocabulary cannot be constrained: {0}")]
+    Vocabulary(String),
+}
+
+const COGAGENT: &str = include_str!("cogagent.lark");
+
+const QWEN2: &str = r#"
+start: (<|object_ref_start|> LABEL <|object_ref_end|>)? <|box_start|> "(" N "," N "),(" N "," N ")" <|box_end|>
+LABEL: /[^\x00-\x1f<]{1,200}/
+N: /0|[1-9][0-9]{0,2}|1000/
+"#;
+
+const QWEN2_5: &str = r#"
+start: "```json\n[\n\t{\"bbox_2d\": [" N ", " N ", " N ", " N "], \"label\": \"" LABEL "\"}\n]\n```"
+LABEL: /([^"\\\x00-\x1f]|\\["\\\/bfnrt]){0,200}/
+N: /0|[1-9][0-9]{0,4}/
+"#;
+
+impl Constraint {
+    fn grammar(&self) -> TopLevelGrammar {
+        match self {
+            // Models that were trained on boxes alone write no lines before them.
+            Self::Grounding(Grammar::CogAgent) => cogagent("(\"Action: \" LINE \"\\n\")?", false),
+            Self::Grounding(Grammar::Qwen2Boxes) => TopLevelGrammar::from_lark(QWEN2.to_owned()),
+            Self::Grounding(Grammar::Qwen2_5Json) => TopLevelGrammar::from_lark(QWEN2_5.to_owned()),
+            Self::CogAgent(format) => {
+                let [status, plan, sensitive] = format.lines();
+                let line = |wanted: bool, label: &str| match wanted {
+                    true => format!("\"{label}: \" LINE \"\\n\" "),
+                    false => String::new(),
+                };
+                let lines = line(status, "Status") + &line(plan, "Plan") + &line(true, "Action");
+                cogagent(&lines, sensitive)
+            }
+            Self::JsonSchema(schema) => TopLevelGrammar::from_json_schema(schema.clone()),
+            Self::Regex(expression) => TopLevelGrammar::from_regex(expression),
+            Self::Ebnf(grammar) => TopLevelGrammar::from_lark(grammar.clone()),
+        }
+    }
+}
+
+fn cogagent(lines: &str, sensitive: bool) -> TopLevelGrammar {
+    let mark = if sensitive { "\"\\n\" (\"<<一般操作>>\" | \"<<敏感操作>>\")" } else { "" };
+    let start = format!("start: {lines} \"Grounded Operation: \" operation {mark} (\"\\n<<END>>\")?\n");
+    TopLevelGrammar::from_lark(start + COGAGENT)
+}
+
+/// A vocabulary made ready for grammars: costs a moment for a large one, so one serves all answers of a system.
+pub struct Constrainer {
+    factory: ParserFactory,
+    vocabulary: usize,
+}
+
+impl fmt::Debug for Constrainer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Constrainer").field("vocabulary", &self.vocabulary).finish_non_exhaustive()
+    }
+}
+
+struct Environment {
+    trie: TokTrie,
+    tokenizer: Arc<Tokenizer>,
+}
+
+impl TokenizerEnv for Environment {
+    fn tok_trie(&self) -> &TokTrie {
+        &self.trie
+    }
+
+    fn tokenize_bytes(&self, bytes: &[u8]) -> Vec<u32> {
+        let text = std::str::from_utf8(bytes).ok();
+        let ids = text.and_then(|text| self.tokenizer.encode_plain(text).ok());
+        ids.unwrap_or_else(|| self.trie.greedy_tokenize(bytes))
+    }
+}
+
+impl Constrainer {
+    /// For a tokenizer whose model has `vocabulary` logits and ends its answers with `stop`.
+    ///
+    /// # Errors
+    /// [`ConstraintError::Vocabulary`] without a stop token within the vocabulary.
+    pub fn new(tokenizer: &Arc<Tokenizer>, vocabulary: usize, stop: &[u32]) -> Result<Self, ConstraintError> {
+        let unusable = |reason: String| ConstraintError::Vocabulary(reason);
+        let end = stop.iter().copied().find(|&id| (id as usize) < vocabulary);
+        let end = end.ok_or_else(|| unusable("no stop token".to_owned()))?;
+        let mut words: Vec<Vec<u8>> = tokenizer.token_bytes().into_iter().map(word).collect();
+        // A head may have more rows than the tokenizer has tokens, or fewer.
+        words.resize(vocabulary, Vec::new());
+        let size = u32::try_from(vocabulary).map_err(|_| unusable(format!("{vocabulary} tokens")))?;
+        let trie = TokTrie::from(&TokRxInfo::new(size, end), &words);
+        let environment: TokEnv = Arc::new(Environment { trie, tokenizer: Arc::clone(tokenizer) });
+        let capabilities = InferenceCapabilities { ff_tokens: true, ..InferenceCapabilities::default() };
+        let mut factory =
+            ParserFactory::new(&environment, capabilities, &[]).map_err(|error| unusable(error.to_string()))?;
+        factory.quiet();
+        Ok(Self { factory, vocabulary })
+    }
+
+    /// Begins an answer.
+    ///
+    /// # Errors
+    /// [`ConstraintError::Grammar`].
+    pub fn begin(&self, constraint: &Constraint) -> Result<Matcher, ConstraintError> {
+        let parser = Parser::new(self.factory.create_parser(constraint.grammar()));
+        match parser.get_error() {
+            Some(error) => Err(ConstraintError::Grammar(error)),
+            None => Ok(Matcher { parser, vocabulary: self.vocabulary }),
+        }
+    }
+}
+
+/// A token as the trie wants it: marks begin with a byte that no text has.
+fn word(token: TokenBytes) -> Vec<u8> {
+    match token {
+        TokenBytes::Text(bytes) => bytes,
+        TokenBytes::Special(name) => [&[TokTrie::SPECIAL_TOKEN_MARKER], name.as_bytes()].concat(),
+        TokenBytes::None => Vec::new(),
+    }
+}
+
+/// An answer that follows its grammar so far.
+pub struct Matcher {
+    parser: Parser,
+    vocabulary: usize,
+}
+
+impl fmt::Debug for Matcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Matcher").field("finished", &self.is_finished()).finish_non_exhaustive()
+    }
+}
+
+impl Matcher {
+    /// Takes the tokens that must come next, of which none is a choice; often none.
+    ///
+    /// # Errors
+    /// [`ConstraintError::DeadEnd`].
+    pub fn forced(&mut self) -> Result<Vec<u32>, ConstraintError> {
+        if self.is_finished() {
+            return Ok(Vec::new());
+        }
+        let forced = self.parser.consume_ff_tokens();
+        self.check()?;
+        Ok(forced)
+    }
+
+    /// The tokens that may come next: a bit each, the lowest of a word first; at least one is set.
+    ///
+    /// # Errors
+    /// [`ConstraintError::DeadEnd`].
+    pub fn allowed(&mut self) -> Result<Vec<u32>, ConstraintError> {
+        let mask = self.parser.compute_mask_or_eos().map_err(dead_end)?;
+        let mut words = mask.as_slice().to_vec();
+        words.resize(self.vocabulary.div_ceil(32), 0);
+        match words.iter().any(|&word| word != 0) {
+            true => Ok(words),
+            false => Err(ConstraintError::DeadEnd("this answer".to_owned())),
+        }
+    }
+
+    /// Takes a token that was allowed.
+    ///
+    /// # Errors
+    /// [`ConstraintError::DeadEnd`] for one that was not.
+    pub fn accept(&mut self, id: u32) -> Result<(), ConstraintError> {
+        self.parser.consume_token(id).map_err(dead_end)
+    }
+
+    /// Whether the answer is whole and nothing can follow.
+    pub fn is_finished(&self) -> bool {
+        self.parser.is_stopped()
+    }
+
+    /// Whether the answer may end here.
+    pub fn may_end(&mut self) -> bool {
+        self.is_finished() || self.parser.is_accepting().unwrap_or(false)
+    }
+
+    fn check(&self) -> Result<(), ConstraintError> {
+        self.parser.get_error().map_or(Ok(()), |error| Err(ConstraintError::DeadEnd(error)))
+    }
+}
+
+fn dead_end(error: impl fmt::Display) -> ConstraintError {
+    ConstraintError::DeadEnd(error.to_string())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,181 @@
+use std::collections::BTreeSet;
+
+use fovea_engine::text::Tokenizer;
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    grounding::{Action, CogAgentAnswer, Normalised1000, testing::actions},
+    image::{Size, testing::golden},
+};
+
+/// A vocabulary of bytes with phrases, and one of real merges.
+fn tokenizers() -> Vec<(&'static str, Arc<Tokenizer>, u32)> {
+    let nano = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/nano/tokenizer.json")).unwrap();
+    let files = [("nano", nano), ("qwen2_5_vl", golden("qwen2_5_vl/tokenizer.json"))];
+    let opened = files.into_iter().map(|(name, file)| {
+        let tokenizer = Tokenizer::from_tokenizer_json(&file).unwrap();
+        let stop = tokenizer.required_id("<|im_end|>").unwrap();
+        (name, Arc::new(tokenizer), stop)
+    });
+    opened.collect()
+}
+
+fn constrainer(tokenizer: &Arc<Tokenizer>, stop: u32) -> Constrainer {
+    let size = tokenizer.token_bytes().len();
+    Constrainer::new(tokenizer, size, &[stop]).unwrap()
+}
+
+fn is_set(words: &[u32], id: u32) -> bool {
+    words[id as usize / 32] >> (id % 32) & 1 == 1
+}
+
+/// Whether every token of `text` is allowed where it stands, and the answer may end behind it.
+fn follows(constrainer: &Constrainer, constraint: &Constraint, tokenizer: &Tokenizer, text: &str) -> bool {
+    let mut matcher = constrainer.begin(constraint).unwrap();
+    for id in tokenizer.encode(text).unwrap() {
+        if matcher.is_finished() || !is_set(&matcher.allowed().unwrap(), id) {
+            return false;
+        }
+        matcher.accept(id).unwrap();
+    }
+    matcher.may_end()
+}
+
+/// An answer of tokens that are drawn among those allowed, forced ones taken as they come.
+fn drawn(constrainer: &Constrainer, constraint: &Constraint, tokenizer: &Tokenizer, stop: u32, seed: u64) -> String {
+    let mut matcher = constrainer.begin(constraint).unwrap();
+    let (mut ids, mut state) = (Vec::new(), seed | 1);
+    while ids.len() < 6000 {
+        ids.extend(matcher.forced().unwrap());
+        if matcher.is_finished() {
+            break;
+        }
+        let words = matcher.allowed().unwrap();
+        let allowed: Vec<u32> = (0..32 * words.len() as u32).filter(|&id| is_set(&words, id)).collect();
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let id = allowed[(state >> 33) as usize % allowed.len()];
+        // Words could go on for long: an end that is allowed is taken now and then.
+        let id = if matcher.may_end() || id == stop { stop } else { id };
+        matcher.accept(id).unwrap();
+        if id == stop {
+            break;
+        }
+        ids.push(id);
+    }
+    tokenizer.decode_with_special(&ids).unwrap()
+}
+
+/// Three digits a coordinate and three for steps, at least one key: what models were trained on.
+fn is_usual(action: &Action<Normalised1000>) -> bool {
+    let usual = match action {
+        Action::Scroll { steps, .. } => (1..1000).contains(steps),
+        Action::Gesture(keys) => !keys.is_empty(),
+        _ => true,
+    };
+    usual && action.target().is_none_or(|target| target.region.corners().iter().all(|&corner| corner < 1000))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Whatever the printer prints is allowed.
+    #[test]
+    fn every_action_follows_the_grammar(action in actions().prop_filter("usual", is_usual), sensitive: bool) {
+        let format = if sensitive { AnswerFormat::StatusActionOpSensitive } else { AnswerFormat::ActionOp };
+        let answer = CogAgentAnswer {
+            status: sensitive.then(|| "The page is open.".to_owned()),
+            plan: None,
+            action: Some("Do the next thing.".to_owned()),
+            operation: action,
+            sensitivity: sensitive.then_some(crate::grounding::Sensitivity::Sensitive),
+            end: false,
+        };
+        for (name, tokenizer, stop) in tokenizers() {
+            let constrainer = constrainer(&tokenizer, stop);
+            let text = answer.to_string();
+            prop_assert!(follows(&constrainer, &Constraint::CogAgent(format), &tokenizer, &text), "{name}: {text}");
+            let alone = format!("Grounded Operation: {}", answer.operation);
+            let grounding = Constraint::Grounding(Grammar::CogAgent);
+            let follows = sensitive || follows(&constrainer, &grounding, &tokenizer, &alone);
+            prop_assert!(follows, "{name}: {alone}");
+        }
+    }
+
+    /// Whatever the grammar allows, the parser reads.
+    #[test]
+    fn every_answer_is_read(seed: u64) {
+        let size = Size::new(1280, 800);
+        for (name, tokenizer, stop) in tokenizers() {
+            let constrainer = constrainer(&tokenizer, stop);
+            for format in AnswerFormat::ALL {
+                let text = drawn(&constrainer, &Constraint::CogAgent(format), &tokenizer, stop, seed);
+                let answer: CogAgentAnswer = text.parse().map_err(|e| TestCaseError::fail(format!("{name}: {e}: {text:?}")))?;
+                let [status, plan, sensitive] = format.lines();
+                let lines = [answer.status.is_some(), answer.plan.is_some(), answer.sensitivity.is_some()];
+                prop_assert_eq!(lines, [status, plan, sensitive], "{}: {}", name, text);
+            }
+            for grammar in [Grammar::CogAgent, Grammar::Qwen2_5Json] {
+                let text = drawn(&constrainer, &Constraint::Grounding(grammar), &tokenizer, stop, seed);
+                let read = crate::grounding::read_answer(grammar, &text, size, size);
+                prop_assert!(read.is_ok(), "{name}: {grammar:?}: {text:?}: {read:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn forced_tokens_are_those_of_the_tokenizer() {
+    for (name, tokenizer, stop) in tokenizers() {
+        let constrainer = constrainer(&tokenizer, stop);
+        let mut matcher = constrainer
+            .begin(&Constraint::Ebnf("start: \"Grounded Operation: CLICK(\" /[0-9]/ \")\"".to_owned()))
+            .unwrap();
+        let forced = matcher.forced().unwrap();
+        let text = tokenizer.decode(&forced).unwrap();
+        // The last ones may be held back, for a longer token could take their place.
+        assert!("Grounded Operation: CLICK(".starts_with(&text) && text.len() > 12, "{name}: {text:?}");
+        assert_eq!(forced, tokenizer.encode(&text).unwrap(), "{name}");
+    }
+}
+
+#[test]
+fn schemas_and_expressions_are_followed() {
+    for (name, tokenizer, stop) in tokenizers() {
+        let constrainer = constrainer(&tokenizer, stop);
+        let schema = serde_json::json!({
+            "type": "object",
+            "properties": { "x": { "type": "integer", "minimum": 0, "maximum": 9 }, "ok": { "type": "boolean" } },
+            "required": ["x", "ok"],
+            "additionalProperties": false,
+        });
+        let mut seen = BTreeSet::new();
+        for seed in 0..8 {
+            let text = drawn(&constrainer, &Constraint::JsonSchema(schema.clone()), &tokenizer, stop, seed);
+            let value: serde_json::Value =
+                serde_json::from_str(&text).unwrap_or_else(|e| panic!("{name}: {e}: {text}"));
+            assert!(value["x"].as_u64().is_some_and(|x| x < 10) && value["ok"].is_boolean(), "{name}: {text}");
+            seen.insert(text);
+        }
+        assert!(seen.len() > 1, "{name}: {seen:?}");
+        let text = drawn(&constrainer, &Constraint::Regex("(ab|cd){3}".to_owned()), &tokenizer, stop, 5);
+        assert!(text.len() == 6 && text.trim_start_matches(['a', 'b', 'c', 'd']).is_empty(), "{name}: {text}");
+    }
+}
+
+#[test]
+fn grammars_that_make_no_sense_are_refused() {
+    let (_, tokenizer, stop) = tokenizers().remove(0);
+    let constrainer = constrainer(&tokenizer, stop);
+    for constraint in [
+        Constraint::Regex("(".to_owned()),
+        Constraint::Ebnf("start: nothing_there".to_owned()),
+        Constraint::JsonSchema(serde_json::json!({ "type": "no type" })),
+        // nano has no such marks.
+        Constraint::Grounding(Grammar::Qwen2Boxes),
+    ] {
+        let error = constrainer.begin(&constraint).map(|_| ()).unwrap_err();
+        assert!(matches!(error, ConstraintError::Grammar(_)), "{constraint:?}: {error}");
+    }
+    assert!(Constrainer::new(&tokenizer, 8, &[stop]).is_err());
+}
