@@ -19,9 +19,9 @@ export interface BridgeDevice {
   capabilities(): Capabilities;
   /** Bytes of all GPU buffers. */
   gpu_bytes(): number;
-  /** The failure of the device, if it has one. */
+  /** The failure of the device, if it has one; it stays failed. */
   failure(): BridgeError | undefined;
-  /** Settles when the device is lost, with the reason. */
+  /** Gives the device back. */
   destroy(): void;
   free(): void;
 }

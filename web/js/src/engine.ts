@@ -440,7 +440,7 @@ export class Engine implements Host {
   async #source(params: LoadParams, tracker: Tracker, signal: AbortSignal): Promise<ModelSource> {
     const environmentHere = this.#options.storage ?? environment();
     this.#store ??= params.cache === 'none' ? Promise.resolve(new NoStore()) : openStore(environmentHere);
-    let store = await this.#store;
+    const store = await this.#store;
     const retried = () => {
       tracker.retries += 1;
       tracker.tell(true);
@@ -454,6 +454,7 @@ export class Engine implements Host {
     signal.throwIfAborted();
 
     const required = params.cache === 'required';
+    let keep = store.kind !== 'none';
     const sizes = await store.sizes();
     tracker.cache = { kind: store.kind };
     tracker.total = bytesOf(listing);
@@ -477,18 +478,21 @@ export class Engine implements Host {
       if (tracker.missing > available) {
         const text = `the model needs ${tracker.missing} bytes of storage, and this browser offers ${available}`;
         if (required) throw new QuotaError(text, tracker.missing, available);
-        store = new NoStore();
+        keep = false;
         tracker.cache = { kind: 'none' };
-        problem(`${text}; it is not kept`);
+        problem(`${text}; what is missing is not kept`);
       }
     }
     // Known before all chunks are there: that is how a download goes on where it stopped.
-    await keepListing(listing, store).catch((error: unknown) => {
-      if (required) throw new QuotaError(`storage fails: ${String(error)}`, tracker.missing, 0, { cause: error });
-      problem(`storage fails: ${error instanceof Error ? error.message : String(error)}`);
-    });
+    if (keep) {
+      await keepListing(listing, store).catch((error: unknown) => {
+        if (required) throw new QuotaError(`storage fails: ${String(error)}`, tracker.missing, 0, { cause: error });
+        problem(`storage fails: ${error instanceof Error ? error.message : String(error)}`);
+      });
+    }
     return new ModelSource(listing, sizes, store, network, {
       parallel: params.parallel,
+      keep,
       required,
       signal,
       taken,

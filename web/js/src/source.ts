@@ -17,6 +17,8 @@ export interface SourceOptions {
   parallel?: number;
   /** Chunks that are fetched before they are asked for (default 4). */
   readAhead?: number;
+  /** Whether to put what comes over the network into the store (default true). */
+  keep?: boolean;
   /** Whether to fail where a chunk cannot be kept (default false: go on without keeping). */
   required?: boolean;
   /** Whether chunks from the store are checked as well (default true). */
@@ -77,7 +79,7 @@ export class ModelSource implements Source {
     this.#options = options;
     this.#slots = new Semaphore(options.parallel ?? 4);
     this.#readAhead = options.readAhead ?? 4;
-    this.#keep = store.kind !== 'none';
+    this.#keep = options.keep !== false && store.kind !== 'none';
     const abort = () => this.#abort.abort(options.signal?.reason);
     if (options.signal?.aborted) abort();
     options.signal?.addEventListener('abort', abort, { once: true });

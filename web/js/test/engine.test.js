@@ -302,6 +302,19 @@ test('quota: required fails beforehand, auto goes on', async () => {
   assert.ok(Object.keys(root.list()).every((path) => !path.startsWith('fovea/chunks/')));
 });
 
+test('what was kept before is used, also if the rest finds no room', async () => {
+  const { direct, server, root } = setup();
+  await direct.call('load', params);
+  const chunks = root.entriesByName.get('fovea').entriesByName.get('chunks').entriesByName;
+  chunks.delete([...chunks.keys()].at(-1));
+  root.quota = 1;
+  server.requests.length = 0;
+  const progress = [];
+  await direct.call('load', params, { listeners: { progress: (p) => progress.push(p) } });
+  assert.equal(progress.at(-1).cache.kind, 'none');
+  assert.deepEqual(server.requests.map(({ name }) => name), ['manifest.json', 'model.safetensors']);
+});
+
 test('errors cross a port in their classes, with fields, stack and cause', async () => {
   const { port1, port2 } = new MessageChannel();
   const crashed = deferred();

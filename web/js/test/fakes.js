@@ -185,7 +185,7 @@ export function fakeStorage(quota = Infinity) {
     root,
     storage: {
       getDirectory: async () => root,
-      estimate: async () => ({ quota: Number.isFinite(quota) ? quota : 1e12, usage: root.used }),
+      estimate: async () => ({ quota: Number.isFinite(root.quota) ? root.quota : 1e12, usage: root.used }),
     },
   };
 }
