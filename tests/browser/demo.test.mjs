@@ -57,6 +57,7 @@ async function open(fake = {}, { width = 1280, height = 800, scheme = 'light', k
 
 const ready = (page) => page.waitForSelector('#model[data-state="ready"]');
 const answered = (page, state = 'done') => page.waitForSelector(`#answer[data-state="${state}"]`);
+const shows = (page, text) => page.waitForFunction((text) => document.querySelector('#caption').textContent === text, text);
 const calls = (page, name) => page.evaluate((name) => globalThis.calls.filter((call) => call.name === name), name);
 const says = (page, text) => page.waitForFunction((text) => document.querySelector('#status').textContent === text, text);
 
@@ -250,6 +251,7 @@ describe('a run', () => {
     await page.waitForFunction(() => /known from before/.test(document.querySelector('#time-encode').textContent));
     assert.equal((await calls(page, 'encode')).length, 1);
     await page.click('[data-file="guide.png"]');
+    await shows(page, 'Documentation 1280 × 800');
     assert.equal((await calls(page, 'release')).length, 1, 'another picture lets go of the first');
     assert.equal(await page.isVisible('#answer'), false);
     assert.equal(await page.isVisible('#box'), false);
@@ -352,7 +354,7 @@ describe('pictures', () => {
   test('come by paste, drop, file and capture', async () => {
     const page = await open();
     await ready(page);
-    const shown = (text) => page.waitForFunction((text) => document.querySelector('#caption').textContent === text, text);
+    const shown = (text) => shows(page, text);
     const hand = (event, width, name) =>
       page.evaluate(
         async ([event, width, name]) => {
@@ -673,6 +675,8 @@ const wasm = existsSync(`${ROOT}web/js/dist/wasm/fovea_web_bg.wasm`);
 
 test('in earnest: loads nano, grounds a sample, asks no other server', { skip: !wasm && '`./x web` makes the module' }, async () => {
   const page = await browser.page();
+  // A processor that has other things to do takes minutes for a whole screenshot.
+  page.setDefaultTimeout(600_000);
   const elsewhere = [];
   page.on('request', (request) => {
     if (!request.url().startsWith(real.url) && !request.url().startsWith('blob:')) elsewhere.push(request.url());

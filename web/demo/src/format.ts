@@ -19,7 +19,7 @@ export function bytes(count: number): string {
 export function milliseconds(time: number): string {
   if (time < 1) return '< 1 ms';
   if (time < 999.5) return `${Math.round(time)} ms`;
-  return seconds(time / 1000);
+  return `${(time / 1000).toFixed(time < 9950 ? 1 : 0)} s`;
 }
 
 export function seconds(time: number): string {

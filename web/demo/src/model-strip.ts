@@ -2,11 +2,10 @@
 
 import { byId, setText } from './dom.js';
 import { bytes, parameters, seconds } from './format.js';
-import type { Progress } from './fovea/index.js';
 import { problemCard } from './problem-card.js';
 import { kept, type Problem, type Remedy } from './problem.js';
 import { modelName } from './settings.js';
-import type { ModelState, State, Store } from './state.js';
+import type { LoadProgress, ModelState, State, Store } from './state.js';
 
 export interface ModelStripActions {
   load: () => void;
@@ -42,7 +41,7 @@ export function connectModelStrip(store: Store, actions: ModelStripActions): voi
     bar.hidden = model.kind !== 'loading';
     if (progress && progress.total > 0) {
       bar.max = progress.total;
-      bar.value = progress.loaded;
+      bar.value = phase(progress)[1];
     } else {
       bar.removeAttribute('value');
     }
@@ -68,7 +67,7 @@ export function connectModelStrip(store: Store, actions: ModelStripActions): voi
 function words({ model }: State): [string, string] {
   switch (model.kind) {
     case 'loading':
-      return [phase(model.progress), figures(model.progress)];
+      return [phase(model.progress)[0], figures(model.progress)];
     case 'stopped':
       return ['Not loaded', model.progress ? kept(model.progress) : ''];
     case 'failed':
@@ -78,18 +77,27 @@ function words({ model }: State): [string, string] {
   }
 }
 
-function phase(progress: Progress | undefined): string {
-  if (!progress || progress.phase === 'open') return 'Opening';
-  if (progress.phase === 'ready' || (progress.total > 0 && progress.loaded >= progress.total)) return 'Preparing the graphics processor';
-  return progress.downloaded > 0 || progress.loaded === 0 ? 'Downloading' : 'Loading from this computer';
+/** What is going on, and the bytes that it has got to. */
+function phase(progress: LoadProgress | undefined): [string, number] {
+  if (!progress || progress.total === 0) return ['Opening', 0];
+  const { loaded, total, downloaded, rate, arrived } = progress;
+  if (loaded >= total) return ['Preparing the graphics processor', total];
+  if (downloaded === 0 && rate === 0 && loaded > 0) return ['Loading from this computer', loaded];
+  if (arrived < total) return ['Downloading', arrived];
+  return ['Moving to the graphics processor', loaded];
 }
 
-function figures(progress: Progress | undefined): string {
+function figures(progress: LoadProgress | undefined): string {
   if (!progress || progress.total === 0) return '';
-  const parts = [`${bytes(progress.loaded)} of ${bytes(progress.total)}`];
-  if (progress.rate > 0) parts.push(`${bytes(progress.rate)}/s`);
-  if (progress.remaining !== undefined && progress.remaining >= 0.5) parts.push(`${seconds(progress.remaining)} left`);
-  if (progress.retries > 0) parts.push(progress.retries === 1 ? 'connected again once' : `connected again ${progress.retries} times`);
+  const { arrived, total, downloaded, rate, remaining, retries } = progress;
+  const parts = [`${bytes(phase(progress)[1])} of ${bytes(total)}`];
+  if (arrived < total) {
+    if (rate > 0) parts.push(`${bytes(rate)}/s`);
+    // The rate of the first small files says nothing about the large ones.
+    const telling = downloaded > 0.02 * total;
+    if (telling && remaining !== undefined && remaining >= 0.5) parts.push(`${seconds(remaining)} left`);
+  }
+  if (retries > 0) parts.push(retries === 1 ? 'connected again once' : `connected again ${retries} times`);
   return parts.join(' · ');
 }
 

@@ -1,7 +1,8 @@
 /** What went wrong, as the page tells it: a title, a sentence, what to do. */
 
-import type { AdapterTooSmallError, AnswerError, FoveaError, Progress, QuotaError } from './fovea/index.js';
+import type { AdapterTooSmallError, AnswerError, FoveaError, QuotaError } from './fovea/index.js';
 import { bytes } from './format.js';
+import type { LoadProgress } from './state.js';
 
 /** What a button of the problem does. */
 export type Remedy = 'load' | 'load-without-keeping' | 'run' | 'settings';
@@ -65,7 +66,7 @@ function tooSmall(limit: string, has: number, needs: number, message: string): P
 }
 
 /** What to say about an error of loading; `progress` is how far it was. */
-export function loadProblem(error: unknown, progress: Progress | undefined): Problem {
+export function loadProblem(error: unknown, progress: LoadProgress | undefined): Problem {
   const known = error as FoveaError;
   const message = known?.message ?? String(error);
   switch (known?.code) {
@@ -184,9 +185,9 @@ function deviceLost(message: string, remedy: Problem['remedies'][number]): Probl
 }
 
 /** What of an unfinished download the next attempt finds. */
-export function kept(progress: Progress | undefined): string {
-  if (!progress || progress.loaded === 0 || progress.total === 0) return 'Nothing has arrived yet.';
-  const arrived = `${bytes(progress.loaded)} of ${bytes(progress.total)}`;
+export function kept(progress: LoadProgress | undefined): string {
+  if (!progress || progress.arrived === 0 || progress.total === 0) return 'Nothing has arrived yet.';
+  const arrived = `${bytes(progress.arrived)} of ${bytes(progress.total)}`;
   const isKept = progress.cache.kind === 'opfs' || progress.cache.kind === 'cache-api';
   return isKept ? `${arrived} are kept on this computer; the next attempt goes on from there.` : `${arrived} had arrived.`;
 }

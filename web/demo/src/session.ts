@@ -4,7 +4,7 @@ import { Fovea, type EncodedImageHandle, type Grounding, type Progress } from '.
 import { release, type Picture } from './picture.js';
 import { loadProblem, runProblem } from './problem.js';
 import { loadOptions, type Settings } from './settings.js';
-import type { StageTimes, Store } from './state.js';
+import type { LoadProgress, StageTimes, Store } from './state.js';
 
 /** A picture on the GPU, kept for the next question about it. */
 interface Encoded {
@@ -48,15 +48,15 @@ export class Session {
     this.#store.set({ settings, model: { kind: 'loading' } });
     this.#discard();
     this.#loadStarted = performance.now();
-    let progress: Progress | undefined;
+    let progress: LoadProgress | undefined;
     try {
       const fovea = await Fovea.load({
         ...loadOptions(settings),
         signal: controller.signal,
         onProgress: (now) => {
           if (!isCurrent()) return;
-          progress = now;
-          this.#onProgress(now);
+          progress = withArrived(now, progress);
+          this.#onProgress(progress);
         },
       });
       if (!isCurrent()) {
@@ -85,13 +85,13 @@ export class Session {
   }
 
   /** Also hears of the package's making a lost device anew, long after loading. */
-  #onProgress(progress: Progress): void {
+  #onProgress(progress: LoadProgress): void {
     if (this.#fovea && this.#store.state.model.kind === 'ready') this.#loadStarted = performance.now();
     if (this.#fovea && progress.phase === 'ready') this.#setReady(this.#fovea, progress);
     else this.#store.set({ model: { kind: 'loading', progress } });
   }
 
-  #setReady(fovea: Fovea, progress: Progress | undefined): void {
+  #setReady(fovea: Fovea, progress: LoadProgress | undefined): void {
     const seconds = (performance.now() - this.#loadStarted) / 1000;
     this.#store.set({ model: { kind: 'ready', info: fovea.info, seconds, ...(progress && { progress }) } });
   }
@@ -234,6 +234,13 @@ class Stopwatch {
       run: { kind: 'running', stage: this.#stage, done, since: this.#since, times: this.#times, text: this.text },
     });
   }
+}
+
+/** What is missing is known only through rate and time left, which fall away when the network pauses. */
+function withArrived(now: Progress, before: LoadProgress | undefined): LoadProgress {
+  const missing = now.remaining === undefined ? now.total : now.remaining * now.rate;
+  const earlier = before?.total === now.total ? before.arrived : 0;
+  return { ...now, arrived: Math.min(now.total, Math.max(earlier, now.loaded, now.downloaded, now.total - missing)) };
 }
 
 /** Adds what the picture took before the question was asked. */

@@ -5,11 +5,17 @@ import type { Picture } from './picture.js';
 import type { Problem } from './problem.js';
 import type { Settings } from './settings.js';
 
+/** The package counts what has come over the network, and what is on the GPU, which follows. */
+export interface LoadProgress extends Progress {
+  /** Bytes that are on this computer, whether they came just now or were kept. */
+  arrived: number;
+}
+
 export type ModelState =
-  | { kind: 'loading'; progress?: Progress }
-  | { kind: 'stopped'; progress?: Progress }
-  | { kind: 'failed'; problem: Problem; progress?: Progress }
-  | { kind: 'ready'; info: ModelInfo; progress?: Progress; seconds: number };
+  | { kind: 'loading'; progress?: LoadProgress }
+  | { kind: 'stopped'; progress?: LoadProgress }
+  | { kind: 'failed'; problem: Problem; progress?: LoadProgress }
+  | { kind: 'ready'; info: ModelInfo; progress?: LoadProgress; seconds: number };
 
 export type Stage = StageProgress['stage'];
 
