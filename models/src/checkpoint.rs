@@ -10,7 +10,7 @@ use fovea_engine::{
 use serde::{Deserialize, de::DeserializeOwned};
 use thiserror::Error;
 
-use crate::{image::ImageError, prompt::PromptError};
+use crate::{constraint::ConstraintError, image::ImageError, prompt::PromptError};
 
 /// Small files of a checkpoint that any system may read; whoever opens a checkpoint hands over those that exist.
 pub const SMALL_FILES: [&str; 8] = [
@@ -121,6 +121,9 @@ pub enum RunError {
     /// A picture was asked about that the prompt does not have.
     #[error("the prompt does not have this picture")]
     NotInPrompt,
+    /// The grammar.
+    #[error(transparent)]
+    Constraint(#[from] ConstraintError),
     /// Recording failed.
     #[error(transparent)]
     Op(#[from] OpError),

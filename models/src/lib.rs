@@ -16,7 +16,9 @@ pub mod systems;
 mod warm;
 
 pub use checkpoint::{Checkpoint, Files, LoadError, RunError, SMALL_FILES, WEIGHTS};
-pub use session::{EncodedImage, GenerateOptions, OnStage, PrefillStages, Prepared, Session, Stage, VisionStages};
+pub use session::{
+    Answer, EncodedImage, GenerateOptions, OnStage, PrefillStages, Prepared, Session, Stage, VisionStages,
+};
 pub use system::System;
 pub use systems::{Blueprint, Grammar};
 pub use warm::warm;

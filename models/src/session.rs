@@ -1,9 +1,13 @@
 //! A session: pictures encoded once, a KV cache that is reused while prompts grow, answers token by token.
 
+mod within;
+
+pub use within::Answer;
+
 use std::sync::Arc;
 
 use fovea_engine::{
-    Gpu, GpuError, OpError, Program, Recorder, Tensor,
+    DType, Gpu, GpuError, OpError, Program, Recorder, Tensor,
     op::{DecodeState, Patchify, Rope, Sampling},
     text::Message,
 };
@@ -56,6 +60,7 @@ pub struct VisionStages {
 }
 
 /// A prompt made ready: ids with image slots, positions, pictures.
+#[derive(Clone)]
 pub struct Prepared {
     /// Token ids, image slots expanded.
     pub ids: Vec<u32>,
@@ -131,19 +136,21 @@ struct Memory {
     step: Option<(Settings, Program, Tensor)>,
 }
 
-/// What the recorded step depends on.
+/// How a token is chosen: what the recorded step depends on.
 #[derive(Clone, Copy, PartialEq)]
 struct Settings {
     temperature: f32,
     top_k: u32,
     top_p: f32,
     ignore_stop: bool,
+    /// Only among the tokens that [`Session::allowed`] has.
+    masked: bool,
 }
 
 impl From<&GenerateOptions> for Settings {
     fn from(options: &GenerateOptions) -> Self {
         let GenerateOptions { temperature, top_k, top_p, ignore_stop, .. } = *options;
-        Self { temperature, top_k, top_p, ignore_stop }
+        Self { temperature, top_k, top_p, ignore_stop, masked: false }
     }
 }
 
@@ -155,6 +162,8 @@ pub struct Session {
     rows: Vec<Row>,
     encoded: Vec<Arc<EncodedImage>>,
     never: Tensor,
+    /// The tokens that a grammar allows next: a bit each.
+    allowed: Tensor,
 }
 
 impl Session {
@@ -164,7 +173,9 @@ impl Session {
     /// [`GpuError`].
     pub fn new(system: &Arc<System>) -> Result<Self, GpuError> {
         let never = system.gpu().upload("no stop token", &[1], &[u32::MAX])?;
-        Ok(Self { system: Arc::clone(system), memory: None, rows: Vec::new(), encoded: Vec::new(), never })
+        let words = system.blueprint().decoder.vocabulary.div_ceil(32);
+        let allowed = system.gpu().tensor("allowed tokens", &[words], DType::U32)?;
+        Ok(Self { system: Arc::clone(system), memory: None, rows: Vec::new(), encoded: Vec::new(), never, allowed })
     }
 
     /// The system that answers.
@@ -508,36 +519,56 @@ impl Session {
         on_stage: OnStage<'_>,
     ) -> Result<Vec<f32>, RunError> {
         self.reserve(prompt.ids.len(), options.max_tokens)?;
-        let system = Arc::clone(&self.system);
+        let settings = Settings::from(options);
+        self.record_step(settings)?;
+        let (program, logits) = self.prefill(prompt, settings, options.seed, on_stage).await?;
+        Ok(program.read(&logits).await?)
+    }
+
+    /// Prefills what the cache does not hold of a prompt and draws the token that follows it. Memory is reserved.
+    async fn prefill(
+        &mut self,
+        prompt: &Prepared,
+        settings: Settings,
+        seed: u32,
+        on_stage: OnStage<'_>,
+    ) -> Result<(Program, Tensor), RunError> {
         let mut rec = Recorder::new(self.gpu());
         let (_, prefill) = self.record_prefill(&mut rec, prompt, Rows::Last)?;
-        let stop = if options.ignore_stop { &self.never } else { &system.stop };
-        let sampling = Sampling {
-            temperature: options.temperature,
-            top_k: options.top_k,
-            top_p: options.top_p,
-            stop,
-            allowed: None,
-        };
-        let Some(memory) = &mut self.memory else { return Ok(Vec::new()) };
-        memory.state.reset(system.gpu(), prompt.positions.next, prompt.ids.len() as u32, options.seed)?;
-        rec.prefill_sampled(&prefill.logits, sampling, &memory.state)?;
+        if let Some(memory) = &self.memory {
+            memory.state.reset(self.gpu(), prompt.positions.next, prompt.ids.len() as u32, seed)?;
+            rec.prefill_sampled(&prefill.logits, self.sampling(settings), &memory.state)?;
+        }
         rec.keep(&prefill.logits);
         let program = rec.finish()?;
-
-        let settings = Settings::from(options);
-        if memory.step.as_ref().is_none_or(|(recorded, ..)| *recorded != settings) {
-            let mut rec = Recorder::new(system.gpu());
-            let logits = system.decoder.record_step(&mut rec, &memory.state, &memory.cache, &memory.rope)?;
-            rec.sample(&logits, sampling, &memory.state)?;
-            rec.keep(&logits);
-            memory.step = Some((settings, rec.finish()?, logits));
-        }
         // Should this fail half way, the cache holds nothing that can be relied on.
         self.rows.clear();
         program.run_paced(pace(self.gpu()), &|done| on_stage(Stage::Prefill(done))).await?;
         self.rows = prompt.rows.clone();
-        Ok(program.read(&prefill.logits).await?)
+        Ok((program, prefill.logits))
+    }
+
+    /// Records the step that feeds the last token and draws the next, unless it is recorded already.
+    fn record_step(&mut self, settings: Settings) -> Result<(), RunError> {
+        let Some(memory) = &self.memory else { return Ok(()) };
+        if memory.step.as_ref().is_some_and(|(recorded, ..)| *recorded == settings) {
+            return Ok(());
+        }
+        let mut rec = Recorder::new(self.gpu());
+        let logits = self.system.decoder.record_step(&mut rec, &memory.state, &memory.cache, &memory.rope)?;
+        rec.sample(&logits, self.sampling(settings), &memory.state)?;
+        rec.keep(&logits);
+        let step = (settings, rec.finish()?, logits);
+        if let Some(memory) = &mut self.memory {
+            memory.step = Some(step);
+        }
+        Ok(())
+    }
+
+    fn sampling(&self, settings: Settings) -> Sampling<'_> {
+        let Settings { temperature, top_k, top_p, ignore_stop, masked } = settings;
+        let stop = if ignore_stop { &self.never } else { &self.system.stop };
+        Sampling { temperature, top_k, top_p, stop, allowed: masked.then_some(&self.allowed) }
     }
 
     /// Natural logarithms of the probabilities that the model gives to each token of `continuation` after a prompt.

@@ -1,5 +1,7 @@
 //! A loaded system: weights on the GPU, tokenizer, template.
 
+use std::sync::{Arc, OnceLock};
+
 use fovea_engine::{
     Gpu, Tensor,
     text::{ChatTemplate, Message, TemplateFiles, Tokenizer},
@@ -9,6 +11,7 @@ use fovea_engine::{
 use crate::{
     blocks::{Decoder, QwenVit},
     checkpoint::{Checkpoint, LoadError, RunError},
+    constraint::{Constrainer, Constraint, ConstraintError, Matcher},
     systems::{Blueprint, Grammar},
 };
 
@@ -19,7 +22,8 @@ pub struct System {
     blueprint: Blueprint,
     pub(crate) vision: QwenVit,
     pub(crate) decoder: Decoder,
-    tokenizer: Tokenizer,
+    tokenizer: Arc<Tokenizer>,
+    constrainer: OnceLock<Constrainer>,
     template: Option<ChatTemplate>,
     pub(crate) stop: Tensor,
     bytes: u64,
@@ -72,7 +76,8 @@ impl System {
             blueprint,
             vision,
             decoder,
-            tokenizer,
+            tokenizer: Arc::new(tokenizer),
+            constrainer: OnceLock::new(),
             template,
             stop,
             bytes: gpu.memory() - before,
@@ -97,6 +102,20 @@ impl System {
     /// Its tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
+    }
+
+    /// Begins an answer within a grammar. The first call makes the vocabulary ready, which takes a moment for a large
+    /// one.
+    ///
+    /// # Errors
+    /// [`ConstraintError`].
+    pub fn constrain(&self, constraint: &Constraint) -> Result<Matcher, ConstraintError> {
+        if let Some(constrainer) = self.constrainer.get() {
+            return constrainer.begin(constraint);
+        }
+        let vocabulary = self.blueprint.decoder.vocabulary;
+        let made = Constrainer::new(&self.tokenizer, vocabulary, &self.blueprint.stop)?;
+        self.constrainer.get_or_init(|| made).begin(constraint)
     }
 
     /// A conversation as the model was trained to read it, up to where its answer begins.

@@ -8,10 +8,13 @@ use std::{collections::BTreeMap, error::Error, ops::Range, path::PathBuf, sync::
 use fovea_engine::{
     Gpu,
     testing::{block_on, gpus, nmse},
-    text::Message,
+    text::{Message, TokenBytes},
     weights::{ByteSource, Bytes, Format, Policy, Safetensors, TensorInfo, WeightError, WeightSource, quant::Packer},
 };
-use fovea_models::{Checkpoint, EncodedImage, GenerateOptions, Prepared, SMALL_FILES, Session, System, image::Picture};
+use fovea_models::{
+    Checkpoint, EncodedImage, GenerateOptions, Grammar, Prepared, SMALL_FILES, Session, System, constraint::Constraint,
+    grounding::read_answer, image::Picture,
+};
 
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
@@ -248,6 +251,55 @@ fn the_cache_is_reused_while_a_prompt_grows() {
         let error = nmse(&logits[..expected.len()], &expected);
         assert!(error <= LIMIT, "normalised mean square error {error:e}");
         assert_eq!(ids, block_on(fresh.generate(&longer, &options, &|_| (), &mut |_| true))?);
+        Ok(())
+    });
+}
+
+/// Weights that know nothing still give an answer that is read; a grammar that allows all changes nothing.
+#[test]
+fn answers_within_a_grammar_are_read() {
+    let case = Case::open("qwen2_5_vl", 0);
+    on_every_tier(|gpu| {
+        let system = load("qwen2_5_vl", gpu, Format::F32)?;
+        let mut session = Session::new(&system)?;
+        let picture = case.pictures().remove(0);
+        let size = picture.size();
+        let image = block_on(session.encode(&picture, &|_| ()))?;
+        let prompt = session.prepare(&case.messages(), &[image])?;
+
+        for (grammar, seed) in [(Grammar::Qwen2_5Json, 0), (Grammar::Qwen2_5Json, 7), (Grammar::CogAgent, 1)] {
+            // Drawn with care, for greedy answers of such weights go round in circles.
+            let options = GenerateOptions { max_tokens: 4000, temperature: 1.0, seed, ..Default::default() };
+            let mut matcher = system.constrain(&Constraint::Grounding(grammar))?;
+            let mut heard = Vec::new();
+            let hear = &mut |id| {
+                heard.push(id);
+                true
+            };
+            let answer = block_on(session.generate_within(&prompt, &mut matcher, &options, &|_| (), hear))?;
+            let text = system.tokenizer().decode(&answer.ids)?;
+            assert_eq!(heard, answer.ids);
+            assert!(answer.whole && answer.forced > 0 && answer.forced < answer.ids.len(), "{answer:?}: {text:?}");
+            read_answer(grammar, &text, size, size).unwrap_or_else(|error| panic!("{error}: {text:?}"));
+        }
+
+        let options = GenerateOptions { max_tokens: 12, ..Default::default() };
+        let free = block_on(session.generate(&prompt, &options, &|_| (), &mut |_| true))?;
+        let stopped = GenerateOptions { max_tokens: free.len(), ..options };
+        let mut all = system.constrain(&Constraint::Regex("(?s:.*)".to_owned()))?;
+        let bound = block_on(session.generate_within(&prompt, &mut all, &stopped, &|_| (), &mut |_| true))?;
+        // Marks and broken characters are no text: up to the first one, both say the same.
+        let tokens = system.tokenizer().token_bytes();
+        let mut bytes = Vec::new();
+        let is_text = |id: &&u32| {
+            let TokenBytes::Text(more) = &tokens[**id as usize] else { return false };
+            bytes.extend_from_slice(more);
+            std::str::from_utf8(&bytes).map_or_else(|error| error.error_len().is_none(), |_| true)
+        };
+        let text = free.iter().take_while(is_text).count();
+        assert!(text > 2, "{free:?}");
+        assert_eq!(bound.ids[..text], free[..text]);
+        assert_eq!(bound.forced, 0);
         Ok(())
     });
 }

@@ -12,6 +12,7 @@ use fovea_engine::{
 };
 use fovea_models::{
     EncodedImage, GenerateOptions, Prepared, RunError, Session, Stage, System,
+    constraint::Constraint,
     grounding::{question, read_answer},
     image::{Picture, Size},
 };
@@ -105,6 +106,8 @@ extern "C" {
 /// Text and times of an answer.
 struct Written {
     ids: Vec<u32>,
+    /// How many of them a grammar forced.
+    forced: usize,
     prefill: f64,
     decode: f64,
     prompt_tokens: usize,
@@ -212,7 +215,8 @@ impl Model {
         .await
     }
 
-    /// Says where to carry out an instruction on a picture. `options`: `{max_tokens: number, heat: boolean}`.
+    /// Says where to carry out an instruction on a picture. `options`: `{max_tokens: number, heat: boolean, free:
+    /// boolean}`; unless it is free, the answer keeps to the model's grammar.
     ///
     /// # Errors
     /// `answer` if it cannot be read; `prompt`; the device's failures; the signal's reason.
@@ -233,7 +237,8 @@ impl Model {
             let messages = question(grammar, &instruction);
             let prompt = session.prepare(&messages, std::slice::from_ref(&encoded)).map_err(Failure::from)?;
             let generate = GenerateOptions { max_tokens, ..GenerateOptions::default() };
-            let written = self.write(&mut session, &prompt, &generate, on_stage, on_token).await?;
+            let constraint = (!truthy(&options, "free")).then_some(Constraint::Grounding(grammar));
+            let written = self.write(&mut session, &prompt, &generate, constraint, on_stage, on_token).await?;
             let text = self.system.decode_answer(&written.ids).map_err(Failure::from)?;
             let answer = written.object(&text);
             let action = read_answer(grammar, &text, encoded.original, encoded.resized).map_err(Failure::from)?;
@@ -248,7 +253,7 @@ impl Model {
     }
 
     /// Answers a conversation, whose `image` parts the pictures belong to in order. `options`: `{max_tokens,
-    /// temperature, top_k, top_p, seed}`, all numbers.
+    /// temperature, top_k, top_p, seed}`, all numbers, and perhaps `grammar`: `{jsonSchema}`, `{regex}` or `{ebnf}`.
     ///
     /// # Errors
     /// `prompt`; `model` without a chat template; the device's failures; the signal's reason.
@@ -262,6 +267,7 @@ impl Model {
         signal: Option<AbortSignal>,
     ) -> Result<Answer, JsValue> {
         let messages: Vec<Message> = from_js("messages", &messages)?;
+        let constraint = grammar(&options)?;
         let options = GenerateOptions {
             max_tokens: number(&options, "max_tokens")?,
             temperature: number::<f32>(&options, "temperature")?,
@@ -274,7 +280,7 @@ impl Model {
         until_abort(signal, async {
             let mut session = self.session()?;
             let prompt = session.prepare(&messages, &encoded).map_err(Failure::from)?;
-            let written = self.write(&mut session, &prompt, &options, on_stage, on_token).await?;
+            let written = self.write(&mut session, &prompt, &options, constraint, on_stage, on_token).await?;
             let text = self.system.tokenizer().decode(&written.ids).map_err(RunError::from);
             Ok(JsValue::from(written.object(&text.map_err(Failure::from)?)).into())
         })
@@ -313,6 +319,7 @@ impl Model {
         session: &mut Session,
         prompt: &Prepared,
         options: &GenerateOptions,
+        constraint: Option<Constraint>,
         on_stage: Option<Function>,
         on_token: Option<Function>,
     ) -> Result<Written, JsValue> {
@@ -329,11 +336,19 @@ impl Model {
             call(&told, on_token.as_ref(), &[id.into(), JsValue::from_str(&text)]);
             told.borrow().is_none()
         };
-        let ids = session.generate(prompt, options, &hear, &mut take).await;
+        let answer = match constraint {
+            None => session.generate(prompt, options, &hear, &mut take).await.map(|ids| (ids, 0)),
+            Some(constraint) => {
+                let matcher = self.system.constrain(&constraint);
+                let mut matcher = matcher.map_err(|error| Failure::from(RunError::from(error)))?;
+                let answer = session.generate_within(prompt, &mut matcher, options, &hear, &mut take).await;
+                answer.map(|answer| (answer.ids, answer.forced))
+            }
+        };
         told.take().map_or(Ok(()), Err)?;
-        let ids = ids.map_err(Failure::from)?;
+        let (ids, forced) = answer.map_err(Failure::from)?;
         let (prefill, decode) = (prefilled.get() - start, milliseconds() - prefilled.get());
-        Ok(Written { ids, prefill, decode, prompt_tokens: prompt.ids.len() })
+        Ok(Written { ids, forced, prefill, decode, prompt_tokens: prompt.ids.len() })
     }
 
     /// `HeatMap` of `web/js/src/types.ts`.
@@ -359,6 +374,7 @@ impl Written {
             ("decode", self.decode),
             ("prompt_tokens", self.prompt_tokens as f64),
             ("answer_tokens", self.ids.len() as f64),
+            ("forced_tokens", self.forced as f64),
         ];
         numbers.iter().for_each(|&(name, value)| set(&answer, name, &JsValue::from_f64(value)));
         answer
@@ -381,6 +397,26 @@ fn hear_stage(told: &RefCell<Option<JsValue>>, function: Option<&Function>, stag
         Stage::Prefill(done) => ("prefill", done),
     };
     call(told, function, &[JsValue::from_str(name), f64::from(done).into()]);
+}
+
+/// What `options.grammar` asks for: `{jsonSchema}`, `{regex}` or `{ebnf}`.
+fn grammar(options: &JsValue) -> Result<Option<Constraint>, JsValue> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase", deny_unknown_fields)]
+    enum Asked {
+        JsonSchema(serde_json::Value),
+        Regex(String),
+        Ebnf(String),
+    }
+    let asked = Reflect::get(options, &JsValue::from_str("grammar"))?;
+    if asked.is_falsy() {
+        return Ok(None);
+    }
+    Ok(Some(match from_js("grammar", &asked)? {
+        Asked::JsonSchema(schema) => Constraint::JsonSchema(schema),
+        Asked::Regex(expression) => Constraint::Regex(expression),
+        Asked::Ebnf(grammar) => Constraint::Ebnf(grammar),
+    }))
 }
 
 /// A field that must be a number of type `T`.

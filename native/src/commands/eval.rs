@@ -26,7 +26,7 @@ use crate::{
     prompt::json,
 };
 
-use super::ground::answer;
+use super::ground::{AnswerArguments, answer};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -45,9 +45,8 @@ pub(crate) struct Arguments {
     /// Predictions of another method, to print beside: lines of {"index": N, "point": [x, y] or null}.
     #[arg(long, value_name = "FILE")]
     ocr: Option<PathBuf>,
-    /// Longest answer, in tokens.
-    #[arg(long, value_name = "N", default_value_t = 128)]
-    max_tokens: usize,
+    #[command(flatten)]
+    answer: AnswerArguments,
 }
 
 /// A question with its target.
@@ -158,7 +157,7 @@ pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -
             };
             let size = picture.size();
             let start = Instant::now();
-            let answer = answer(&mut session, &path, &picture, &annotation.instruction, arguments.max_tokens)?;
+            let answer = answer(&mut session, &path, &picture, &annotation.instruction, arguments.answer)?;
             let action = read_answer(system.blueprint().grammar, &answer.text, size, answer.resized).ok();
             let point = action.as_ref().and_then(|action| action.click_point());
             let region = action.as_ref().and_then(|action| action.target()).map(|target| target.region);

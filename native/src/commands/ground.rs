@@ -6,7 +6,8 @@ use std::{
 };
 
 use fovea_models::{
-    Blueprint, GenerateOptions, Session,
+    Blueprint, GenerateOptions, RunError, Session,
+    constraint::Constraint,
     grounding::{Action, PixelBox, question, read_answer},
     image::{Picture, Size},
 };
@@ -30,9 +31,19 @@ pub(crate) struct Arguments {
     /// Where to write the screenshot with the box [default: IMAGE with the ending .grounded.png].
     #[arg(long, alias = "output", value_name = "PICTURE")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    answer: AnswerArguments,
+}
+
+/// How an answer is written.
+#[derive(clap::Args, Clone, Copy)]
+pub(crate) struct AnswerArguments {
     /// Longest answer, in tokens.
     #[arg(long, value_name = "N", default_value_t = 128)]
-    max_tokens: usize,
+    pub(crate) max_tokens: usize,
+    /// Let the model write whatever it likes; without this it keeps to its grammar, so that every answer can be read.
+    #[arg(long)]
+    pub(crate) free: bool,
 }
 
 const STAGE_HEADINGS: [&str; 4] = ["stage", "time", "work", "rate"];
@@ -41,6 +52,8 @@ const STAGE_HEADINGS: [&str; 4] = ["stage", "time", "work", "rate"];
 pub(crate) struct Answer {
     pub(crate) text: String,
     pub(crate) tokens: usize,
+    /// Of which the grammar forced.
+    pub(crate) forced: usize,
     pub(crate) prompt_tokens: usize,
     pub(crate) image_tokens: usize,
     pub(crate) resized: Size,
@@ -56,7 +69,7 @@ pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -
     let read = reading.elapsed();
     let loaded = common.model.load(&common.gpu, Quantisation::Q4)?;
     let mut session = Session::new(&loaded.system)?;
-    let mut answer = answer(&mut session, &arguments.image, &picture, &arguments.instruction, arguments.max_tokens)?;
+    let mut answer = answer(&mut session, &arguments.image, &picture, &arguments.instruction, arguments.answer)?;
     answer.times.prepare += read;
     let blueprint = loaded.system.blueprint();
     let stages = stage_rows(loaded.took, &answer, blueprint, picture.size());
@@ -88,6 +101,7 @@ pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -
             "image_tokens": answer.image_tokens,
             "prompt_tokens": answer.prompt_tokens,
             "answer_tokens": answer.tokens,
+            "forced_tokens": answer.forced,
             "seconds": {
                 "load": loaded.took.as_secs_f64(),
                 "prepare": answer.times.prepare.as_secs_f64(),
@@ -117,7 +131,7 @@ pub(crate) fn answer(
     path: &Path,
     picture: &Picture,
     instruction: &str,
-    max_tokens: usize,
+    AnswerArguments { max_tokens, free }: AnswerArguments,
 ) -> Outcome<Answer> {
     let blueprint = session.system().blueprint();
     let (grammar, merge) = (blueprint.grammar, blueprint.image.merge_size);
@@ -125,15 +139,23 @@ pub(crate) fn answer(
     let options = GenerateOptions { max_tokens, ..GenerateOptions::default() };
     let hear = |stage| stages.hear(stage);
     let image = pollster::block_on(session.encode(picture, &hear)).map_err(|error| match error {
-        fovea_models::RunError::Image(error) => Failure::picture(path, &error),
+        RunError::Image(error) => Failure::picture(path, &error),
         other => other.into(),
     })?;
     let prompt = session.prepare(&question(grammar, instruction), std::slice::from_ref(&image))?;
-    let ids = pollster::block_on(session.generate(&prompt, &options, &hear, &mut |_| true))?;
+    let (ids, forced) = if free {
+        (pollster::block_on(session.generate(&prompt, &options, &hear, &mut |_| true))?, 0)
+    } else {
+        let mut matcher = session.system().constrain(&Constraint::Grounding(grammar)).map_err(RunError::from)?;
+        let on_token = &mut |_| true;
+        let answer = pollster::block_on(session.generate_within(&prompt, &mut matcher, &options, &hear, on_token))?;
+        (answer.ids, answer.forced)
+    };
     let text = session.system().decode_answer(&ids)?;
     Ok(Answer {
         text,
         tokens: ids.len(),
+        forced,
         prompt_tokens: prompt.ids.len(),
         image_tokens: image.grid.merged(merge).patches(),
         resized: image.resized,
@@ -161,13 +183,17 @@ fn stage_rows(load: Duration, answer: &Answer, blueprint: &Blueprint, size: Size
     };
     let resized = answer.resized;
     let pixels = format!("{}x{} to {}x{}", size.width, size.height, resized.width, resized.height);
+    let written = match answer.forced {
+        0 => format!("{} tokens", answer.tokens),
+        forced => format!("{} tokens, {forced} of them forced", answer.tokens),
+    };
     let rate = answer.tokens as f64 / times.decode.as_secs_f64().max(1e-9);
     vec![
         row("load", load, String::new(), String::new()),
         row("prepare", times.prepare, pixels, String::new()),
         row("encode", times.encode, format!("{} image tokens", answer.image_tokens), gflops(encode, times.encode)),
         row("prefill", times.prefill, format!("{} tokens", answer.prompt_tokens), gflops(prefill, times.prefill)),
-        row("decode", times.decode, format!("{} tokens", answer.tokens), format!("{rate:.1} tokens/s")),
+        row("decode", times.decode, written, format!("{rate:.1} tokens/s")),
     ]
 }
 

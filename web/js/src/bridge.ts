@@ -1,6 +1,6 @@
 /** What the WebAssembly module exports (crate `fovea-web`), and what it calls back. */
 
-import type { Action, Capabilities, HeatMap, ModelInfo, Quantisation, Tier } from './types.js';
+import type { Action, AnswerGrammar, Capabilities, HeatMap, ModelInfo, Quantisation, Tier } from './types.js';
 
 /** A model's files; the module asks for bytes and never sees where they come from. */
 export interface Source {
@@ -44,11 +44,23 @@ export interface BridgeAnswer {
   decode: number;
   prompt_tokens: number;
   answer_tokens: number;
+  /** Of which a grammar forced: they cost no step of decoding. */
+  forced_tokens: number;
 }
 
 /** `stage` is `encode` or `prefill`, `done` 0 to 1. */
 export type OnStage = (stage: 'encode' | 'prefill', done: number) => void;
 export type OnToken = (id: number, text: string) => void;
+
+/** How an answer in words is drawn. */
+export interface Sampling {
+  max_tokens: number;
+  temperature: number;
+  top_k: number;
+  top_p: number;
+  seed: number;
+  grammar?: AnswerGrammar;
+}
 
 /** One call at a time: a second one while a first is pending throws `code: 'internal'`. */
 export interface BridgeModel {
@@ -60,7 +72,7 @@ export interface BridgeModel {
   ground(
     image: BridgeImage,
     instruction: string,
-    options: { max_tokens: number; heat: boolean },
+    options: { max_tokens: number; heat: boolean; free: boolean },
     on_stage: OnStage | undefined,
     on_token: OnToken | undefined,
     signal: AbortSignal | undefined,
@@ -69,7 +81,7 @@ export interface BridgeModel {
   generate(
     messages: unknown,
     images: BridgeImage[],
-    options: { max_tokens: number; temperature: number; top_k: number; top_p: number; seed: number },
+    options: Sampling,
     on_stage: OnStage | undefined,
     on_token: OnToken | undefined,
     signal: AbortSignal | undefined,

@@ -125,12 +125,12 @@ export class Engine implements Host {
     if (held) this.#leave(held);
   }
 
-  #ground({ image, instruction, maxTokens, heat }: Params<'ground'>, context: Context): Promise<Grounding> {
+  #ground({ image, instruction, maxTokens, heat, free }: Params<'ground'>, context: Context): Promise<Grounding> {
     const { emit } = context;
     return this.#look([image], context, async (loaded, [held], signal) => {
       const start = performance.now();
       const { image, milliseconds } = await this.#encoded(loaded, held!, signal, emit);
-      const options = { max_tokens: maxTokens, heat };
+      const options = { max_tokens: maxTokens, heat, free };
       const token = onToken(emit, maxTokens);
       const answer = await loaded.model.ground(image, instruction, options, onStage(emit), token, signal);
       emit('stage', { stage: 'decode', done: 1 });
@@ -549,7 +549,7 @@ function onToken(emit: Emit, most: number): (id: number, text: string) => void {
 }
 
 function timingsOf(
-  answer: { prefill: number; decode: number; prompt_tokens: number; answer_tokens: number },
+  answer: { prefill: number; decode: number; prompt_tokens: number; answer_tokens: number; forced_tokens: number },
   image: number,
   encode: number,
   imageTokens: number,
@@ -564,5 +564,6 @@ function timingsOf(
     imageTokens,
     promptTokens: answer.prompt_tokens,
     answerTokens: answer.answer_tokens,
+    forcedTokens: answer.forced_tokens,
   };
 }

@@ -220,10 +220,10 @@ export class Fovea {
     options: GroundOptions = {},
   ): Promise<Grounding> {
     if (typeof instruction !== 'string' || !instruction.trim()) throw new PromptError('the instruction is empty');
-    const { maxTokens = 128, heat = false } = options;
+    const { maxTokens = 128, heat = false, free = false } = options;
     checkCount('maxTokens', maxTokens);
     return this.#see([image], options, ([picture], call) =>
-      call('ground', { image: picture!, instruction, maxTokens, heat }, options.onToken),
+      call('ground', { image: picture!, instruction, maxTokens, heat, free }, options.onToken),
     );
   }
 
@@ -238,13 +238,13 @@ export class Fovea {
     messages: string | readonly Message[],
     options: GenerateOptions = {},
   ): AsyncGenerator<Token, Generation, void> {
-    const { images = [], maxTokens = 256, temperature = 0, topK = 0, topP = 1, seed = 0 } = options;
+    const { images = [], maxTokens = 256, temperature = 0, topK = 0, topP = 1, seed = 0, grammar } = options;
     checkCount('maxTokens', maxTokens);
     const turns: Message[] =
       typeof messages === 'string'
         ? [{ role: 'user', content: [...images.map(() => ({ type: 'image' as const })), { type: 'text', text: messages }] }]
         : [...messages];
-    const sampling = { max_tokens: maxTokens, temperature, top_k: topK, top_p: topP, seed };
+    const sampling = { max_tokens: maxTokens, temperature, top_k: topK, top_p: topP, seed, ...(grammar ? { grammar } : {}) };
 
     const { controller, release } = follow(options.signal);
     const tokens: Token[] = [];

@@ -1,5 +1,6 @@
 /** What the page asks of the engine, and what the engine says meanwhile: the same in a worker and in the page. */
 
+import type { Sampling } from './bridge.js';
 import type { WireImage } from './image.js';
 import type { Location } from './location.js';
 import type {
@@ -29,14 +30,14 @@ export interface Methods {
   encode: { params: { image: WireImage }; result: { id: number; width: number; height: number; tokens: number } };
   release: { params: { id: number }; result: void };
   ground: {
-    params: { image: WirePicture; instruction: string; maxTokens: number; heat: boolean };
+    params: { image: WirePicture; instruction: string; maxTokens: number; heat: boolean; free: boolean };
     result: Grounding;
   };
   generate: {
     params: {
       messages: Message[];
       images: WirePicture[];
-      sampling: { max_tokens: number; temperature: number; top_k: number; top_p: number; seed: number };
+      sampling: Sampling;
     };
     result: Generation;
   };

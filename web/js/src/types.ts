@@ -135,6 +135,8 @@ export interface Timings {
   imageTokens: number;
   promptTokens: number;
   answerTokens: number;
+  /** Tokens of the answer that its grammar forced: they cost no step of decoding. */
+  forcedTokens: number;
 }
 
 export interface Grounding {
@@ -180,7 +182,21 @@ export interface GroundOptions extends CallOptions {
   maxTokens?: number;
   /** Also say where the model looked (default false). */
   heat?: boolean;
+  /**
+   * Let the model write whatever it likes (default false): otherwise only tokens are allowed that keep to its grammar,
+   * so that every whole answer can be read, and what the grammar forces is not decoded token by token.
+   */
+  free?: boolean;
 }
+
+/** What an answer in words must look like; exactly one of them. */
+export type AnswerGrammar =
+  /** JSON that a schema describes. */
+  | { jsonSchema: unknown }
+  /** What a regular expression, in the syntax of Rust's `regex`, matches from beginning to end. */
+  | { regex: string }
+  /** A grammar in llguidance's dialect of Lark's EBNF, from the rule `start` on. */
+  | { ebnf: string };
 
 /** A conversation's turn; pictures stand where `image` parts do, in order. */
 export interface Message {
@@ -193,6 +209,8 @@ export interface GenerateOptions extends CallOptions {
   images?: (ImageInput | EncodedImageHandle)[];
   /** Longest answer (default 256). */
   maxTokens?: number;
+  /** Only tokens are allowed that keep to it. */
+  grammar?: AnswerGrammar;
   /** 0 (default) takes the likeliest token always. */
   temperature?: number;
   /** Draw from so many likeliest tokens; 0 (default) from all. */

@@ -106,13 +106,13 @@ class FakeModule {
                 await module.hooks.ground?.(instruction, signal);
                 const box = { left: 1, top: 2, right: 3, bottom: 4 };
                 const action = { kind: 'click', box, point: { x: 2, y: 3 } };
-                return { text: instruction, action, prefill: 1, decode: 2, prompt_tokens: 9, answer_tokens: 1 };
+                return { text: instruction, action, prefill: 1, decode: 2, prompt_tokens: 9, answer_tokens: 1, forced_tokens: 0 };
               }),
             generate: (messages, images, options, onStage, onToken, signal) =>
               once(signal, async () => {
                 onToken?.(1, 'a');
                 onToken?.(2, 'b');
-                return { text: 'ab', prefill: 1, decode: 2, prompt_tokens: 9, answer_tokens: 2 };
+                return { text: 'ab', prefill: 1, decode: 2, prompt_tokens: 9, answer_tokens: 2, forced_tokens: 0 };
               }),
             free: () => undefined,
           };
@@ -147,7 +147,7 @@ function setup({ quota } = {}) {
 }
 
 const ground = (direct, image, instruction, context) =>
-  direct.call('ground', { image, instruction, maxTokens: 8, heat: false }, context);
+  direct.call('ground', { image, instruction, maxTokens: 8, heat: false, free: false }, context);
 
 test('loads with progress, grounds, frees the picture', async () => {
   const { direct, module, engine } = setup();
