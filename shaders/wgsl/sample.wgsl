@@ -59,7 +59,7 @@ fn float_of(key: u32) -> f32 {
 
 // The key of a token; one that is not allowed is as if its logit were NaN.
 fn key_at(id: u32) -> u32 {
-    if params.masked != 0u && (allowed[id / 32u] >> (id % 32u) & 1u) == 0u {
+    if params.masked != 0u && ((allowed[id / 32u] >> (id % 32u)) & 1u) == 0u {
         return 0u;
     }
     return key_of(logits[params.first + id]);
