@@ -8,7 +8,7 @@ use std::process::Stdio;
 
 use crate::step::{Steps, command, shown};
 use crate::vulkan::with_test_adapters;
-use crate::workspace::{cargo, root};
+use crate::workspace::{cargo, root, target_dir};
 use crate::{Outcome, lint, wasm, web};
 
 pub(crate) fn run(filter: &[String]) -> Outcome {
@@ -60,6 +60,8 @@ fn node_tests(folder: &str, counts: &mut Counts) -> Outcome {
     files.sort();
     let mut test = web::node(&package, "--test");
     test.args(["--test-concurrency=1", "--test-reporter=tap"]).args(files);
+    // The tests that came before have built it.
+    test.env("FOVEA_NATIVE", target_dir().join("debug/fovea"));
     println!("$ {}", shown(&test));
     let output = test.stderr(Stdio::inherit()).output().map_err(|error| format!("node did not start: {error}"))?;
     let text = String::from_utf8_lossy(&output.stdout);
