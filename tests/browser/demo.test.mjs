@@ -599,7 +599,7 @@ describe('for everyone', () => {
   });
 
   test('has no violations that axe-core finds, in light and dark, wide and narrow', async () => {
-    const axe = readFileSync(createRequire(new URL('../../web/demo/package.json', import.meta.url)).resolve('axe-core'), 'utf8');
+    const axe = readFileSync(createRequire(new URL('../../web/js/package.json', import.meta.url)).resolve('axe-core'), 'utf8');
     const webgpu = { loads: [{ to: -1, error: { code: 'webgpu-unavailable' } }] };
     const states = {
       empty: [{}, async () => {}],
