@@ -102,6 +102,12 @@ proptest! {
         }
     }
 
+}
+
+proptest! {
+    // Each draws some thousand tokens, whose masks take a while without optimisation.
+    #![proptest_config(ProptestConfig::with_cases(6))]
+
     /// Whatever the grammar allows, the parser reads.
     #[test]
     fn every_answer_is_read(seed: u64) {
