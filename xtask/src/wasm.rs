@@ -44,7 +44,20 @@ pub(crate) fn toolchain(task: &str) -> Result<Command, String> {
     debian.current_dir(root()).args(arguments).arg("-Zbuild-std=std,panic_abort");
     debian.env("RUSTC", rustc).env("RUSTC_BOOTSTRAP", "1");
     debian.env_remove("CARGO").env_remove("RUSTUP_TOOLCHAIN");
+    if let Some(linker) = linker() {
+        debian.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
+    }
     Ok(debian)
+}
+
+/// LLVM's linker, which Debian's compiler does not bring: that of the Rust toolchain at hand, else Debian's own.
+fn linker() -> Option<PathBuf> {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = Command::new(rustc).current_dir(root()).args(["--print", "sysroot"]).output().ok()?;
+    let hosts = Path::new(String::from_utf8_lossy(&output.stdout).trim()).join("lib/rustlib");
+    let hosts = fs::read_dir(hosts).ok().into_iter().flatten().flatten();
+    let bundled = hosts.map(|host| host.path().join("bin/rust-lld"));
+    bundled.chain([PathBuf::from("/usr/bin/wasm-ld")]).find(|path| path.exists())
 }
 
 fn target_is_installed() -> bool {
