@@ -123,6 +123,26 @@ fn a_picture_that_cannot_be_written_is_named() {
     assert!(stderr.contains("marked.png") && !stderr.contains("panicked"), "{stderr}");
 }
 
+/// The default model finds its sample's button: the one that `./x ground` shows.
+#[test]
+fn the_shipped_sample_comes_out_right() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let button = 943.0..1217.0_f64;
+    let row = 570.0..609.0_f64;
+    for adapter in adapters() {
+        let scratch = Scratch::new();
+        let mut command = fovea();
+        command.arg("ground").arg(root.join("models/nano/samples/signin.png")).arg("Click Sign in");
+        command.arg("--model").arg(root.join("models/nano")).arg("--out").arg(scratch.path("marked.png"));
+        let output = command.args(["--json", "--adapter", &adapter]).output().unwrap();
+        assert!(output.status.success(), "{adapter}: {}", String::from_utf8_lossy(&output.stderr));
+        let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let side = |name: &str| told["action"]["box"][name].as_f64().unwrap();
+        let (x, y) = ((side("left") + side("right")) / 2.0, (side("top") + side("bottom")) / 2.0);
+        assert!(button.contains(&x) && row.contains(&y), "{adapter}: {told}");
+    }
+}
+
 /// Accuracy is counted against boxes, and every prediction is written.
 #[test]
 fn evaluation_counts_hits() {
@@ -142,7 +162,14 @@ fn evaluation_counts_hits() {
     let predictions = scratch.path("predictions.jsonl");
     let mut command = fovea();
     command.arg("eval").arg(annotations).arg("--images").arg(scratch.dir()).arg("--model").arg(model.dir());
-    command.arg("--predictions").arg(&predictions).args(["--json", "--free", "--quant", "q8", "--adapter", &adapters()[0]]);
+    command.arg("--predictions").arg(&predictions).args([
+        "--json",
+        "--free",
+        "--quant",
+        "q8",
+        "--adapter",
+        &adapters()[0],
+    ]);
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let told: Value = serde_json::from_slice(&output.stdout).unwrap();

@@ -1,5 +1,5 @@
 """Configuration, tokenizer and data shared by pretraining, training and evaluation."""
-import glob, json, os, random, unicodedata
+import glob, json, math, os, random, re, unicodedata
 import numpy as np
 import torch
 from PIL import Image
@@ -8,7 +8,8 @@ SPECIALS = ['<|endoftext|>', '<|im_start|>', '<|im_end|>', '<|vision_start|>', '
 # Fixed phrases of CogAgent's protocol are one token each; everything else is bytes, so every digit is one token.
 PHRASES = ['user\n', 'assistant\n', 'Task: ', '\nHistory steps: ', '\n(Platform: WIN)\n', '\n(Platform: Mac)\n', '\n(Platform: Mobile)\n',
            '(Answer in Action-Operation format.)\n', 'Grounded Operation: ', 'CLICK(box=[[', 'TYPE(box=[[', ']])', "]], text='", "')"]
-VOCAB = 288
+NUM0 = 288  # a coordinate is one token, 000 to 999, so that the output layer can hold their order
+VOCAB = NUM0 + 1000
 
 
 def config():
@@ -19,7 +20,7 @@ def config():
         'vision_start_token_id': sid['<|vision_start|>'], 'vision_end_token_id': sid['<|vision_end|>'], 'vision_token_id': sid['<|vision_pad|>'],
         'image_token_id': sid['<|image_pad|>'], 'video_token_id': sid['<|video_pad|>'],
         'hidden_act': 'silu', 'hidden_size': 256, 'initializer_range': 0.02, 'intermediate_size': 640, 'max_position_embeddings': 32768,
-        'max_window_layers': 4, 'fovea_grounding': 'cogagent', 'model_type': 'qwen2_5_vl', 'num_attention_heads': 4, 'num_hidden_layers': 4, 'num_key_value_heads': 2,
+        'max_window_layers': 4, 'fovea_grounding': 'cogagent', 'model_type': 'qwen2_5_vl', 'num_attention_heads': 4, 'num_hidden_layers': 4, 'num_key_value_heads': 4,
         'rms_norm_eps': 1e-6, 'rope_theta': 10000.0, 'sliding_window': 32768, 'tie_word_embeddings': True, 'torch_dtype': 'float16',
         'transformers_version': '4.49.0', 'use_cache': True, 'use_sliding_window': False,
         'vision_config': {'depth': 4, 'hidden_act': 'silu', 'hidden_size': 160, 'intermediate_size': 448, 'num_heads': 5, 'in_chans': 3,
@@ -48,11 +49,14 @@ for _b in range(256):
         BYTE_ID[_b] = len(BYTE_ID)
 ID = {s: 256 + i for i, s in enumerate(SPECIALS + PHRASES)}
 IM = ID['<|image_pad|>']
-DIGIT = [BYTE_ID[ord('0') + d] for d in range(10)]
 
 
 def encode(s):
-    return [BYTE_ID[b] for b in s.encode('utf-8', 'replace')]
+    """Bytes, but three digits in a row are a number's token, as the tokenizer splits them."""
+    out = []
+    for part in re.split(r'([0-9]{3})', s):
+        out += [NUM0 + int(part)] if re.fullmatch(r'[0-9]{3}', part) else [BYTE_ID[b] for b in part.encode('utf-8', 'replace')]
+    return out
 
 
 TEMPLATE = ("{% for message in messages %}<|im_start|>{{ message['role'] }}\n{% if message['content'] is string %}{{ message['content'] }}<|im_end|>\n"
@@ -75,7 +79,7 @@ def prompt_text(instruction):
 def answer_ids(box, typed=None):
     out = [ID['Grounded Operation: '], ID['CLICK(box=[[' if typed is None else 'TYPE(box=[[']]
     for i, v in enumerate(box):
-        out += ([BYTE_ID[ord(',')]] if i else []) + [DIGIT[int(c)] for c in f'{v:03d}']
+        out += ([BYTE_ID[ord(',')]] if i else []) + [NUM0 + v]
     out += [ID[']])']] if typed is None else [ID["]], text='"]] + encode(typed) + [ID["')"]]
     return out + [ID['<|im_end|>']]
 
@@ -159,36 +163,15 @@ def augment(img, rng):
     return np.ascontiguousarray(img)
 
 
-def crop(page, rng, size=None, scale_p=0.5):
-    """A crop (sides multiples of 28) with its characters and targets moved along; returns img, chars, targets."""
-    img, chars, s = page.img, page.chars.copy(), (1.0, 1.0)
-    H, W = img.shape[:2]
-    if size is None:  # the whole page, resized as the processor does
-        h, w = max(28, round(H / 28) * 28), max(28, round(W / 28) * 28)
-        s = (w / W, h / H)
-        img = np.array(Image.fromarray(img).resize((w, h), Image.BICUBIC))
-        ox = oy = 0
-    else:
-        if rng.random() < scale_p:
-            f = rng.uniform(0.95, 1.12)
-            w, h = round(W * f), round(H * f)
-            img = np.array(Image.fromarray(img).resize((w, h), Image.BICUBIC))
-            s = (w / W, h / H)
-        H, W = img.shape[:2]
-        h, w = min(size[0], H // 28 * 28), min(size[1], W // 28 * 28)
-        oy, ox = rng.randint(0, H - h), rng.randint(0, W - w)
-        img = img[oy:oy + h, ox:ox + w]
-    chars[:, [1, 3]] = chars[:, [1, 3]] * s[0] - ox
-    chars[:, [2, 4]] = chars[:, [2, 4]] * s[1] - oy
-    cx, cy = (chars[:, 1] + chars[:, 3]) / 2, (chars[:, 2] + chars[:, 4]) / 2
-    chars = chars[(cx >= 0) & (cx < w) & (cy >= 0) & (cy < h)]
-    ts = []
-    for t in page.targets:
-        b = [t['box'][0] * s[0] - ox, t['box'][1] * s[1] - oy, t['box'][2] * s[0] - ox, t['box'][3] * s[1] - oy]
-        c = [max(0, b[0]), max(0, b[1]), min(w, b[2]), min(h, b[3])]
-        if c[2] - c[0] > 4 and c[3] - c[1] > 4 and (c[2] - c[0]) * (c[3] - c[1]) > 0.8 * (b[2] - b[0]) * (b[3] - b[1]):
-            ts.append(dict(t, box=c))
-    return augment(img, rng), chars, ts
+def whole(page, rng, odd=0.25):
+    """A page as the processor resizes it (sometimes at another scale): image, characters and targets."""
+    H, W = page.img.shape[:2]
+    f = rng.uniform(0.88, 1.06) if rng.random() < odd else 1
+    h, w = max(112, round(H * f / 28) * 28), max(112, round(W * f / 28) * 28)
+    img = page.img if (h, w) == (H, W) else np.array(Image.fromarray(page.img).resize((w, h), Image.BICUBIC))
+    s = np.array([w / W, h / H, w / W, h / H])
+    c = page.chars.copy(); c[:, 1:5] *= s
+    return augment(img, rng), c, [dict(t, box=list(np.array(t['box']) * s)) for t in page.targets]
 
 
 def slot_labels(chars, h, w):
@@ -241,3 +224,38 @@ def token_labels(chars, h, w, window=None):
                 best[t] = d; mask[t] = True
                 geo[t] = [(x0 - mx) / 28, (y0 - my) / 28, (x1 - mx) / 28, (y1 - my) / 28]
     return geo.clip(-6, 6), mask, np.array(pairs, np.int64).reshape(-1, 2)
+
+
+WAVES = (62, 24, 9, 4)  # periods of the position code in steps of a 32-grid: the shortest is an eighth of the picture
+
+
+def code(v):
+    """The position code of coordinates in 0..1: sine and cosine of every wave, [..., 8]."""
+    a = torch.stack([v * (31 * 2 * math.pi / p) for p in WAVES], -1)
+    return torch.stack((a.sin(), a.cos()), -1).flatten(-2)
+
+
+def local_pairs(chars, h, w):
+    """(token, pair) for the letter pairs of which a part is drawn in the 28-px token; 0 stands for a word's edge."""
+    gw = w // 28
+    if not len(chars):
+        return np.zeros((0, 2), np.int64)
+    c = np.minimum(chars[:, 0].astype(np.int64), 37)
+    tok = np.clip(((chars[:, 2] + chars[:, 4]) / 56).astype(int), 0, h // 28 - 1) * gw + np.clip(((chars[:, 1] + chars[:, 3]) / 56).astype(int), 0, gw - 1)
+    same = chars[1:, 5] == chars[:-1, 5]
+    left, right = np.r_[0, np.where(same, c[:-1], 0)], np.r_[np.where(same, c[1:], 0), 0]
+    out = np.concatenate((np.stack((tok, left * 38 + c), 1), np.stack((tok, c * 38 + right), 1)))
+    return np.unique(out, axis=0)
+
+
+def resized(page, rng, p=0.7):
+    """The page's picture and characters, mostly as the processor resizes it, sometimes at another scale."""
+    H, W = page.img.shape[:2]
+    r = rng.random()
+    h, w = (round(H / 28) * 28, round(W / 28) * 28) if r < p else (H, W)
+    if r > 0.85:
+        f = rng.uniform(0.92, 1.15); h, w = round(H * f), round(W * f)
+    if (h, w) == (H, W):
+        return page.img, page.chars.copy()
+    c = page.chars.copy(); c[:, [1, 3]] *= w / W; c[:, [2, 4]] *= h / H
+    return np.array(Image.fromarray(page.img).resize((w, h), Image.BICUBIC)), c

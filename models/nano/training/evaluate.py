@@ -1,12 +1,13 @@
 """Point-in-box accuracy of a checkpoint (or exported directory) by type and source with Wilson intervals, beside baselines.
-python evaluate.py ANNOTATIONS.json [--images DIR] [--model CKPT.pt|DIR] [--limit N] [--ocr] [--out FILE]
+python evaluate.py ANNOTATIONS.json [--images DIR] [--model CKPT.pt|DIR] [--every N] [--ocr [FILE]] [--out FILE]
+`--ocr FILE` also writes the recogniser's points as lines that `fovea eval --ocr FILE` reads.
 ANNOTATIONS.json is in ScreenSpot's format; the answer is decoded greedily and parsed as the engine does it."""
 import argparse, difflib, json, math, os, random, re, sys, time
 import numpy as np, torch
 from PIL import Image
 from common import *
 from model import Nano, patchify, smart_resize
-from train import prefix_run
+from train import prefix_run, sharpened
 
 REV = {v: k for k, v in ID.items()}
 BYTE = {v: k for k, v in BYTE_ID.items()}
@@ -15,7 +16,7 @@ BYTE = {v: k for k, v in BYTE_ID.items()}
 def text_of(ids):
     out = b''
     for i in ids:
-        out += bytes([BYTE[i]]) if i in BYTE else REV.get(i, '').encode() if i in REV and REV[i] not in SPECIALS else b''
+        out += b'%03d' % (i - NUM0) if i >= NUM0 else bytes([BYTE[i]]) if i in BYTE else REV.get(i, '').encode() if i in REV and REV[i] not in SPECIALS else b''
     return out.decode('utf-8', 'replace')
 
 
@@ -26,7 +27,7 @@ def load(path):
         m.load_state_dict({k: v.float() for k, v in load_file(os.path.join(path, 'model.safetensors')).items()})
     else:
         s = torch.load(path, map_location='cpu', weights_only=False)
-        m.load_state_dict(s['model'])
+        m.load_state_dict(s['model']); sharpened(m)
     return m.eval()
 
 
@@ -97,40 +98,41 @@ def table(name, rows):
 
 def main():
     ap = argparse.ArgumentParser(); ap.add_argument('annotations'); ap.add_argument('--images'); ap.add_argument('--model'); ap.add_argument('--limit', type=int, default=10**9)
-    ap.add_argument('--ocr', action='store_true'); ap.add_argument('--out'); ap.add_argument('--threads', type=int, default=1); ap.add_argument('--every', type=int, default=1)
+    ap.add_argument('--ocr', nargs='?', const='', help='match with an open text recogniser, too; its points go to this file'); ap.add_argument('--out'); ap.add_argument('--threads', type=int, default=1); ap.add_argument('--every', type=int, default=1)
     a = ap.parse_args(); torch.set_num_threads(a.threads)
-    ann = json.load(open(a.annotations))[::a.every][:a.limit]; root = a.images or os.path.dirname(a.annotations)
+    ann = [dict(q, index=i) for i, q in enumerate(json.load(open(a.annotations)))][::a.every][:a.limit]; root = a.images or os.path.dirname(a.annotations)
     rng = random.Random(0)
     inside = lambda b, x, y: b[0] <= x <= b[0] + b[2] and b[1] <= y <= b[1] + b[3]
     res = {'random': [], 'centre': [], 'ocr': [], 'model': []}; preds = []; cur = None; t0 = time.time()
     m = load(a.model) if a.model else None
-    if a.ocr:
+    points = []
+    if a.ocr is not None:
         from rapidocr_onnxruntime import RapidOCR
         ocr = RapidOCR(intra_op_num_threads=1)
     for q in sorted(ann, key=lambda q: q['img_filename']):
         if cur != q['img_filename']:
             cur = q['img_filename']; im = Image.open(os.path.join(root, cur)).convert('RGB'); W, H = im.size
             if m: seen = see(m, im)
-            if a.ocr: lines = ocr(np.array(im)[..., ::-1])[0] or []
+            if a.ocr is not None: lines = ocr(np.array(im)[..., ::-1])[0] or []
         b, k = q['bbox'], (q['data_type'], q['data_source'])
         add = lambda n, x, y: res[n].append((*k, inside(b, x, y)))
         add('random', rng.random() * W, rng.random() * H); add('centre', W / 2, H / 2)
-        if a.ocr:
+        if a.ocr is not None:
             ins = q['instruction'].lower(); best, pt = -1, (W / 2, H / 2)
             for poly, text, _ in lines:
                 t = text.lower().strip(); mt = difflib.SequenceMatcher(None, ins, t, autojunk=False).find_longest_match()
                 score = mt.size / max(1, len(t)) * (1 if mt.size > 2 else 0.3) + mt.size / max(1, len(ins))
                 if score > best: best, pt = score, tuple(np.mean(poly, 0))
-            add('ocr', *pt)
+            add('ocr', *pt); points.append(dict(index=q['index'], point=[float(v) for v in pt] if best >= 0 else None))
         if m:
             text = answer(m, seen, q['instruction']); p = parse(text)
             x, y = ((p[0] + p[2]) / 2000 * W, (p[1] + p[3]) / 2000 * H) if p else (-1, -1)
             add('model', x, y); preds.append(dict(img_filename=cur, instruction=q['instruction'], answer=text, bbox=b, data_type=k[0], data_source=k[1], hit=bool(inside(b, x, y))))
     out = {n: table(n, r) for n, r in res.items() if r}
     print(f'{time.time() - t0:.0f} s, malformed', sum(parse(p['answer']) is None for p in preds))
-    if a.out:
-        with open(a.out, 'w') as f:
-            [f.write(json.dumps(p) + '\n') for p in preds]
+    for path, rows in ((a.out, preds), (a.ocr, points)):
+        if path:
+            with open(path, 'w') as f: f.writelines(json.dumps(r) + '\n' for r in rows)
     return out
 
 

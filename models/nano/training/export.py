@@ -4,6 +4,7 @@ import torch
 from safetensors.torch import save_file
 from common import *
 from model import Nano
+from train import sharpened
 
 
 def main(out, ckpt=None):
@@ -13,7 +14,7 @@ def main(out, ckpt=None):
     m = Nano(cfg)
     if ckpt:
         s = torch.load(ckpt, map_location='cpu', weights_only=False)
-        m.load_state_dict(s['model'], strict=True)
+        m.load_state_dict(s['model'], strict=True); sharpened(m)
     bad = [k for k, v in m.state_dict().items() if not torch.isfinite(v).all() or v.abs().max() > 6e4]
     assert not bad, bad
     save_file({k: v.half().contiguous() for k, v in m.state_dict().items()}, out / 'model.safetensors', metadata={'format': 'pt'})
@@ -27,21 +28,24 @@ def main(out, ckpt=None):
                                       'image_processor_type': 'Qwen2VLImageProcessor', 'processor_class': 'Qwen2_5_VLProcessor'})
     bc = byte_chars()
     added = [{'id': ID[s], 'content': s, 'single_word': False, 'lstrip': False, 'rstrip': False, 'normalized': False, 'special': s in SPECIALS} for s in SPECIALS + PHRASES]
+    # A reader may number added tokens itself, one after the other: the gap before the numbers is filled.
+    fill = {i: f'<|unused_{i}|>' for i in range(256 + len(ID), NUM0)} | {NUM0 + n: f'{n:03d}' for n in range(1000)}
+    added += [dict(added[0], id=i, content=s, special=i < NUM0) for i, s in fill.items()]
     dump('tokenizer.json', {'version': '1.0', 'truncation': None, 'padding': None, 'added_tokens': added, 'normalizer': None,
                             'pre_tokenizer': {'type': 'ByteLevel', 'add_prefix_space': False, 'trim_offsets': False, 'use_regex': False},
                             'post_processor': {'type': 'ByteLevel', 'add_prefix_space': False, 'trim_offsets': False, 'use_regex': False},
                             'decoder': {'type': 'ByteLevel', 'add_prefix_space': False, 'trim_offsets': False, 'use_regex': False},
                             'model': {'type': 'BPE', 'dropout': None, 'unk_token': None, 'continuing_subword_prefix': '', 'end_of_word_suffix': '', 'fuse_unk': False, 'byte_fallback': False,
                                       'ignore_merges': False, 'vocab': {bc[b]: i for b, i in sorted(BYTE_ID.items(), key=lambda e: e[1])}, 'merges': []}})
-    dump('tokenizer_config.json', {'added_tokens_decoder': {str(a['id']): {k: a[k] for k in ('content', 'lstrip', 'normalized', 'rstrip', 'single_word', 'special')} for a in added},
+    dump('tokenizer_config.json', {'added_tokens_decoder': {str(a['id']): {k: a[k] for k in ('content', 'lstrip', 'normalized', 'rstrip', 'single_word', 'special')} for a in added if a['id'] < NUM0},
                                    'additional_special_tokens': SPECIALS[1:], 'bos_token': None, 'eos_token': '<|im_end|>', 'pad_token': '<|endoftext|>', 'unk_token': None,
                                    'add_prefix_space': False, 'clean_up_tokenization_spaces': False, 'errors': 'replace', 'model_max_length': 32768, 'split_special_tokens': False,
                                    'tokenizer_class': 'Qwen2Tokenizer', 'chat_template': TEMPLATE})
     dump('chat_template.json', {'chat_template': TEMPLATE})
     from tokenizers import Tokenizer
     t = Tokenizer.from_file(str(out / 'tokenizer.json'))
-    text = '<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>' + prompt_text('type "anna 42 é" into Email') + '<|im_end|>\n<|im_start|>assistant\n'
-    assert t.encode(text).ids == PREFIX + [IM] + prompt_ids('type "anna 42 é" into Email'), t.encode(text).tokens
+    text = '<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>' + prompt_text('type "anna 42 é" into 2024') + '<|im_end|>\n<|im_start|>assistant\n'
+    assert t.encode(text).ids == PREFIX + [IM] + prompt_ids('type "anna 42 é" into 2024'), t.encode(text).tokens
     a = answer_ids([1, 22, 333, 999], 'anna')
     assert t.decode(a) == "Grounded Operation: TYPE(box=[[001,022,333,999]], text='anna')", t.decode(a)
     n = sum(p.numel() for p in m.parameters())

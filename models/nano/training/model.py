@@ -138,14 +138,12 @@ class Visual(nn.Module):
             x = b(x, cos, sin)
         return x
 
-    def forward(self, patches, h, w, place=None):
-        """patches [h*w, 588] in the processor's order -> tower [h*w, C] and embeddings [h*w/4, out].
-        place: (row, column, rows, columns) of this piece in a larger picture, in patches; training only."""
+    def forward(self, patches, h, w):
+        """patches [h*w, 588] in the processor's order -> tower [h*w, C] and embeddings [h*w/4, out]."""
         y, x = patch_positions(h, w)
         t = self.patch_embed(patches)
         if hasattr(self, 'pos_embed'):
-            oy, ox, hh, ww = place or (0, 0, h, w)
-            t = t + self.positions(y + oy, x + ox, hh, ww).to(t.dtype)
+            t = t + self.positions(y, x, h, w).to(t.dtype)
         cos, sin = self.rope(y, x)
         full = set(self.cfg['fullatt_block_indexes'])
         wins = windows(h, w, self.cfg['window_size'] // 14)
@@ -216,11 +214,21 @@ class Layer(nn.Module):
         y = F.scaled_dot_product_attention(q, k.repeat_interleave(r, 1), v.repeat_interleave(r, 1), is_causal=True)
         return self.finish(x, y), k, v
 
-    def questions(self, x, cos, sin, pk, pv, probe=None):
+    def keys(self, x, cos, sin):
+        _, k, v = self.self_attn.project(self.input_layernorm(x), cos, sin)
+        return k, v
+
+    def questions(self, x, cos, sin, pk, pv, probe=None, force=None, only=None, sharp=1.0):
         """x [questions, tokens, H], each attending to the shared prefix pk, pv [1, kv, prefix, d] and causally to itself.
-        With `probe` (an index per question) also returns the log attention scores of that token on the prefix."""
+        With `probe` (an index per question) also returns that token's log attention. `force` (share, attention) mixes a given
+        attention in. `only` [questions, m]: the tokens to compute. `sharp` multiplies the scores, but not in the log attention."""
         a = self.self_attn
         q, k, v = a.project(self.input_layernorm(x), cos, sin)
+        seen = torch.ones(q.shape[2], q.shape[2], dtype=torch.bool).tril()
+        if only is not None:
+            x = x.gather(1, only[..., None].expand(-1, -1, x.shape[-1]))
+            q = q.gather(2, only[:, None, :, None].expand(-1, q.shape[1], -1, q.shape[3]))
+            seen = seen[only][:, None]
         b, n, t, d = q.shape
         r, p = n // a.kv, pk.shape[2]
         scale = d ** -0.5
@@ -228,14 +236,12 @@ class Layer(nn.Module):
         qs = q.view(b, a.kv, r, t, d).permute(1, 0, 2, 3, 4).reshape(a.kv, b * r * t, d) * scale
         s1 = (qs @ pk[0].transpose(1, 2)).view(a.kv, b, r, t, p).permute(1, 0, 2, 3, 4).reshape(b, n, t, p)
         s2 = (q * scale) @ k.repeat_interleave(r, 1).transpose(2, 3)
-        s2 = s2.masked_fill(torch.ones(t, t, dtype=torch.bool).triu(1), float('-inf'))
+        s2 = s2.masked_fill(~seen, float('-inf'))
         w = torch.cat((s1, s2), -1).float()
-        logp = None
-        if probe is not None:
-            logp = w[torch.arange(b), :, probe].log_softmax(-1)  # [b, n, p + t]
-        w = w.softmax(-1).to(v.dtype)
-        if logp is None:
-            logp = w  # without a probe: the attention itself
+        logp = w[torch.arange(b), :, probe].log_softmax(-1) if probe is not None else None  # [b, n, p + t]
+        w = (w * sharp).softmax(-1).to(v.dtype)
+        if force is not None:  # only with one token
+            w = force[0] * force[1] + (1 - force[0]) * w
         w1 = w[..., :p].view(b, a.kv, r, t, p).permute(1, 0, 2, 3, 4).reshape(a.kv, b * r * t, p)
         y = (w1 @ pv[0]).view(a.kv, b, r, t, d).permute(1, 0, 2, 3, 4).reshape(b, n, t, d)
         y = y + w[..., p:] @ v.repeat_interleave(r, 1)

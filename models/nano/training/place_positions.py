@@ -13,7 +13,7 @@ def main(ckpt, data, out):
     s = torch.load(ckpt, weights_only=False); m = Nano(config()); m.load_state_dict(s['model']); v = m.visual
     pages, rng, cov = Pages(data), random.Random(5), 0
     for _ in range(12):
-        img, _, _ = crop(pages.sample(rng), rng, (336, 448))
+        img, _, _ = whole(pages.sample(rng), rng)
         acts = []
         hooks = [b.register_forward_hook(lambda _, i, o: acts.append(o.reshape(-1, o.shape[-1]))) for b in v.blocks]
         px, g = patchify(torch.from_numpy(img)); v(px, *g)

@@ -7,6 +7,10 @@ import numpy as np, torch, torch.nn as nn, torch.nn.functional as F
 from common import *
 from muon import optimisers
 from model import Nano, patchify, patch_positions
+import questions as Q
+
+
+KEY = 128
 
 
 class Heads(nn.Module):
@@ -17,6 +21,19 @@ class Heads(nn.Module):
         self.token = nn.Linear(h, 12 * NCHAR)
         self.gram = nn.Linear(h, NGRAM)
         self.geo = nn.Linear(h, 4)
+        self.code = nn.Linear(h, 16)
+        # a name is the sum of its pairs' vectors; a token is found by the dot product
+        self.key, self.name = nn.Linear(h, KEY), nn.Embedding(NGRAM, KEY)
+        nn.init.normal_(self.name.weight, std=KEY ** -0.5)
+        nn.init.constant_(self.gram.bias, -5)
+        self.sharp = nn.Parameter(torch.tensor(1.0))
+        self.empty = nn.Linear(h, 1)
+
+    def find(self, e, bags):
+        """Scores [names, tokens] of names (lists of pairs) on tokens e [n, H]."""
+        i = torch.tensor([g for b in bags for g in b]); off = torch.tensor(np.cumsum([0] + [len(b) for b in bags[:-1]]))
+        q = F.embedding_bag(i, self.name.weight, off, mode='sum')
+        return self.sharp * (q @ self.key(e).T) + self.empty(e).T
 
 
 def init(m):
@@ -49,17 +66,25 @@ def whiten(m, x):
     w.copy_((q @ k.reshape(c, -1)).view(c, 3, 1, 14, 14).expand_as(w) * 0.35)
 
 
+def seen(checkpoint):
+    """The tower's part of a checkpoint."""
+    return {k[7:]: x for k, x in checkpoint['model'].items() if k.startswith('visual.')}
+
+
 def batch(pages, rng, n):
-    xs, ys, xsx, grids, labs, geos, masks, pairs = [], [], [], [], [], [], [], []
+    xs, grids, labs, geos, masks, pairs, names = [], [], [], [], [], [], []
     k = 0
     while k < n:
         p = pages.sample(rng)
-        H, W = p.img.shape[:2]
+        if not len(p.chars):
+            continue
+        img, q = resized(p, rng)
+        H, W = img.shape[:2]
         oy, ox = rng.randint(0, 111), rng.randint(0, 111)
-        if H - oy < 112 or W - ox < 112 or not len(p.chars):
+        if H - oy < 112 or W - ox < 112:
             continue
         h, w = (H - oy) // 112 * 112, (W - ox) // 112 * 112
-        q = p.chars.copy(); q[:, [1, 3]] -= ox; q[:, [2, 4]] -= oy
+        q[:, [1, 3]] -= ox; q[:, [2, 4]] -= oy
         cx, cy = (q[:, 1] + q[:, 3]) / 2, (q[:, 2] + q[:, 4]) / 2
         ok = (cx >= 0) & (cy >= 0) & (cx < w) & (cy < h)
         q = q[ok]; wid = (cy[ok] // 112).astype(int) * (w // 112) + (cx[ok] // 112).astype(int)
@@ -72,47 +97,46 @@ def batch(pages, rng, n):
             gh, gw = max(58, h // 14), max(92, w // 14)
             place = (gh, gw, rng.randint(0, (gh - h // 14) // 8) * 8, rng.randint(0, (gw - w // 14) // 8) * 8)
         good = rng.sample(list(good), min(len(good), 12, n - k))
-        img = augment(p.img[oy:oy + h, ox:ox + w], rng)
+        img = augment(img[oy:oy + h, ox:ox + w], rng)
         for i in good:
             wy, wx = divmod(int(i), w // 112)
             c = q[wid == i].copy(); c[:, [1, 3]] -= wx * 112; c[:, [2, 4]] -= wy * 112
             im = torch.from_numpy(np.ascontiguousarray(img[wy * 112:wy * 112 + 112, wx * 112:wx * 112 + 112]))
             xs.append(patchify(im)[0])
             labs.append(merge_order(slot_labels(c, 112, 112)))
-            g, mk, pr = token_labels(c, 112, 112)
+            g, mk, _ = token_labels(c, 112, 112)
+            pr = local_pairs(c, 112, 112)
             geos.append(g); masks.append(mk)
             pr[:, 0] += k * 16; pairs.append(pr)
+            for s, b in Q.spans(c, rng, 3):
+                names.append((text_bigrams(s), [k * 16 + int(t) for t in np.flatnonzero(Q.tokens_in(b, 112, 112))], s.lower()))
             grids.append((h // 14, w // 14, wy * 8, wx * 8) if place is None else (place[0], place[1], place[2] + wy * 8, place[3] + wx * 8))
             k += 1
-    return torch.stack(xs), grids, torch.from_numpy(np.stack(labs)), torch.from_numpy(np.concatenate(geos)), torch.from_numpy(np.concatenate(masks)), torch.from_numpy(np.concatenate(pairs))
+    return torch.stack(xs), grids, torch.from_numpy(np.stack(labs)), torch.from_numpy(np.concatenate(geos)), torch.from_numpy(np.concatenate(masks)), torch.from_numpy(np.concatenate(pairs)), names
 
 
 def main():
     ap = argparse.ArgumentParser()
     ap.add_argument('--data', required=True); ap.add_argument('--run', required=True)
     ap.add_argument('--minutes', type=float, default=60); ap.add_argument('--threads', type=int, default=1)
-    ap.add_argument('--back', help='a checkpoint of train.py: its tower goes on learning here, towards its fixed read-outs of letters and pairs')
+    ap.add_argument('--back', help='a checkpoint of train.py: its tower goes on learning here')
     ap.add_argument('--dtype', default='bf16'); ap.add_argument('--lr', type=float, default=1.5e-3); ap.add_argument('--batch', type=int, default=64)
-    ap.add_argument('--seed', type=int, default=0); ap.add_argument('--steps', type=int, default=10**9); ap.add_argument('--decay-steps', type=int, default=12000)
+    ap.add_argument('--seed', type=int, default=0); ap.add_argument('--steps', type=int, default=10**9); ap.add_argument('--decay', type=float, default=0.4, help='share of the time over which the rate falls to nothing')
     a = ap.parse_args()
     torch.set_num_threads(a.threads); torch.manual_seed(a.seed)
     os.makedirs(a.run, exist_ok=True)
     cfg = config(); v = cfg['vision_config']
     m = Nano(cfg); init(m)
     heads = Heads(v['hidden_size'], v['out_hidden_size'])
-    aux = None
     if a.back:
-        import train as T
         z = torch.load(a.back, weights_only=False)
-        m.load_state_dict(z['model']); heads.load_state_dict(z['heads'])
-        aux = T.Aux(v['out_hidden_size']); aux.load_state_dict(z['aux'], strict=False)
-        for p in [*aux.parameters(), *heads.gram.parameters()]: p.requires_grad_(False)
-        for p in aux.place.parameters(): p.requires_grad_(True)
+        m.visual.load_state_dict(seen(z))
+        heads.load_state_dict({k: x for k, x in z['heads'].items() if 'gram' not in k}, strict=False)
     params = list(m.visual.parameters()) + list(heads.parameters())
-    opts = optimisers({'visual': m.visual, 'heads': heads, **({'aux': aux} if aux else {})}, a.lr)
+    opts = optimisers({'visual': m.visual, 'heads': heads}, a.lr)
     step, ck = 0, os.path.join(a.run, 'last.pt')
     if os.path.exists(ck):
-        s = torch.load(ck, weights_only=False); m.load_state_dict(s['model']); heads.load_state_dict(s['heads']); aux and aux.load_state_dict(s['aux']); [o.load_state_dict(z) for o, z in zip(opts, s['opt'])]; step = s['step']
+        s = torch.load(ck, weights_only=False); m.visual.load_state_dict(seen(s)); heads.load_state_dict(s['heads']); [o.load_state_dict(z) for o, z in zip(opts, s['opt'])]; step = s['step']
     print('params', sum(p.numel() for p in m.visual.parameters()), 'step', step, flush=True)
     pages, rng = Pages(a.data), random.Random(a.seed + step)
     if step == 0 and not a.back:
@@ -123,9 +147,9 @@ def main():
     tb = 0
     while time.time() - t0 < a.minutes * 60 and step < a.steps:
         tt = time.time()
-        px, grids, lab, geo, mask, pairs = batch(pages, rng, a.batch)
+        px, grids, lab, geo, mask, pairs, names = batch(pages, rng, a.batch)
         tb += time.time() - tt
-        lr = a.lr * min(1, (step + 1) / (40 if a.back else 150)) * float(0.04 + 0.96 * 0.5 * (1 + np.cos(np.pi * min(1, step / a.decay_steps))))
+        lr = a.lr * min(1, (step + 1) / (40 if a.back else 150)) * max(0.03, min(1, (1 - (time.time() - t0) / 60 / a.minutes) / a.decay))
         for o in opts:
             for g in o.param_groups: g['lr'] = lr
         pos = torch.stack([m.visual.positions(y + gy, x + gx, gh, gw) for gh, gw, gy, gx in grids])
@@ -141,30 +165,31 @@ def main():
         wt = torch.ones(NCHAR); wt[0] = 0.4
         l1 = F.cross_entropy(lp.float(), l, wt); l2 = F.cross_entropy(lt.float(), l, wt)
         tgt = torch.zeros(lg.shape); tgt[pairs[:, 0], pairs[:, 1]] = 1
-        l3 = F.binary_cross_entropy_with_logits(lg.float()[mask], tgt[mask]) * 100
-        l4 = F.smooth_l1_loss(ge.float()[mask], geo[mask], beta=0.2)
-        loss = l1 + l2 + 0.5 * l3 + 0.5 * l4
-        if aux:
-            em = e.view(-1, e.shape[-1])
-            l3 = F.binary_cross_entropy_with_logits(aux.gram(em[mask]), tgt[mask]) * 100
-            l5 = aux.letters(em[mask], tgt[mask])
-            gd = torch.tensor(grids).float(); k = torch.arange(16)
-            at = torch.stack(((gd[:, 3:] / 2 + k % 4 + 0.5) / gd[:, 1:2] * 2000, (gd[:, 2:3] / 2 + k // 4 + 0.5) / gd[:, :1] * 2000), -1).long().view(-1, 2)
-            lp2 = F.cross_entropy(aux.place(em).view(-1, 10), torch.stack((at // 100, at // 10 % 10), -1).reshape(-1), reduction='none').view(-1, 2).mean(0)
-            loss = l1 + l2 + 1.0 * l3 + 4 * l5 + 0.3 * l4 + lp2[0] + 0.5 * lp2[1]
-            extra += [l5.item(), lp2[0].item(), lp2[1].item()]
+        l3 = F.binary_cross_entropy_with_logits(lg[mask], tgt[mask]) * 100
+        l4 = F.smooth_l1_loss(ge[mask], geo[mask], beta=0.2)
+        em = e.view(-1, e.shape[-1])
+        gd = torch.tensor(grids).float(); k = torch.arange(16)
+        at = torch.cat((code((gd[:, 3:] / 2 + k % 4 + 0.5) / gd[:, 1:2] * 2), code((gd[:, 2:3] / 2 + k // 4 + 0.5) / gd[:, :1] * 2)), -1)
+        l5 = F.mse_loss(heads.code(em), at.view(-1, 16))
+        sc = heads.find(em, [n[0] for n in names])
+        hit = torch.zeros(sc.shape, dtype=torch.bool)
+        for i, n in enumerate(names):
+            hit[i, [t for o in names if o[2] == n[2] for t in o[1]]] = True
+        l6 = (torch.logsumexp(sc, -1) - torch.logsumexp(sc.masked_fill(~hit, -1e9), -1)).mean()
+        extra += [l5.item(), l6.item(), hit.gather(1, sc.argmax(-1)[:, None]).float().mean().item()]
+        loss = l1 + l2 + 0.5 * l3 + 0.3 * l4 + 5 * l5 + l6
         [o.zero_grad(set_to_none=True) for o in opts]; loss.backward()
         torch.nn.utils.clip_grad_norm_(params, 1.0); [o.step() for o in opts]; step += 1
         on = l > 0
         acc += [l1.item(), l2.item(), l3.item(), l4.item(), (lp.argmax(-1)[on] == l[on]).float().mean().item(), (lt.argmax(-1)[on] == l[on]).float().mean().item(), (ge.float()[mask] - geo[mask]).abs().mean().item(), 1]
         if step % 25 == 0:
             r = acc[:7] / acc[7]; acc[:] = 0
-            if aux: print('letters, hundreds, tens', (extra / 25).round(3)); extra[:] = 0
+            print('code, find, hit', (extra / 25).round(4)); extra[:] = 0
             print(f'{time.strftime("%H:%M:%S")} step {step} lr {lr:.1e} patch {r[0]:.3f} token {r[1]:.3f} gram {r[2]:.3f} geo {r[3]:.3f} acc {r[4]:.3f} {r[5]:.3f} edge {r[6]:.3f} s/step {(time.time() - t0) / max(1, step):.2f} data {tb:.0f}s of {time.time() - t0:.0f}', flush=True)
         if time.time() - last > 60:
             pages.refresh(); last = time.time()
-            torch.save({'model': m.state_dict(), 'heads': heads.state_dict(), 'opt': [o.state_dict() for o in opts], 'step': step, **({'aux': aux.state_dict()} if aux else {})}, ck + '.tmp'); os.replace(ck + '.tmp', ck)
-    torch.save({'model': m.state_dict(), 'heads': heads.state_dict(), 'opt': [o.state_dict() for o in opts], 'step': step, **({'aux': aux.state_dict()} if aux else {})}, ck)
+            torch.save({'model': m.state_dict(), 'heads': heads.state_dict(), 'opt': [o.state_dict() for o in opts], 'step': step}, ck + '.tmp'); os.replace(ck + '.tmp', ck)
+    torch.save({'model': m.state_dict(), 'heads': heads.state_dict(), 'opt': [o.state_dict() for o in opts], 'step': step}, ck)
 
 
 if __name__ == '__main__':

@@ -68,21 +68,6 @@ def make(chars, targets, rng, n, short=0.5, share=0.5):
     return out
 
 
-def box1000(b, h, w, place=None):
-    """A box in pixels of a piece (placed in a larger picture, in tokens) as 000..999 of the picture."""
-    oy, ox, hh, ww = place or (0, 0, h // 28, w // 28)
-    return [int(np.clip(round((v + o * 28) / (s * 28) * 1000), 0, 999)) for v, o, s in zip(b, (ox, oy, ox, oy), (ww, hh, ww, hh))]
-
-
-def placement(rng, h, w):
-    """Where a crop stands: a piece of a larger screen costs little and teaches that screen's positions."""
-    gh, gw = h // 28, w // 28
-    r = rng.random()
-    hh, ww = (29, 46) if r < 0.6 else (rng.randint(gh, 36), rng.randint(gw, 58)) if r < 0.9 else (gh, gw)
-    hh, ww = max(hh, gh), max(ww, gw)
-    return rng.randint(0, (hh - gh) // 4) * 4, rng.randint(0, (ww - gw) // 4) * 4, hh, ww
-
-
 def tokens_in(b, h, w):
     """Mask of the 28-px tokens that the box covers (a third of the token or of the box)."""
     gh, gw = h // 28, w // 28

@@ -1,12 +1,12 @@
 // Renders pages with headless Chromium: OUT/SPLIT/ID.png and OUT/SPLIT/ID.json (characters and targets).
-// node render.mjs --pages DIR --out DIR --split train|val [--count N] [--seed S] [--size WxH]
+// node render.mjs --pages DIR --out DIR --split train|val [--count N] [--seed S] [--dense SHARE]
 // Resumes: an ID that is already there is not rendered again. Page folders expected under --pages:
 // real/ (real-pages.tar.xz unpacked), pk/NAME/ (npm packages), npm/node_modules (@fontsource, lucide-static, playwright-core).
 import fs from 'fs'; import path from 'path'; import http from 'http'; import { createRequire } from 'module';
-import { rng, page as synthPage } from './synth.mjs';
+import { rng, page as synthPage, dense } from './synth.mjs';
 const arg = (k, d) => { const i = process.argv.indexOf('--' + k); return i < 0 ? d : process.argv[i + 1]; };
 const PAGES = path.resolve(arg('pages')), OUT = path.resolve(arg('out')), split = arg('split', 'train');
-const COUNT = +arg('count', 2000), SEED = +arg('seed', 1);
+const COUNT = +arg('count', 2000), SEED = +arg('seed', 1), DENSE = +arg('dense', 0.4);
 const require = createRequire(path.join(PAGES, 'npm/node_modules/'));
 const { chromium } = require('playwright-core');
 const here = path.dirname(new URL(import.meta.url).pathname);
@@ -37,9 +37,10 @@ const wcount = new Map();
 for (const [f, n] of realAll) if (n % 10) for (const w of strip(fs.readFileSync(path.join(PAGES, f), 'utf8')).split(/\s+/)) if (/^[A-Za-z][A-Za-z'-]{0,13}$/.test(w)) wcount.set(w.toLowerCase(), (wcount.get(w.toLowerCase()) || 0) + 1);
 const words = [...wcount].filter(e => e[1] > 1).map(e => e[0]).sort();
 fs.mkdirSync(path.join(OUT, split), { recursive: true });
-const browser = await chromium.launch({ executablePath: process.env.CHROMIUM || '/usr/bin/chromium', headless: true, args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1', '--hide-scrollbars'] });
+const launch = () => chromium.launch({ executablePath: process.env.CHROMIUM || '/usr/bin/chromium', headless: true, args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1', '--hide-scrollbars'] });
+let browser = await launch();
 let ctx = await browser.newContext({ deviceScaleFactor: 1, javaScriptEnabled: true });
-const sizes = split === 'val' ? [[1280, 800]] : [[640, 400], [640, 400], [800, 500], [800, 600], [1024, 640], [1280, 800], [480, 640]];
+const sizes = split === 'val' ? [[1280, 800]] : [[640, 400], [800, 600], [1024, 640], [1280, 800], [1280, 800], [1280, 800], [480, 640]];
 const scramble = (ws, seed) => {
   let s = seed; const rnd = () => (s = (s * 1103515245 + 12345) % 2147483648) / 2147483648;
   const tw = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT); const ns = [];
@@ -57,27 +58,29 @@ if (split === 'val') {
 } else {
   const real = realAll.filter(e => e[1] % 10), pk = Object.fromEntries(TRAIN_PK.map(p => [p, html('pk/' + p).filter(f => !/\/(docs?\/assets|test|tests\/js)\//.test(f))]));
   const R = rng(SEED);
-  for (let i = 0; i < COUNT; i++) { const k = R.f(); if (k < .5) jobs.push(['synth', 'synth-' + (SEED * 100000 + i), 0]); else if (k < .82) jobs.push(['real', R.c(real)[0], 0]); else { const p = R.c(TRAIN_PK); jobs.push([p, R.c(pk[p]), 0]); } }
+  for (let i = 0; i < COUNT; i++) { const k = R.f(); if (R.p(DENSE)) jobs.push(['dense', 'dense-' + (SEED * 100000 + i), 0]); else if (k < .3) jobs.push(['synth', 'synth-' + (SEED * 100000 + i), 0]); else if (k < .8) jobs.push(['real', R.c(real)[0], 0]); else { const p = R.c(TRAIN_PK); jobs.push([p, R.c(pk[p]), 0]); } }
 }
 for (let i = 0; i < jobs.length; i++) {
   const [src, f, scroll0] = jobs[i];
   const id = `${String(SEED).padStart(2, '0')}-${String(i).padStart(5, '0')}`, stem = path.join(OUT, split, id);
   const mark = stem + '.done'; if (fs.existsSync(mark)) continue;
   const R = rng(SEED * 7919 + i * 31 + 5);
+  const made = src === 'synth' || src === 'dense'; // written here, not loaded
   let pg;
   try {
+    if (!browser.isConnected()) { browser = await launch(); ctx = await browser.newContext({ deviceScaleFactor: 1 }); } // it crashes now and then
     if (i % 60 === 59) { await ctx.close(); ctx = await browser.newContext({ deviceScaleFactor: 1 }); }
     pg = await ctx.newPage();
     pg.on('dialog', d => d.dismiss().catch(() => {}));
     const [vw, vh] = R.c(sizes); await pg.setViewportSize({ width: vw, height: vh });
     let css = freeze;
-    if (src === 'synth') {
-      const content = synthPage(R, words, fonts, icons);
+    if (made) {
+      const content = src === 'dense' ? dense(R, words, fonts) : synthPage(R, words, fonts, icons);
       const used = fonts.filter(x => content.includes(`'${x}'`));
       await pg.goto(base + 'blank.html'); // any page of this origin, so that fonts load
       await pg.setContent(content.replace('<style>', '<style>' + used.map(face).join('')), { waitUntil: 'load', timeout: 8000 });
     } else await pg.goto(base + f, { waitUntil: 'load', timeout: 8000 }).catch(() => {});
-    if (split === 'train' && src !== 'synth') {
+    if (split === 'train' && !made) {
       if (R.p(.35) && fonts.length) { const x = R.p(.4) ? R.c(['Liberation Sans', 'Liberation Serif', 'DejaVu Sans', 'DejaVu Serif']) : R.c(fonts); css += (fonts.includes(x) ? face(x) : '') + `body,p,a,span,div,td,th,li,button,input,h1,h2,h3,h4,h5,label,select{font-family:'${x}'!important}`; }
       if (R.p(.3)) css += `html{zoom:${R.i(80, 130) / 100}}`;
       if (R.p(.08)) css += 'html{filter:invert(1) hue-rotate(180deg);background:#fff}';
@@ -85,7 +88,7 @@ for (let i = 0; i < jobs.length; i++) {
     }
     await pg.addStyleTag({ content: css }).catch(() => {});
     await pg.evaluate('document.fonts.ready.then(()=>1)').catch(() => {});
-    await pg.waitForTimeout(src === 'synth' ? 30 : 120);
+    await pg.waitForTimeout(made ? 30 : 120);
     const shots = split === 'val' ? 1 : src === 'real' ? 2 : 1;
     for (let k = 0; k < shots; k++) {
       const h = await pg.evaluate('Math.max(document.body?document.body.scrollHeight:0, document.documentElement.scrollHeight)');

@@ -66,3 +66,28 @@ export function page(R, words, fonts, icons) {
   .wrap{display:flex}.main{flex:1;padding:${R.i(6, 26)}px;max-width:${R.c([9999, 9999, 1100, 900])}px;${R.p(.3) ? 'margin:auto' : ''};min-width:0}ul{margin:${pad}px 0;padding-left:${R.i(0, 26)}px;${R.p(.5) ? 'list-style:none' : ''}}li{margin:${R.i(0, 7)}px 0}.bar{margin:${pad}px 0}
   </style><body>${R.p(.85) ? nav() : ''}<div class="wrap">${side}<div class="main">${main}</div></div></body>`;
 }
+// A page that is text everywhere, each block in its own font, size and colours: the most labels for a render's cost.
+export function dense(R, words, fonts) {
+  const SYSTEM = ['Liberation Sans', 'Liberation Sans', 'Liberation Sans', 'Liberation Serif', 'Liberation Serif', 'DejaVu Sans', 'DejaVu Sans', 'DejaVu Serif', 'Liberation Mono', 'DejaVu Sans Mono', 'Liberation Sans Narrow'];
+  const esc = s => s.replace(/&/g, '&amp;').replace(/</g, '&lt;');
+  const cap = s => s.charAt(0).toUpperCase() + s.slice(1);
+  const letters = n => Array.from({ length: n }, () => String.fromCharCode(97 + R.i(0, 25))).join('');
+  const w = () => { const k = R.f(); return k < .74 ? R.c(words) : k < .82 ? letters(R.i(2, 9)) : k < .9 ? String(R.i(0, 10 ** R.i(1, 6))) : k < .93 ? `${R.i(1, 31)}/${R.i(1, 12)}/${R.i(1990, 2030)}` : k < .95 ? `$${R.i(1, 999)}.${R.i(10, 99)}` : k < .97 ? `${R.c(words)}@${R.c(words)}.com` : `(${R.c(words)})`; };
+  const term = () => { const n = R.c([1, 1, 2, 2, 3, 4]), k = R.f(), s = Array.from({ length: n }, w); return esc(k < .35 ? cap(s.join(' ')) : k < .55 ? s.join(' ') : k < .85 ? s.map(cap).join(' ') : s.join(' ').toUpperCase()); };
+  const sent = () => esc(cap(Array.from({ length: R.i(4, 14) }, () => R.p(.1) ? w() + R.c([',', ';', ':', '!', '?', "'s", '"', ' -', ' &']) : R.p(.1) ? cap(w()) : w()).join(' ')) + '.');
+  const many = (n, f) => Array.from({ length: n }, f);
+  const block = () => {
+    const dark = R.p(.25), h = R.i(0, 359), grey = R.p(.55);
+    const bg = dark ? `hsl(${h} ${R.i(0, 90)}% ${R.i(5, 45)}%)` : R.p(.6) ? '#fff' : `hsl(${h} ${R.i(0, 80)}% ${R.i(82, 99)}%)`;
+    const fg = dark ? `hsl(${R.i(0, 359)} ${R.i(0, 60)}% ${R.i(82, 100)}%)` : grey ? `hsl(0 0% ${R.i(0, 48)}%)` : `hsl(${R.i(0, 359)} ${R.i(30, 100)}% ${R.i(15, 46)}%)`;
+    const size = R.p(.8) ? R.i(20, 34) / 2 : R.i(17, 28), k = R.f();
+    const style = `font:${R.p(.1) ? 'italic ' : ''}${R.c([400, 400, 400, 400, 700, 700, 300])} ${size}px/${R.i(11, 19) / 10} '${R.p(.72) ? R.c(SYSTEM) : R.c(fonts)}',sans-serif;background:${bg};color:${fg};padding:${R.i(2, 14)}px ${R.i(2, 16)}px;margin:0 0 ${R.i(0, 8)}px;${R.p(.1) ? `letter-spacing:${R.i(1, 4) / 4}px;` : ''}${R.p(.12) ? 'text-transform:uppercase;' : ''}${R.p(.15) ? 'text-align:center;' : ''}`;
+    const links = R.p(.5) ? 'text-decoration:underline' : '';
+    const one = () => `<a href="#" style="color:inherit;${links}">${term()}</a>`;
+    if (k < .3) return `<div style="${style}">${many(R.i(2, 6), sent).join(' ')}</div>`;
+    if (k < .6) return `<div style="${style}">${many(R.i(3, 9), () => `<div style="padding:${R.i(0, 4)}px 0">${one()}</div>`).join('')}</div>`;
+    if (k < .8) return `<div style="${style};display:flex;flex-wrap:wrap;gap:${R.i(3, 12)}px ${R.i(8, 28)}px">${many(R.i(4, 12), one).join('')}</div>`;
+    return `<div style="${style};display:grid;grid-template-columns:repeat(${R.i(2, 4)},auto);gap:${R.i(2, 8)}px ${R.i(6, 20)}px">${many(R.i(6, 16), () => R.p(.3) ? one() : `<span>${term()}</span>`).join('')}</div>`;
+  };
+  return `<!doctype html><meta charset=utf-8><style>*{box-sizing:border-box}body{margin:0;columns:${R.i(2, 5)};column-gap:${R.i(0, 12)}px;background:${R.p(.8) ? '#fff' : '#223'}}div{break-inside:avoid-column}</style><body>${many(70, block).join('\n')}</body>`;
+}

@@ -1,152 +1,284 @@
-"""Teaches the decoder to find what an instruction names. Many questions share one picture's keys and values.
-python train.py --data DIR --run DIR --start PRETRAIN/last.pt [--minutes M] [--freeze] ...
-Losses besides the answer's tokens: attention of the last prompt token in layer 2 on the target's tokens; bigrams of the words
-under each image token and of the name at the last prompt token, both read by the same matrix after layer 1; the box of the element
-under each image token; the tower's characters (unless frozen)."""
-import argparse, os, random, time
+"""Teaches the decoder to find what an instruction names, on whole pages. The tower is frozen, so a page's image tokens are computed
+once and used for several visits; many questions share a page's keys and values.
+python train.py --data DIR --run DIR --start CHECKPOINT --tower PRETRAIN/last.pt [--minutes M]
+Besides the answer's tokens these are taught: the letter pairs of the name at the last prompt token and those drawn at each image token;
+the place of the text line at each image token; the attention of the last prompt token on the target in layer 2 (PROBE); the target's
+place at the last prompt token after it. In a share of the questions that attention is set to the target's, so that copying the place
+is learnt from the first step on."""
+import argparse, math, os, random, time
+from collections import defaultdict
 import numpy as np, torch, torch.nn as nn, torch.nn.functional as F
 from common import *
 from muon import optimisers
 from model import Nano, patchify
 import questions as Q
-import pretrain as P0
 
-CELLS = False  # answer with the 28-px cell of the target's token instead of its box: a first stage, learnt in minutes
 PROBE = 2  # the layer whose attention is supervised
+BIG = 800 * 784  # pixels of a large page
+SHARP = 1.7  # how much sharper the found place is read than the attention's own loss would have it; part of the queries in the end
+HALF = (0.012, 0.011)  # half the answer box's width and height: about a token's width, a line's height
 
 
 class Aux(nn.Module):
     def __init__(self, h):
         super().__init__()
         self.gram = nn.Linear(h, NGRAM)
-        self.box = nn.Linear(h, 120)
-        self.letter = nn.Linear(h, 38)
-        self.place = nn.Linear(h, 40)
-
-    def letters(self, x, grams):
-        """The letters of the same words as the pairs in `grams`: quick to learn on both sides, and robust to misreadings."""
-        g = grams.view(-1, 38, 38)
-        t = torch.maximum(g.amax(1), g.amax(2))[:, 1:]
-        return F.binary_cross_entropy_with_logits(self.letter(x)[:, 1:], t)
+        self.local = nn.Linear(h, NGRAM)
+        self.spot, self.found = nn.Linear(h, 16), nn.Linear(h, 16)
 
 
-def prefix_run(m, e, h, w, place=None):
-    """Runs the fixed prefix and the image tokens e [n, H]; returns keys and values per layer, hidden after each layer."""
+def widen(sd, cfg):
+    """A checkpoint with fewer key-value heads or tokens, made to fit."""
+    h = cfg['hidden_size']; d = h // cfg['num_attention_heads']; kv = cfg['num_key_value_heads']
+    for k in list(sd):
+        if 'k_proj' in k or 'v_proj' in k:
+            x = sd[k].view(-1, d, *sd[k].shape[1:]); sd[k] = x.repeat_interleave(kv // len(x), 0).reshape(kv * d, *sd[k].shape[1:])
+    e = sd['model.embed_tokens.weight']
+    if len(e) < cfg['vocab_size']: sd['model.embed_tokens.weight'] = torch.cat((e, torch.zeros(cfg['vocab_size'] - len(e), h)))
+    return sd
+
+
+TEXT, IMAGE, EYE = 253, 254, 255  # reserved coordinates: set at text tokens, at image tokens, at the last prompt token
+LEVEL = (0.3, 4.0)  # their values at text and at image tokens
+SCALES = ((0.07, 1.0), (2.0, 1.5), (2.5, 1.7), (3.5, 2.5))  # the residual's size at text and image tokens, by layer, generously
+OUT, PLACE = slice(229, 237), slice(237, 253)  # reserved for the way of a place to the answer: lane.py
+GATE = (60.0, 100.0)  # how loudly the token before a number asks for, and the last prompt token offers, the place
+LOUD = 15.0  # how loudly the place is handed on
+DEEP = 40  # by how much attention from text to the picture is lowered
+
+
+def moved(by):
+    """Turns the code of v into the code of v + by: an 8x8 matrix."""
+    out = torch.zeros(8, 8)
+    for i, p in enumerate(WAVES):
+        t = by * 31 * 2 * math.pi / p
+        out[2 * i:2 * i + 2, 2 * i:2 * i + 2] = torch.tensor([[math.cos(t), math.sin(t)], [-math.sin(t), math.cos(t)]])
+    return out
+
+
+def number_codes(norm=2.0):
+    c = code(torch.arange(1000) / 1000) * torch.tensor([1, 1, 1.2, 1.5]).repeat_interleave(2)
+    return norm * c / c.norm(dim=-1, keepdim=True)
+
+
+@torch.no_grad()
+def reserve(m, lane=True):
+    """Late fusion: only the last prompt token sees the picture, and only in layer PROBE. One key dimension that RoPE does not turn
+    carries the ban, from coordinates that nothing else reads or writes. Text can then be run without the picture, which makes a
+    question cheap to train. The same for the way of a place to the answer (lane.py). Called after every step."""
+    d = m.model.layers[0].self_attn.d; low = OUT.start if lane else TEXT
+    e = m.model.embed_tokens.weight; e[:, low:] = 0; e[:, TEXT] = LEVEL[0]; e[ID['assistant\n'], EYE] = LEVEL[0]; e[ID['user\n'], EYE] = -LEVEL[0]
+    if lane: e[NUM0:] = e[NUM0:].mean(0); e[NUM0:, OUT] = number_codes()  # a number's embedding is its code: the likeliest one is the nearest
+    else: e[NUM0:, :TEXT] = number_codes() @ torch.linalg.qr(torch.randn(TEXT, 8, generator=torch.Generator().manual_seed(7)))[0].T
+    o = m.visual.merger.mlp[2]; o.weight[low:] = 0; o.bias[low:] = 0; o.bias[IMAGE] = LEVEL[1]
+    m.model.norm.weight[TEXT:] = 0
+    if lane: m.model.norm.weight[OUT] = 4
+    for i, l in enumerate(m.model.layers):
+        a, p = l.self_attn, l.mlp; heads = torch.arange(a.n) * d
+        l.input_layernorm.weight[low:] = 1; l.post_attention_layernorm.weight[low:] = 1
+        constant = a.v_proj.weight[:, IMAGE].clone()
+        for x in (a.q_proj, a.k_proj, a.v_proj, p.gate_proj, p.up_proj): x.weight[:, low:] = 0
+        for x in (a.o_proj, p.down_proj): x.weight[low:] = 0
+        c = (DEEP * d ** 0.5 * SCALES[i][0] / LEVEL[0] * SCALES[i][1] / LEVEL[1]) ** 0.5
+        for x in (a.q_proj, a.k_proj):
+            rows = heads + d // 2 - 1
+            for r in (rows, rows + d // 2): x.weight[r] = 0; x.bias[r] = 0
+            if x is a.k_proj: x.weight[rows, IMAGE] = -c
+            else:
+                x.weight[rows, TEXT] = c
+                if i == PROBE: x.weight[rows, EYE] = -c
+        if lane and i == PROBE:
+            rows = (heads[:, None] + torch.arange(16)).reshape(-1)
+            a.v_proj.weight[rows, IMAGE] = constant[rows]; a.v_proj.bias[rows] = 0
+            # The first two tokens, always the same, get no place: heads that are not asked look at 'user\n' (its EYE is negative).
+            x = m.embed(torch.tensor(PREFIX[:2]))[None]; t = torch.arange(2); cos, sin = m.mrope(torch.stack((t, t, t)))
+            for z in m.model.layers[:PROBE]: x = z.causal(x, cos, sin)[0]
+            x = l.input_layernorm(x)[0]; x[:, low:] = 0
+            w = a.v_proj.weight[rows]; a.v_proj.weight[rows] = w - w @ x.T @ torch.linalg.solve(x @ x.T, x)
+            a.o_proj.weight[:, rows] = 0
+            for h in heads: a.o_proj.weight[PLACE, h:h + 16] = torch.eye(16) / a.n
+        if lane and i == PROBE + 1:
+            row = heads + d // 2 - 2
+            a.k_proj.weight[row] = 0; a.k_proj.bias[row] = 0; a.k_proj.weight[row, EYE] = GATE[1]
+            for x in (a.q_proj, a.k_proj): x.weight[row + d // 2] = 0; x.bias[row + d // 2] = 0
+            rows = (heads[:, None] + torch.arange(8)).reshape(-1)
+            a.v_proj.weight[rows] = 0; a.v_proj.bias[rows] = 0; a.o_proj.weight[:, rows] = 0
+            for h, (half, axis) in zip(heads, ((-HALF[0], 0), (-HALF[1], 8), (HALF[0], 0), (HALF[1], 8))):
+                a.v_proj.weight[h:h + 8, PLACE.start + axis:PLACE.start + axis + 8] = moved(half)
+                a.o_proj.weight[OUT, h:h + 8] = LOUD * torch.eye(8)
+
+
+def prefix_run(m, e, h, w, upto=None):
+    """Runs the fixed prefix and the image tokens e [n, H]; returns keys and values per layer, hidden after each layer.
+    With `upto` only as far as the keys and values of that layer."""
     x = torch.cat((m.embed(torch.tensor(PREFIX)), e.to(m.model.embed_tokens.weight.dtype)))[None]
     gh, gw = h // 28, w // 28
-    oy, ox, hh, ww = place or (0, 0, gh, gw)
     n = len(PREFIX)
     t = torch.arange(n)
-    pos = torch.cat((torch.stack((t, t, t)), torch.stack((torch.full((gh * gw,), n), n + oy + torch.arange(gh).repeat_interleave(gw), n + ox + torch.arange(gw).repeat(gh)))), 1)
+    pos = torch.cat((torch.stack((t, t, t)), torch.stack((torch.full((gh * gw,), n), n + torch.arange(gh).repeat_interleave(gw), n + torch.arange(gw).repeat(gh)))), 1)
     cos, sin = m.mrope(pos)
     kv, hs = [], []
-    for l in m.model.layers:
+    for l in m.model.layers[:upto]:
         x, k, v = l.causal(x, cos, sin)
         kv.append((k, v)); hs.append(x)
-    return kv, hs, n + max(hh, ww)
+    if upto is not None:
+        kv.append(m.model.layers[upto].keys(x, cos, sin))
+    return kv, hs, n + max(gh, gw)
 
 
-def page_loss(m, heads, aux, img, chars, targets, qs, freeze, stats, rng):
-    h, w = img.shape[:2]
-    place = Q.placement(rng, h, w)
-    px, grid = patchify(torch.from_numpy(img))
-    with torch.set_grad_enabled(not freeze):
-        t, e = m.visual(px, *grid, tuple(2 * v for v in place))
-    loss = 0
-    lab = torch.from_numpy(merge_order(slot_labels(chars, h, w))).reshape(-1)
-    wt = torch.ones(NCHAR); wt[0] = 0.4
-    lt = heads.token(e).view(-1, NCHAR)
-    on = lab > 0
-    stats['char'] += (lt.detach().argmax(-1)[on] == lab[on]).float().mean().item() if on.any() else 0
-    geo, mask, pairs = token_labels(chars, h, w)
-    mask, pairs = torch.from_numpy(mask), torch.from_numpy(pairs)
-    if not freeze and mask.any():
-        lch = F.cross_entropy(lt, lab, wt) + F.cross_entropy(heads.patch(t).view(-1, NCHAR), lab, wt)
-        loss = loss + 0.5 * lch
-        stats['lchar'] += lch.item()
-    # where the token stands, in hundreds and tens of thousandths: the merged token must carry it
-    ty, tx = torch.arange(h // 28).repeat_interleave(w // 28), torch.arange(w // 28).repeat(h // 28)
-    at = torch.stack(((tx + place[1] + 0.5) / place[3] * 1000, (ty + place[0] + 0.5) / place[2] * 1000), -1).long()
-    lp = F.cross_entropy(aux.place(e).view(-1, 10), torch.stack((at // 100, at // 10 % 10), -1).reshape(-1), reduction='none').view(-1, 2)
-    loss = loss + lp[:, 0].mean() + 0.5 * lp[:, 1].mean(); stats['pos_h'] += lp[:, 0].mean().item(); stats['pos_t'] += lp[:, 1].mean().item()
-    kv, hs, nxt = prefix_run(m, e, h, w, place)
-    n0 = len(PREFIX)
-    mid = hs[PROBE - 1][0, n0:]
-    tgt = torch.zeros(len(mid), NGRAM); tgt[pairs[:, 0], pairs[:, 1]] = 1
-    if mask.any():
-        lg = F.binary_cross_entropy_with_logits(aux.gram(mid[mask]), tgt[mask]) * 100
-        loss = loss + 0.3 * lg; stats['gram_i'] += lg.item()
-        lu = aux.letters(mid[mask], tgt[mask]); loss = loss + 2 * lu; stats['let_i'] += lu.item()
-    # the box under each image token: its element if it has one, else the nearest word
-    bx = np.full((len(mid), 4), -1, np.int64); area = np.full(len(mid), 1e9)
-    gx, gy = np.tile(np.arange(w // 28), h // 28) + place[1] + 0.5, np.repeat(np.arange(h // 28), w // 28) + place[0] + 0.5
-    mk = mask.numpy()
-    wb = np.stack(((gx + geo[:, 0]) / place[3], (gy + geo[:, 1]) / place[2], (gx + geo[:, 2]) / place[3], (gy + geo[:, 3]) / place[2]), 1)
-    bx[mk] = np.clip(np.round(wb[mk] * 1000), 0, 999).astype(np.int64)
-    for tg in targets:
-        k = Q.tokens_in(tg['box'], h, w); ar = (tg['box'][2] - tg['box'][0]) * (tg['box'][3] - tg['box'][1])
-        k &= ar < area
-        bx[k] = Q.box1000(tg['box'], h, w, place); area[k] = ar
-    cell = np.stack(((gx - 0.5) / place[3], (gy - 0.5) / place[2], (gx + 0.5) / place[3], (gy + 0.5) / place[2]), 1)
-    cell = np.clip(np.round(cell * 1000), 0, 999).astype(np.int64)
-    if CELLS: bx = cell
-    bt = torch.from_numpy(bx); bm = bt[:, 0] >= 0
-    if bm.any():
-        dg = torch.stack((bt // 100, bt // 10 % 10, bt % 10), -1)[bm].reshape(-1)
-        lb = F.cross_entropy(aux.box(mid[bm]).view(-1, 10), dg, reduction='none').view(-1, 4, 3)
-        loss = loss + 2.0 * (lb * torch.tensor([1.0, 1.0, 0.1])).mean(); stats['box_h'] += lb[..., 0].mean().item(); stats['box_t'] += lb[..., 1].mean().item()
-    if qs:
-        pr = [prompt_ids(q['instruction']) for q in qs]
-        boxes = [Q.box1000(q['box'], h, w, place) for q in qs]
-        if CELLS:
-            middle = lambda b: min(h // 28 - 1, int((b[1] + b[3]) / 56)) * (w // 28) + min(w // 28 - 1, int((b[0] + b[2]) / 56))
-            boxes = [[int(v) for v in cell[middle(q['box'])]] for q in qs]
-        an = [answer_ids(b, q['typed']) for b, q in zip(boxes, qs)]
-        L = max(len(p) + len(b) for p, b in zip(pr, an))
-        ids = torch.full((len(qs), L), ID['<|endoftext|>']); wts = torch.zeros(len(qs), L)
-        last = torch.tensor([len(p) - 1 for p in pr])
-        for i, (p, b) in enumerate(zip(pr, an)):
-            ids[i, :len(p) + len(b)] = torch.tensor(p + b)
-            wv = [0.1, 0.3] + [v for j in range(4) for v in ([0.1] if j else []) + [1.0, 0.7, 0.15]] + [0.1]
-            wv += [0.1] * (len(b) - len(wv))
-            wts[i, len(p) - 1:len(p) - 1 + len(b)] = torch.tensor(wv)
-        pos = nxt + torch.arange(L); cos, sin = m.mrope(torch.stack((pos, pos, pos)))
-        x = m.embed(ids)
-        la = 0
-        for i, l in enumerate(m.model.layers):
-            if i == PROBE:
-                tg = torch.zeros(len(qs), NGRAM)
-                for j, q in enumerate(qs): tg[j, text_bigrams(q['name'])] = 1
-                lg = F.binary_cross_entropy_with_logits(aux.gram(x[torch.arange(len(qs)), last]), tg) * 100
-                lu = aux.letters(x[torch.arange(len(qs)), last], tg)
-                loss = loss + 0.3 * lg + 2 * lu; stats['gram_q'] += lg.item(); stats['let_q'] += lu.item()
-            x, lp = l.questions(x, cos, sin, kv[i][0], kv[i][1], last if i == PROBE else None)
-            if i == PROBE:
-                inb = torch.stack([torch.from_numpy(Q.tokens_in(q['box'], h, w)) for q in qs])
-                lpi = lp[:, :, n0:n0 + len(mid)]
-                la = -torch.logsumexp(lpi.masked_fill(~inb[:, None], -1e9), -1)
-                loss = loss + 0.5 * la.mean(); stats['attn'] += la.mean().item()
-                hit = inb.gather(1, lpi.detach().exp().mean(1).argmax(-1)[:, None])[:, 0].float()
-                stats['hit'] += hit.mean().item()
-                # the box must now be known at the last prompt token ...
-                bq = torch.tensor(boxes)
-                dq = torch.stack((bq // 100, bq // 10 % 10, bq % 10), -1).reshape(-1)
-                lb = F.cross_entropy(aux.box(x[torch.arange(len(qs)), last]).view(-1, 10), dq, reduction='none').view(-1, 4, 3)
-                loss = loss + 1.0 * (lb * torch.tensor([1.0, 0.8, 0.1])).mean(); stats['qbox_h'] += lb[..., 0].mean().item(); stats['qbox_t'] += lb[..., 1].mean().item()
-            if i == PROBE + 1:
-                # ... and the answer's tokens copy it from there
-                rows = wts > 0
-                on_last = lp[torch.arange(len(qs)), :, :, lp.shape[-1] - L + last].transpose(1, 2)[rows]  # [rows, heads]
-                lc = -(on_last + 1e-6).log().mean(); loss = loss + 0.3 * lc; stats['copy'] += lc.item()
-        lo = m.logits(x[:, :-1])
-        ce = F.cross_entropy(lo.reshape(-1, VOCAB), ids[:, 1:].reshape(-1), reduction='none').view(len(qs), L - 1)
-        ww = wts[:, :-1]
-        la = (ce * ww).sum() / ww.sum()
-        loss = loss + 2.0 * la; stats['ans'] += la.item()
-        hun = ww == 1.0
-        stats['dig'] += (lo.detach().argmax(-1)[hun] == ids[:, 1:][hun]).float().mean().item()
-    stats['n'] += 1; stats['tok'] += len(mid)
+@torch.no_grad()
+def sharpened(m):
+    """The model as it is used: SHARP becomes part of the queries."""
+    for p in m.model.layers[PROBE].self_attn.q_proj.parameters(): p.mul_(SHARP)
+    return m
+
+
+def prefix_text(m):
+    """Keys and values of the fixed tokens before the picture."""
+    x = m.embed(torch.tensor(PREFIX))[None]; t = torch.arange(len(PREFIX)); cos, sin = m.mrope(torch.stack((t, t, t)))
+    ks, vs = [], []
+    for l in m.model.layers:
+        x, k, v = l.causal(x, cos, sin)
+        ks.append(k); vs.append(v)
+    return ks, vs, x
+
+
+class Views:
+    """Whole pages with their frozen image tokens; a view is used `reuse` times, then drawn anew."""
+    def __init__(self, m, pages, rng, reuse, keep):
+        self.m, self.pages, self.rng, self.reuse, self.keep, self.pool = m, pages, rng, reuse, keep, []
+
+    def new(self):
+        while True:
+            img, chars, ts = whole(self.pages.sample(self.rng), self.rng)
+            if len(chars) < 12: continue
+            h, w = img.shape[:2]
+            if h * w < BIG and self.rng.random() < 0.7: continue  # what is asked in the end are whole large pages
+            with torch.no_grad():
+                px, g = patchify(torch.from_numpy(img))
+                e = self.m.visual(px, *g)[1]
+            pr = local_pairs(chars, h, w)
+            lab = np.zeros(h * w // 784, bool); lab[pr[:, 0]] = True
+            return dict(e=e, h=h, w=w, chars=chars, targets=ts, pairs=torch.from_numpy(pr), text=torch.from_numpy(lab), line=torch.from_numpy(line_middles(chars, h, w)), left=self.reuse)
+
+    def sample(self):
+        if len(self.pool) < 8 or self.rng.random() < 1 / self.reuse:
+            v = self.new(); self.pool.append(v)
+            if len(self.pool) > self.keep: self.pool.pop(0)
+            return v
+        return self.rng.choice(self.pool)
+
+
+def line_middles(chars, h, w):
+    """Per token the height (0..1 of the page) of the middle of the text line drawn in it (the one nearest its centre), else its centre."""
+    gh, gw = h // 28, w // 28
+    out = np.repeat((np.arange(gh) + 0.5) / gh, gw).astype(np.float32); best = np.full(gh * gw, 1e9)
+    cy = (chars[:, 2] + chars[:, 4]) / 2
+    ty = np.clip((cy / 28).astype(int), 0, gh - 1); tx = np.clip(((chars[:, 1] + chars[:, 3]) / 56).astype(int), 0, gw - 1)
+    for y, t, d in zip(cy, ty * gw + tx, np.abs(cy - ty * 28 - 14)):
+        if d < best[t] - 0.5: best[t] = d; out[t] = y / h
+    return out
+
+
+def goal(q, chars, h, w):
+    """The tokens that count as found, the tokens of the name's text alone, and the point to answer (0..1)."""
+    b = q['box']; inb = Q.tokens_in(b, h, w)
+    cx, cy = (chars[:, 1] + chars[:, 3]) / 2, (chars[:, 2] + chars[:, 4]) / 2
+    i = (cx > b[0]) & (cx < b[2]) & (cy > b[1] - 1) & (cy < b[3] + 1)
+    text = np.zeros_like(inb)
+    if i.any():
+        text[np.clip((cy[i] / 28).astype(int), 0, h // 28 - 1) * (w // 28) + np.clip((cx[i] / 28).astype(int), 0, w // 28 - 1)] = True
+        return inb | text, text
+    return inb, inb
+
+
+def page_loss(m, aux, v, rng, a, stats, force):
+    h, w, chars, targets = v['h'], v['w'], v['chars'], v['targets']
+    qs = Q.make(chars, targets, rng, a.questions, a.short, a.share)
+    n0 = len(PREFIX); loss = 0; stats['n'] += 1
+    kv, hs, nxt = prefix_run(m, v['e'], h, w, PROBE)
+    mid, text = hs[PROBE - 1][0, n0:], v['text']
+    gh, gw = h // 28, w // 28
+    cx = ((torch.arange(gw) + 0.5) / gw).repeat(gh)
+    spot = torch.cat((code(cx), code(v['line'])), -1)
+    ls = F.mse_loss(kv[PROBE][1][0, :, n0:, :16] if a.lane else aux.spot(mid)[None], spot.expand(len(kv[PROBE][1][0]) if a.lane else 1, -1, -1)); stats['spot'] += ls.item()
+    tgt = torch.zeros(len(mid), NGRAM); tgt[v['pairs'][:, 0], v['pairs'][:, 1]] = 1
+    lg = F.binary_cross_entropy_with_logits(aux.local(mid[text]), tgt[text]) * 100; stats['local'] += lg.item()
+    loss = 10 * ls + 0.2 * lg
+    if not qs:
+        return loss
+    pr = [prompt_ids(q['instruction']) for q in qs]
+    goals = [goal(q, chars, h, w) for q in qs]
+    inb, on = (torch.from_numpy(np.stack(x)) for x in zip(*goals))
+    px, py = ((on * c).sum(-1) / on.sum(-1) for c in (cx, v['line']))
+    ends = torch.stack((px - HALF[0], py - HALF[1], px + HALF[0], py + HALF[1]), -1).clamp(0, 0.999)
+    an = [answer_ids([min(999, int(x * 1000 + 0.5)) for x in b], q['typed']) for b, q in zip(ends.tolist(), qs)]
+    L = max(len(p) + len(b) for p, b in zip(pr, an)); N = len(qs)
+    ids = torch.full((N, L), ID['<|endoftext|>']); wts = torch.zeros(N, L)
+    last = torch.tensor([len(p) - 1 for p in pr]); rows = torch.arange(N)
+    for i, (p, b) in enumerate(zip(pr, an)):
+        ids[i, :len(p) + len(b)] = torch.tensor(p + b)
+        wts[i, len(p) - 1:len(p) + len(b) - 1] = torch.tensor([1.0 if t >= NUM0 and 2 <= j <= 8 else 0.2 for j, t in enumerate(b)])
+    p0 = nxt + torch.arange(L); cos, sin = m.mrope(torch.stack((p0, p0, p0)))
+    x = m.embed(ids)
+    pk, pv, _ = prefix_text(m)
+    for i, l in enumerate(m.model.layers):
+        if i == PROBE:
+            tg = torch.zeros(N, NGRAM)
+            for j, q in enumerate(qs): tg[j, text_bigrams(q['name'])] = 1
+            lq = F.binary_cross_entropy_with_logits(aux.gram(x[rows, last]), tg) * 100; stats['gram_q'] += lq.item(); loss = loss + 0.3 * lq
+            forced = torch.rand(N) < force
+            put = torch.zeros(N, n0 + len(mid) + L); put[:, n0:n0 + len(mid)] = on / on.sum(-1, keepdim=True)
+            part = torch.where(forced, 0.25 + 0.75 * torch.rand(N), torch.zeros(N))  # the rest stays the model's own attention
+            see, lp = l.questions(x, cos, sin, kv[i][0], kv[i][1], torch.zeros_like(last), (part[:, None, None, None], put[:, None, None]), only=last[:, None], sharp=SHARP)
+            x, _ = l.questions(x, cos, sin, pk[i], pv[i], sharp=SHARP)
+            x = torch.where((torch.arange(L) == last[:, None])[..., None], see, x)
+            lpi = lp[:, :, n0:n0 + len(mid)]
+            la = -torch.logsumexp(lpi.masked_fill(~inb[:, None], -1e9), -1); stats['attn'] += la.mean().item()
+            loss = loss + a.attn * la.mean()
+            hit = inb.gather(1, lpi.detach().exp().mean(1).argmax(-1)[:, None])[:, 0].float(); stats['hit'] += hit.mean().item()
+            mass = torch.where(forced, torch.ones(N), (2 * (lpi.detach().exp().mean(1) * inb).sum(-1)).clamp(max=1))
+            lf = ((x[rows, last][:, PLACE] if a.lane else aux.found(x[rows, last])) - torch.cat((code(px), code(py)), -1)).square().mean(-1)
+            stats['found'] += (lf * forced).sum().item() / max(1, forced.sum().item()); loss = loss + 4 * (lf * mass).mean()
+        elif i < len(m.model.layers) - 1:
+            x, _ = l.questions(x, cos, sin, pk[i], pv[i])
+        else:  # from the last prompt token on
+            only = (last[:, None] + torch.arange(max(map(len, an)))).clamp(max=L - 2)
+            x, _ = l.questions(x, cos, sin, pk[i], pv[i], only=only)
+    lo = m.logits(x).log_softmax(-1)
+    wts = wts.gather(1, only) * (torch.arange(only.shape[1]) < torch.tensor(list(map(len, an)))[:, None])
+    y, ww = ids.gather(1, only + 1), wts * mass[:, None]
+    ce = -lo.gather(-1, y[..., None])[..., 0]
+    num = wts == 1
+    near = torch.exp(-0.5 * ((torch.arange(1000) - (y[num] - NUM0)[:, None]) / 5) ** 2); near = near / near.sum(-1, keepdim=True)
+    ce = ce.masked_scatter(num, -(lo[num][:, NUM0:] * near).sum(-1))
+    la = (ce * ww).sum() / ww.sum(); stats['ans'] += la.item(); loss = loss + la
+    off = (lo.detach()[num].argmax(-1) - y[num]).abs().view(-1, 4).float(); f = forced.nonzero()[:, 0]
+    if len(f): stats['off'] += off[f].clamp(max=200).mean().item()
+    ok = ((y[num].view(-1, 4) - lo.detach()[num].argmax(-1).view(-1, 4)).view(-1, 2, 2).float().mean(1)).abs()
+    bx = torch.tensor([[(q['box'][2] - q['box'][0]) / w, (q['box'][3] - q['box'][1]) / h] for q in qs]) * 500
+    right = (ok <= bx + 2).all(-1)
+    stats['right'] += right[~forced].float().mean().item() if (~forced).any() else 0
     return loss
+
+
+def four_bits(w):
+    """What is left of a matrix stored as q4: 32-wide blocks between their least and greatest value in 15 steps."""
+    b = w.view(-1, 32); low = b.amin(1, keepdim=True).half().float(); step = ((b.amax(1, keepdim=True) - low) / 15).clamp(min=1e-8)
+    return (((b - low) / step).round().clamp(0, 15) * step + low).view_as(w)
+
+
+class Quantised:
+    """Within, the decoder's matrices are as stored in q4; gradients go to the exact ones."""
+    def __init__(self, m, on):
+        self.ps = [p for n, p in m.model.layers.named_parameters() if p.dim() == 2] if on else []
+
+    def __enter__(self):
+        self.kept = [p.data.clone() for p in self.ps]
+        for p in self.ps: p.data.copy_(four_bits(p.data))
+
+    def __exit__(self, *_):
+        for p, k in zip(self.ps, self.kept): p.data.copy_(k)
 
 
 def text_loss(m, aux, pages, rng, stats, n=40):
@@ -159,112 +291,112 @@ def text_loss(m, aux, pages, rng, stats, n=40):
     L = max(map(len, pr)); ids = torch.full((n, L), ID['<|endoftext|>'])
     for i, p in enumerate(pr): ids[i, :len(p)] = torch.tensor(p)
     pos = rng.randint(10, 60) + torch.arange(L); cos, sin = m.mrope(torch.stack((pos, pos, pos)))
-    x = m.embed(ids)
-    for l in m.model.layers[:PROBE]: x = l.causal(x, cos, sin)[0]
+    x = m.embed(ids); pk, pv, _ = prefix_text(m)
+    for i, l in enumerate(m.model.layers[:PROBE]): x = l.questions(x, cos, sin, pk[i], pv[i])[0]
     tg = torch.zeros(n, NGRAM)
     for j, q in enumerate(qs[:n]): tg[j, text_bigrams(q['name'])] = 1
-    y = x[torch.arange(n), torch.tensor([len(p) - 1 for p in pr])]
-    loss = F.binary_cross_entropy_with_logits(aux.gram(y), tg) * 100
-    stats['gram_t'] += 2 * loss.item()
-    return loss + 7 * aux.letters(y, tg)
+    loss = F.binary_cross_entropy_with_logits(aux.gram(x[torch.arange(n), torch.tensor([len(p) - 1 for p in pr])]), tg) * 100
+    stats['gram_t'] += loss.item()
+    return loss
+
+
+def ridge(x, y, c=1e-2):
+    """Linear read-out of y [n, k] from x [n, d] about their means: weight [k, d] and the mean of x."""
+    mx, my = x.mean(0), y.mean(0); x = x - mx
+    g = x.T @ x / len(x)
+    return torch.linalg.solve(g + c * g.diagonal().mean() * torch.eye(len(g)), x.T @ (y - my) / len(x)).T, mx
 
 
 @torch.no_grad()
-def look_back(m, gain=5.0):
-    """The first layer's heads start by looking 0 to 3 tokens back (through the biases and RoPE), so that letters meet their neighbours."""
-    a = m.model.layers[0].self_attn
-    h = a.d // 2; pairs = [0] + list(range(4, 10))
-    a.k_proj.bias.zero_(); a.q_proj.bias.zero_()
-    k, q = a.k_proj.bias.view(a.kv, a.d), a.q_proj.bias.view(a.n, a.d)
-    for i in pairs:
-        k[:, i] = gain
-        for n, back in enumerate((1, 2, 3, 0)):
-            # rotate(q, p) . rotate(k, p - back) is largest when q = rotate(k, -back)
-            q[n, i], q[n, h + i] = gain * torch.cos(back * m.inv[i]), -gain * torch.sin(back * m.inv[i])
-
-
-def stage(sizes, p):
-    """Curriculum: which sizes of crops are in use when a share p of the run is done."""
-    return sizes[:3] if p < 0.15 else sizes[:4] if p < 0.35 else sizes[1:5] if p < 0.6 else sizes[2:6] * 2 + sizes[6:]
+def match_init(m, views, rng, n=60, slow=17, gain=1.0):
+    """Sets the queries and keys of layer PROBE to what linear read-outs of letter pairs on both sides give: score = pairs named times
+    pairs drawn. Only dimensions that RoPE hardly turns are used."""
+    xi, yi, xt, yt = [], [], [], []
+    l = m.model.layers[PROBE]; pk, pv, _ = prefix_text(m)
+    for _ in range(n):
+        v = views.sample(); h, w = v['h'], v['w']
+        kv, hs, nxt = prefix_run(m, v['e'], h, w, PROBE)
+        mid = hs[PROBE - 1][0, len(PREFIX):]
+        y = torch.zeros(len(mid), NGRAM); y[v['pairs'][:, 0], v['pairs'][:, 1]] = 1
+        pick = v['text'] | (torch.rand(len(mid)) < 0.2)
+        xi.append(l.input_layernorm(mid)[pick]); yi.append(y[pick])
+        qs = Q.make(v['chars'], v['targets'], rng, 40, 0.6, 0.5)
+        if not qs: continue
+        pr = [prompt_ids(q['instruction']) for q in qs]; L = max(map(len, pr))
+        ids = torch.full((len(qs), L), ID['<|endoftext|>'])
+        for i, p in enumerate(pr): ids[i, :len(p)] = torch.tensor(p)
+        p0 = nxt + torch.arange(L); cos, sin = m.mrope(torch.stack((p0, p0, p0))); x = m.embed(ids)
+        for i in range(PROBE): x = m.model.layers[i].questions(x, cos, sin, pk[i], pv[i])[0]
+        xt.append(l.input_layernorm(x[torch.arange(len(qs)), torch.tensor([len(p) - 1 for p in pr])]))
+        y = torch.zeros(len(qs), NGRAM)
+        for i, q in enumerate(qs): y[i, text_bigrams(q['name'])] = 1
+        yt.append(y)
+    xi, yi, xt, yt = map(torch.cat, (xi, yi, xt, yt))
+    use = (yi.sum(0) > 5) & (yt.sum(0) > 2)
+    gi, mi = ridge(xi, yi[:, use]); gt, mt = ridge(xt, yt[:, use])
+    rare = (len(yi) / (yi[:, use].sum(0) + 5)).log()
+    b = gt.T @ (rare[:, None] * gi)
+    u, s, vh = torch.linalg.svd(b)
+    a = l.self_attn; half = a.d // 2; dims = torch.cat((torch.arange(slow - 1, half - 1), torch.arange(slow - 1, half - 1) + half)); k = len(dims) * a.n
+    r = torch.linalg.qr(torch.randn(k, k))[0]
+    q, kk = r @ (s[:k].sqrt()[:, None] * u[:, :k].T), r @ (s[:k].sqrt()[:, None] * vh[:k])
+    print('share of the match kept', (s[:k].sum() / s.sum()).item(), 'names', len(yt), 'pairs', int(use.sum()), flush=True)
+    spread = ((xt - mt) @ q.T * 1.0 @ ((xi - mi) @ kk.T)[:4000].T).std() / a.n
+    f = (gain * a.d ** 0.5 / spread).sqrt()
+    for w, bias, new, mean in ((a.q_proj.weight, a.q_proj.bias, q, mt), (a.k_proj.weight, a.k_proj.bias, kk, mi)):
+        w.zero_(); bias.zero_(); at = (torch.arange(a.n)[:, None] * a.d + dims).reshape(-1)
+        w[at] = f * new; bias[at] = -f * (new @ mean)
 
 
 def main():
     ap = argparse.ArgumentParser()
-    ap.add_argument('--data', required=True); ap.add_argument('--run', required=True); ap.add_argument('--start')
-    ap.add_argument('--minutes', type=float, default=60); ap.add_argument('--threads', type=int, default=1); ap.add_argument('--freeze', action='store_true'); ap.add_argument('--louder-positions', type=float, default=1.0); ap.add_argument('--cells', action='store_true'); ap.add_argument('--sharpen', type=float, default=1.0, help='factor on the queries of the supervised layer, once'); ap.add_argument('--look-back', action='store_true', help='set the look-back biases in a resumed checkpoint')
-    ap.add_argument('--lr', type=float, default=8e-4); ap.add_argument('--tower-lr', type=float, default=2e-4); ap.add_argument('--seed', type=int, default=0)
-    ap.add_argument('--accum', type=int, default=2); ap.add_argument('--questions', type=int, default=16); 
-    ap.add_argument('--sizes', default='168x280,224x336,280x420,336x448,392x616,504x784,812x1288'); ap.add_argument('--begin', type=float, default=0.0, help='share of the curriculum already done'); ap.add_argument('--steps', type=int, default=10**9); ap.add_argument('--share', type=float, default=0.5); ap.add_argument('--short', type=float, default=0.6)
+    ap.add_argument('--data', required=True); ap.add_argument('--run', required=True); ap.add_argument('--start'); ap.add_argument('--tower', help='checkpoint of pretrain.py; read again whenever it is newer, if --follow')
+    ap.add_argument('--minutes', type=float, default=60); ap.add_argument('--threads', type=int, default=1); ap.add_argument('--lr', type=float, default=1e-3); ap.add_argument('--seed', type=int, default=0)
+    ap.add_argument('--follow', type=float, default=0, help='take the tower anew every so many minutes'); ap.add_argument('--questions', type=int, default=28); ap.add_argument('--attn', type=float, default=1.0)
+    ap.add_argument('--share', type=float, default=0.5); ap.add_argument('--short', type=float, default=0.6); ap.add_argument('--force', type=float, default=0.5); ap.add_argument('--decay', type=float, default=0.5)
+    ap.add_argument('--lane', type=int, default=1, help='0 before lane.py has been run'); ap.add_argument('--q4', action='store_true', help='train for 4-bit weights'); ap.add_argument('--reuse', type=int, default=4); ap.add_argument('--keep', type=int, default=300); ap.add_argument('--steps', type=int, default=10**9); ap.add_argument('--match', type=float, default=0, help='set the match analytically, with this gain')
     a = ap.parse_args()
     torch.set_num_threads(a.threads); torch.manual_seed(a.seed); os.makedirs(a.run, exist_ok=True)
-    cfg = config(); v = cfg['vision_config']
-    m = Nano(cfg); P0.init(m)
-    heads = P0.Heads(v['hidden_size'], v['out_hidden_size']); aux = Aux(cfg['hidden_size'])
-    look_back(m)
-    at = m.model.layers[PROBE].self_attn; hd = at.d  # query and key start as the same map: likeness from the first step
-    at.q_proj.weight.data.copy_(at.k_proj.weight.data.view(at.kv, 1, hd, -1).repeat(1, at.n // at.kv, 1, 1).reshape(at.n * hd, -1))
-    aux.gram.weight.data.mul_(0.3)
+    cfg = config(); m = Nano(cfg); aux = Aux(cfg['hidden_size'])
     step, ck = 0, os.path.join(a.run, 'last.pt')
-    s = None
-    if os.path.exists(ck):
-        s = torch.load(ck, weights_only=False); m.load_state_dict(s['model']); heads.load_state_dict(s['heads']); aux.load_state_dict(s['aux'], strict=False); step = s['step']
-    elif a.start and os.path.isdir(a.start):  # an exported directory: the read-outs begin afresh
-        from safetensors.torch import load_file
-        m.load_state_dict({k: x.float() for k, x in load_file(os.path.join(a.start, 'model.safetensors')).items()})
-    elif a.start:
-        z = torch.load(a.start, weights_only=False)
-        m.visual.load_state_dict({k[7:]: x for k, x in z['model'].items() if k.startswith('visual.')}); heads.load_state_dict(z['heads'])
-        if 'aux' in z: m.load_state_dict(z['model']); aux.load_state_dict(z['aux'])
-        else: aux.gram.load_state_dict(heads.gram.state_dict())
-    dec = list(m.model.parameters()) + list(aux.parameters()); tow = list(m.visual.parameters()) + list(heads.parameters())
-    if a.freeze:
-        for p in tow: p.requires_grad_(False)
-    fast = {id(p) for p in [*m.visual.merger.parameters(), m.visual.pos_embed.weight]}
-    opts = optimisers({'model': m.model, 'aux': aux}, a.lr) + ([] if a.freeze else [torch.optim.AdamW([dict(params=[p for p in tow if id(p) not in fast], base=a.tower_lr), dict(params=[p for p in tow if id(p) in fast], base=3 * a.tower_lr)], lr=a.tower_lr, betas=(0.9, 0.98), weight_decay=0.02)])
-    for o, z in zip(opts, s['opt'] if s else []):
-        try: o.load_state_dict(z)
-        except ValueError: print('an optimiser starts afresh', flush=True)
-    for o, bs in zip(opts, ([a.lr], [a.lr], [a.tower_lr, 3 * a.tower_lr])):
-        for g, b in zip(o.param_groups, bs): g['base'] = b
-    if a.look_back: look_back(m)
-    globals()['CELLS'] = a.cells
-    for p in (m.model.layers[PROBE].self_attn.q_proj.weight, m.model.layers[PROBE].self_attn.q_proj.bias): p.data.mul_(a.sharpen)
-    m.visual.pos_embed.weight.data.mul_(a.louder_positions)
+    s = torch.load(ck, weights_only=False) if os.path.exists(ck) else None
+    if s:
+        m.load_state_dict(s['model']); aux.load_state_dict(s['aux']); step = s['step']
+    else:
+        z = torch.load(a.start, weights_only=False); m.load_state_dict(widen(z['model'], cfg)); aux.load_state_dict({k: x for k, x in z['aux'].items() if k in aux.state_dict() and aux.state_dict()[k].shape == x.shape}, strict=False)
+        if 'aux' not in z or 'found.weight' not in z['aux']: nn.init.constant_(aux.local.bias, -5)
+    take = lambda: m.visual.load_state_dict({k[7:]: x for k, x in torch.load(a.tower, weights_only=False)['model'].items() if k.startswith('visual.')})
+    if a.tower: take()
+    reserve(m, a.lane)
+    for p in m.visual.parameters(): p.requires_grad_(False)
+    opts = optimisers({'model': m.model, 'aux': aux}, a.lr)
+    for o, z in zip(opts, s['opt'] if s else []): o.load_state_dict(z)
     pages, rng = Pages(a.data), random.Random(a.seed + step)
-    ema = {k: x.clone() for k, x in (s.get('ema') or m.state_dict()).items()} if s else {k: x.clone() for k, x in m.state_dict().items()}
-    sizes = [tuple(map(int, z.split('x'))) for z in a.sizes.split(',')]
+    views = Views(m, pages, rng, a.reuse, a.keep); hd = m.model.layers[0].self_attn.d
+    if a.match and not s: match_init(m, views, rng, gain=a.match)
     print('params', sum(p.numel() for p in m.parameters()), 'step', step, 'pages', len(pages.stems), flush=True)
-    from collections import defaultdict
-    st = defaultdict(float); t0 = last = time.time(); s0 = step
+    st = defaultdict(float); t0 = last = taken = time.time(); s0 = step
+    save = lambda: (torch.save(dict(model=m.state_dict(), aux=aux.state_dict(), opt=[o.state_dict() for o in opts], step=step), ck + '.tmp'), os.replace(ck + '.tmp', ck))
     while time.time() - t0 < a.minutes * 60 and step < a.steps:
-        for g in [g for o in opts for g in o.param_groups]: g['lr'] = g['base'] * min(1, (step - s0 + 1) / 30) * float(0.05 + 0.95 * 0.5 * (1 + np.cos(np.pi * min(1, (time.time() - t0) / 60 / a.minutes))))
+        for g in [g for o in opts for g in o.param_groups]: g['lr'] = a.lr * min(1, (step - s0 + 1) / 30) * max(0.03, min(1, (1 - (time.time() - t0) / 60 / a.minutes) / a.decay))
         [o.zero_grad(set_to_none=True) for o in opts]
-        for _ in range(a.accum):
-            for _ in range(20):
-                img, chars, ts = crop(pages.sample(rng), rng, rng.choice(stage(sizes, a.begin + (1 - a.begin) * (time.time() - t0) / 60 / a.minutes)))
-                if len(chars) < 12: continue
-                qs = Q.make(chars, ts, rng, a.questions, a.short, a.share)
-                if len(qs) >= 4: break
-            try:
-                loss = page_loss(m, heads, aux, img, chars, ts, qs, a.freeze, st, rng)
-            except (ValueError, IndexError, RuntimeError) as e:  # one odd page must not end a run
-                print('skipped', str(e)[:200], flush=True)
-                continue
-            (loss / a.accum).backward()
-        if step % 2 == 0: (0.5 * text_loss(m, aux, pages, rng, st)).backward()
-        torch.nn.utils.clip_grad_norm_(dec, 1.0)
-        if not a.freeze: torch.nn.utils.clip_grad_norm_(tow, 1.0)
+        with Quantised(m, a.q4):
+            page_loss(m, aux, views.sample(), rng, a, st, a.force).backward()
+            if step % 3 == 0: (0.3 * text_loss(m, aux, pages, rng, st)).backward()
+        m.model.embed_tokens.weight.grad[NUM0:] = 0
+        q = m.model.layers[PROBE + 1].self_attn.q_proj
+        if a.lane: q.weight.grad[hd // 2 - 2::hd] = 0; q.bias.grad[hd // 2 - 2::hd] = 0  # the gates, which lane.py found: training blurs them
+        torch.nn.utils.clip_grad_norm_(m.model.parameters(), 1.0)
         [o.step() for o in opts]; step += 1
-        d = min(0.98, (1 + step) / (10 + step))
-        with torch.no_grad():
-            for k, x in m.state_dict().items(): ema[k].lerp_(x, 1 - d)
+        reserve(m, a.lane)
         if step % 25 == 0:
             n = st.pop('n')
             print(time.strftime('%H:%M:%S'), 'step', step, ' '.join(f'{k} {x / n:.3f}' for k, x in st.items()), f's/step {(time.time() - t0) / (step - s0):.2f}', flush=True); st.clear()
         if time.time() - last > 60:
-            pages.refresh(); last = time.time()
-            torch.save(dict(model=m.state_dict(), ema=ema, heads=heads.state_dict(), aux=aux.state_dict(), opt=[o.state_dict() for o in opts], step=step), ck + '.tmp'); os.replace(ck + '.tmp', ck)
-    torch.save(dict(model=m.state_dict(), ema=ema, heads=heads.state_dict(), aux=aux.state_dict(), opt=[o.state_dict() for o in opts], step=step), ck)
+            pages.refresh(); last = time.time(); save()
+        if a.follow and time.time() - taken > 60 * a.follow:
+            taken = time.time(); take(); reserve(m, a.lane); views.pool.clear()
+    save()
 
 
 if __name__ == '__main__':

@@ -1,0 +1,111 @@
+"""Builds the way of a place from the picture to the answer, once: python lane.py CHECKPOINT TOWER DATA OUT
+After more training, `python lane.py CHECKPOINT - DATA OUT` only finds the gates anew.
+Learnt freely, coordinates came through blurred: with attention right on the target, a third of the answers missed it. The residual is
+turned so that its 24 quietest directions become coordinates of their own: PLACE (the position codes of x and y) and OUT (one code).
+Layer PROBE's values copy the place of the attended token into PLACE; layer PROBE + 1 hands x or y, moved by half the box, to OUT, one
+head for each of the four numbers; the numbers' embeddings are codes in OUT. `train.reserve` keeps all of it clean."""
+import random, sys
+import torch
+from common import *
+from model import Nano
+import questions as Q
+import train as T
+
+
+@torch.no_grad()
+def hidden(m, views, n):
+    """The layers' normalised inputs at image tokens and at text tokens, with what they should tell."""
+    xs, mids, spots, stages, texts = [], [], [], [], []
+    size = lambda x: x / x.square().mean(-1, keepdim=True).sqrt()
+    for _ in range(n):
+        v = views.sample(); h, w = v['h'], v['w']
+        kv, hs, nxt = T.prefix_run(m, v['e'], h, w, T.PROBE)
+        n0 = len(PREFIX); mid = size(hs[T.PROBE - 1][0, n0:])
+        xs += [size(v['e'])[::4], size(hs[0][0, n0:])[::4], mid[::4]]
+        cx = ((torch.arange(w // 28) + 0.5) / (w // 28)).repeat(h // 28)
+        mids.append(mid); spots.append(torch.cat((code(cx), code(v['line'])), -1))
+        pk, pv, _ = T.prefix_text(m)
+        qs = Q.make(v['chars'], v['targets'], views.rng, 24, 0.6, 0.6)
+        for q in qs:
+            r = views.rng
+            p, a = prompt_ids(q['instruction']), answer_ids([r.randint(0, 999) for _ in range(4)], q['typed'])
+            ids = torch.tensor(p + a)[None]; p0 = nxt + torch.arange(ids.shape[1]); cos, sin = m.mrope(torch.stack((p0, p0, p0))); x = m.embed(ids)
+            last = torch.tensor([len(p) - 1])
+            for i, l in enumerate(m.model.layers[:T.PROBE + 1]):
+                xs.append(size(x[0]))
+                if i == T.PROBE: texts.append(xs[-1])
+                y = l.questions(x, cos, sin, pk[i], pv[i], sharp=T.SHARP if i == T.PROBE else 1)[0]
+                if i == T.PROBE: y[:, last] = l.questions(x, cos, sin, *kv[i], only=last[:, None], sharp=T.SHARP)[0]
+                x = y
+            xs.append(size(x[0]))
+            # the k-th number is told by the token before it
+            s = torch.full((len(a), 4), -1.0)
+            for k in range(4): s[1 + 2 * k, k] = 1
+            stages.append((size(x[0, len(p) - 1:-1]), torch.cat((torch.full((1, 4), -1.0), s[:-1]))))
+    mids.append(torch.cat(texts)); spots.append(torch.zeros(len(mids[-1]), 16))  # text has no place
+    return torch.cat(xs), torch.cat(mids), torch.cat(spots), torch.cat([a for a, _ in stages]), torch.cat([b for _, b in stages])
+
+
+def fewer_bits(m, views, n):
+    with T.Quantised(m, True): return hidden(m, views, n)
+
+
+@torch.no_grad()
+def gates(m, views, n=16):
+    """The head of layer PROBE + 1 that is asked at the token before its number, found by linear regression."""
+    # in exact and in 4-bit weights
+    (_, _, _, t1, s1), (_, _, _, t2, s2) = hidden(m, views, n), fewer_bits(m, views, n)
+    told, stage = torch.cat((t1, t2)), torch.cat((s1, s2))
+    b = m.model.layers[T.PROBE + 1].self_attn; row = b.d // 2 - 2
+    told[:, T.OUT.start:] = 0; f, mean = T.ridge(told, stage, 1e-3); off = stage.mean(0); y = (told - mean) @ f.T + off
+    print('numbers told apart: least where asked, most elsewhere', [(y[stage[:, k] > 0, k].min().item(), y[stage[:, k] < 0, k].max().item()) for k in range(4)])
+    for h in range(b.n):
+        b.q_proj.weight[h * b.d + row] = T.GATE[0] * f[h]; b.q_proj.bias[h * b.d + row] = T.GATE[0] * (off[h] - f[h] @ mean)
+    T.reserve(m)
+
+
+@torch.no_grad()
+def main(ckpt, tower, data, out):
+    torch.set_num_threads(1); torch.manual_seed(3)
+    z = torch.load(ckpt, weights_only=False); m = Nano(config()); m.load_state_dict(z['model'])
+    if tower == '-':
+        gates(m, T.Views(m, Pages(data), random.Random(11), 1, 4))
+        return torch.save(dict(z, model=m.state_dict()), out)
+    m.visual.load_state_dict({k[7:]: x for k, x in torch.load(tower, weights_only=False)['model'].items() if k.startswith('visual.')})
+    aux = T.Aux(256); aux.load_state_dict(z['aux'], strict=False)
+    T.reserve(m, lane=False)
+    views = T.Views(m, Pages(data), random.Random(9), 1, 4)
+    # norms become plain, so that the residual can be turned
+    for l in m.model.layers:
+        for norm, lins in ((l.input_layernorm, (l.self_attn.q_proj, l.self_attn.k_proj, l.self_attn.v_proj)), (l.post_attention_layernorm, (l.mlp.gate_proj, l.mlp.up_proj))):
+            for x in lins: x.weight *= norm.weight
+            norm.weight.fill_(1)
+    m.model.norm.weight[:T.TEXT] = m.model.norm.weight[:T.TEXT].mean()
+    x = hidden(m, views, 10)[0][:, :T.TEXT]
+    val, vec = torch.linalg.eigh(x.T @ x / len(x)); q = vec.flip(1)
+    print('share of the quietest directions', (val[:24].sum() / val.sum()).item())
+    ins = lambda w: w[:, :T.TEXT].copy_(w[:, :T.TEXT] @ q)
+    outs = lambda w: w[:T.TEXT].copy_(q.T @ w[:T.TEXT])
+    ins(m.model.embed_tokens.weight)
+    o = m.visual.merger.mlp[2]; outs(o.weight); outs(o.bias)
+    for l in m.model.layers:
+        a, p = l.self_attn, l.mlp
+        for w in (a.q_proj, a.k_proj, a.v_proj, p.gate_proj, p.up_proj): ins(w.weight)
+        for w in (a.o_proj, p.down_proj): outs(w.weight)
+    for w in (aux.gram, aux.local, aux.spot, aux.found): ins(w.weight)
+    m.model.embed_tokens.weight[NUM0:] = 0
+    m.model.norm.weight[T.OUT] = 4
+    T.reserve(m)
+    views.pool.clear()
+    _, mid, spot, _, _ = hidden(m, views, 24); mid[:, T.OUT.start:T.IMAGE] = 0; mid[:, T.EYE] = 0
+    a = m.model.layers[T.PROBE].self_attn
+    g = mid.T @ mid / len(mid) + 1e-4 * torch.eye(256); s = torch.linalg.solve(g, mid.T @ spot / len(mid)).T  # the image's constant serves as bias
+    print('place at image tokens, mean square error', (mid @ s.T - spot).square().mean(0))
+    for h in range(a.n): a.v_proj.weight[h * a.d:h * a.d + 16] = s; a.v_proj.bias[h * a.d:h * a.d + 16] = 0
+    T.reserve(m)  # from here on as it will be
+    gates(m, views)
+    torch.save(dict(model=m.state_dict(), aux=aux.state_dict(), step=z['step']), out)
+
+
+if __name__ == '__main__':
+    main(*sys.argv[1:5])
