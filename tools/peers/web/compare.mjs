@@ -1,14 +1,16 @@
 // Times Fovea's products and attention beside onnxruntime-web's, in turns, in one page on WebGPU:
 //
-//   npm ci && node compare.mjs [ROUNDS] [--json]
+//   npm ci && node compare.mjs [ROUNDS] [--json] [--only WORD]
 //
 // Shapes are those of nano on a screenshot of 1280x800, in f32. A round times Fovea, onnxruntime-web and Fovea again,
 // so that a machine that slows down slows all of them. The second time of Fovea is the control: its ratio to the first
 // says what a ratio is worth. Beside the time stands the processor's time of Chromium's GPU process, where SwiftShader
 // computes: it is the work, whoever else uses the machine. Tensors stay on the GPU; a time ends when the queue has done
-// its work. Needs `./x web`, and Linux.
+// its work. onnxruntime-web must run on WebGPU, and its results are checked: a wrong one is not timed. Needs `./x web`,
+// and Linux.
 
 import { readFile, readdir } from 'node:fs/promises';
+import { parseArgs } from 'node:util';
 
 import { launch } from '../../../tests/browser/browser.mjs';
 import { ROOT, serve } from '../../../tests/browser/server.mjs';
@@ -16,10 +18,15 @@ import { ROOT, serve } from '../../../tests/browser/server.mjs';
 /** Products of one row in a measurement: one is over before the queue has told so. */
 const REPEATED = 64;
 
-const json = process.argv.includes('--json');
-const rounds = Number(process.argv.slice(2).find((it) => it !== '--json') ?? 7);
+const { values: options, positionals } = parseArgs({
+  options: { json: { type: 'boolean' }, only: { type: 'string', default: '' } },
+  allowPositionals: true,
+});
+const { json, only } = options;
+const rounds = Number(positionals[0] ?? 7);
 
-const shapes = cases(JSON.parse(await readFile(`${ROOT}/models/nano/config.json`, 'utf8')));
+const nano = JSON.parse(await readFile(`${ROOT}/models/nano/config.json`, 'utf8'));
+const shapes = cases(nano).filter(({ name }) => name.includes(only));
 const peer = JSON.parse(await readFile(new URL('node_modules/onnxruntime-web/package.json', import.meta.url), 'utf8'));
 
 const server = await serve(
@@ -82,16 +89,22 @@ function cases({ vision_config: vision, ...decoder }) {
 
 async function compare(page, gpu, { name, shape }) {
   const ways = await page.evaluate((shape) => peers.prepare(shape), shape);
-  console.error(`${name}: ${ways.map(({ name, dispatches }) => `${name} ${dispatches ?? ''}`).join(', ')}`);
+  for (const way of ways.filter(({ dispatches }) => dispatches)) {
+    const wrong = way.wrong === undefined ? '' : `, wrong by ${way.wrong.toFixed(2)} of the largest value`;
+    console.error(`${name}, ${way.name}: ${way.dispatches} dispatches${wrong}`);
+  }
   const times = shape.rows === 1 ? REPEATED : 1;
   const measured = ways.map(() => []);
   for (let round = 0; round < rounds; round += 1)
     for (const way of ways.keys()) {
+      if (ways[way].wrong !== undefined) continue;
       const before = await busy(gpu);
       const wall = await page.evaluate(([way, times]) => peers.sample(way, times), [way, times]);
-      measured[way].push({ wall, busy: ((await busy(gpu)) - before) / times });
+      const runs = times + ways[way].unmeasured;
+      measured[way].push({ wall, busy: ((await busy(gpu)) - before) / runs });
     }
-  const timed = ({ name, dispatches }, way) => ({ name, dispatches, wall: over(way, 'wall'), busy: over(way, 'busy') });
+  const timed = (about, way) =>
+    about.wrong === undefined ? { ...about, wall: over(way, 'wall'), busy: over(way, 'busy') } : about;
   const over = (way, kind) => {
     const milliseconds = measured[way].map((it) => it[kind]);
     // Ours of the same round over this.
@@ -138,7 +151,8 @@ function head(about) {
 function print({ name, shape, ways }) {
   const sizes = Object.values(shape).join('x');
   for (const way of ways) {
-    const figures = [way.wall, way.busy].map(({ median, ratio }) => `${figure(median)} ms | ${ratio.toFixed(2)}`);
+    const cells = (it) => (it ? `${figure(it.median)} ms | ${it.ratio.toFixed(2)}` : 'wrong | ');
+    const figures = [way.wall, way.busy].map(cells);
     console.log(`| ${name} | ${sizes} | ${way.name} | ${figures.join(' | ')} |`);
   }
 }
