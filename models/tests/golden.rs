@@ -268,6 +268,36 @@ fn qwen2_5_vl_without_a_picture() {
     stages("qwen2_5_vl", 2);
 }
 
+#[test]
+fn glm_4v_9b_with_a_picture() {
+    stages("glm_4v_9b", 0);
+}
+
+#[test]
+fn glm_4v_9b_after_earlier_turns() {
+    stages("glm_4v_9b", 1);
+}
+
+#[test]
+fn glm_4v_9b_without_a_picture() {
+    stages("glm_4v_9b", 2);
+}
+
+#[test]
+fn cogagent_9b_with_a_picture() {
+    stages("cogagent_9b", 0);
+}
+
+#[test]
+fn cogagent_9b_after_earlier_steps() {
+    stages("cogagent_9b", 1);
+}
+
+#[test]
+fn cogagent_9b_without_a_picture() {
+    stages("cogagent_9b", 2);
+}
+
 fn last_row<'a>(logits: &'a [f32], prompt: &Prepared) -> &'a [f32] {
     &logits[logits.len() / prompt.ids.len() * (prompt.ids.len() - 1)..]
 }

@@ -1,6 +1,9 @@
 //! The systems: one small file for each, from its published configuration to a composition of blocks.
 
+mod cog;
+mod cogagent_9b;
 mod config;
+mod glm_4v_9b;
 mod qwen2_5_vl;
 mod qwen2_vl;
 
@@ -88,6 +91,16 @@ struct Entry {
 const SYSTEMS: &[Entry] = &[
     Entry { name: "qwen2_vl", is: |it| it.type_is("qwen2_vl"), read: qwen2_vl::read },
     Entry { name: "qwen2_5_vl", is: |it| it.type_is("qwen2_5_vl"), read: qwen2_5_vl::read },
+    Entry {
+        name: "glm_4v_9b",
+        is: |it| it.type_is("chatglm") && it.original_rope != Some(false),
+        read: glm_4v_9b::read,
+    },
+    Entry {
+        name: "cogagent_9b",
+        is: |it| it.type_is("chatglm") && it.original_rope == Some(false),
+        read: cogagent_9b::read,
+    },
 ];
 
 /// Names of all systems.
