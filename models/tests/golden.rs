@@ -298,6 +298,41 @@ fn cogagent_9b_without_a_picture() {
     stages("cogagent_9b", 2);
 }
 
+#[test]
+fn cogvlm_17b_with_a_picture() {
+    stages("cogvlm_17b", 0);
+}
+
+#[test]
+fn cogvlm_17b_after_earlier_turns() {
+    stages("cogvlm_17b", 1);
+}
+
+#[test]
+fn cogvlm_17b_without_a_picture() {
+    stages("cogvlm_17b", 2);
+}
+
+#[test]
+fn cogvlm_17b_with_a_short_answer() {
+    stages("cogvlm_17b", 3);
+}
+
+#[test]
+fn cogvlm2_with_a_picture() {
+    stages("cogvlm2", 0);
+}
+
+#[test]
+fn cogvlm2_after_earlier_turns() {
+    stages("cogvlm2", 1);
+}
+
+#[test]
+fn cogvlm2_without_a_picture() {
+    stages("cogvlm2", 2);
+}
+
 fn last_row<'a>(logits: &'a [f32], prompt: &Prepared) -> &'a [f32] {
     &logits[logits.len() / prompt.ids.len() * (prompt.ids.len() - 1)..]
 }

@@ -2,6 +2,8 @@
 
 mod cog;
 mod cogagent_9b;
+mod cogvlm2;
+mod cogvlm_17b;
 mod config;
 mod glm_4v_9b;
 mod qwen2_5_vl;
@@ -100,6 +102,16 @@ const SYSTEMS: &[Entry] = &[
         name: "cogagent_9b",
         is: |it| it.type_is("chatglm") && it.original_rope == Some(false),
         read: cogagent_9b::read,
+    },
+    Entry {
+        name: "cogvlm_17b",
+        is: |it| it.is_of("CogVLMForCausalLM") && it.num_multi_query_heads.is_none(),
+        read: cogvlm_17b::read,
+    },
+    Entry {
+        name: "cogvlm2",
+        is: |it| it.is_of("CogVLMForCausalLM") && it.num_multi_query_heads.is_some(),
+        read: cogvlm2::read,
     },
 ];
 
