@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, error::Error, ops::Range, path::PathBuf, sync::
 use fovea_engine::{
     Gpu,
     testing::{block_on, gpus, nmse},
-    text::{Message, TokenBytes},
+    text::{Message, Part, TokenBytes},
     weights::{ByteSource, Bytes, Format, Policy, Safetensors, TensorInfo, WeightError, WeightSource, quant::Packer},
 };
 use fovea_models::{
@@ -333,6 +333,21 @@ fn cogvlm2_without_a_picture() {
     stages("cogvlm2", 2);
 }
 
+#[test]
+fn cogagent_18b_with_a_picture() {
+    stages("cogagent_18b", 0);
+}
+
+#[test]
+fn cogagent_18b_after_earlier_turns() {
+    stages("cogagent_18b", 1);
+}
+
+#[test]
+fn cogagent_18b_with_a_short_answer() {
+    stages("cogagent_18b", 2);
+}
+
 fn last_row<'a>(logits: &'a [f32], prompt: &Prepared) -> &'a [f32] {
     &logits[logits.len() / prompt.ids.len() * (prompt.ids.len() - 1)..]
 }
@@ -451,6 +466,51 @@ fn a_look_costs_one_row_and_tells_the_same() {
         assert_eq!(error, "the prompt does not have this picture");
         Ok(())
     });
+}
+
+/// Where every layer attends to the picture, another picture changes every row: nothing of the last one is reused, and
+/// going back gives what the first answer was. Visual experts take the same rows whether a prompt is new or grows.
+#[test]
+fn another_picture_is_another_prompt() {
+    for model in ["cogagent_18b", "cogvlm_17b"] {
+        let (case, other) = (Case::open(model, 0), Case::open(model, 1));
+        on_every_tier(|gpu| {
+            let system = load(model, gpu, Format::F32)?;
+            let options = GenerateOptions { max_tokens: 6, ignore_stop: true, ..Default::default() };
+            let mut session = Session::new(&system)?;
+            let mut answer = |case: &Case, messages: &[Message]| -> Outcome<(Vec<u32>, Vec<f32>)> {
+                let image = block_on(session.encode(&case.pictures()[0], &|_| ()))?;
+                let prompt = session.prepare(messages, &[image])?;
+                Ok(block_on(session.generate_stages(&prompt, &options))?)
+            };
+            let messages = other.messages();
+            let first = answer(&other, &messages[..1])?;
+            let changed = answer(&case, &messages[..1])?;
+            assert_ne!(first.1, changed.1);
+            assert_eq!(answer(&other, &messages[..1])?.0, first.0);
+            // Now what was read before is reused.
+            let grown = answer(&other, &messages)?;
+            let mut session = Session::new(&system)?;
+            let image = block_on(session.encode(&other.pictures()[0], &|_| ()))?;
+            let prompt = session.prepare(&messages, &[image])?;
+            let fresh = block_on(session.generate_stages(&prompt, &options))?;
+            assert_eq!(grown.0, fresh.0);
+            let expected: Vec<f64> = fresh.1.iter().map(|&v| f64::from(v)).collect();
+            let error = nmse(&grown.1, &expected);
+            assert!(error <= LIMIT, "normalised mean square error {error:e}");
+            Ok(())
+        });
+    }
+}
+
+#[test]
+fn a_system_that_attends_to_its_picture_needs_one() {
+    let gpu = &gpus()[0];
+    let system = load("cogagent_18b", gpu, Format::F32).expect("the fixture");
+    let session = Session::new(&system).expect("a session");
+    let asked = Message::user(vec![Part::text("Where?")]);
+    let error = session.prepare(&[asked], &[]).err().expect("refused").to_string();
+    assert_eq!(error, "the system needs a picture, the prompt has none");
 }
 
 /// A checkpoint whose embedding and head have zeros for rows beyond their own.

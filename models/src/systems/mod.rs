@@ -1,6 +1,7 @@
 //! The systems: one small file for each, from its published configuration to a composition of blocks.
 
 mod cog;
+mod cogagent_18b;
 mod cogagent_9b;
 mod cogvlm2;
 mod cogvlm_17b;
@@ -113,6 +114,7 @@ const SYSTEMS: &[Entry] = &[
         is: |it| it.is_of("CogVLMForCausalLM") && it.num_multi_query_heads.is_some(),
         read: cogvlm2::read,
     },
+    Entry { name: "cogagent_18b", is: |it| it.is_of("CogAgentForCausalLM"), read: cogagent_18b::read },
 ];
 
 /// Names of all systems.
