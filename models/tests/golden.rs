@@ -503,6 +503,16 @@ fn another_picture_is_another_prompt() {
     }
 }
 
+/// Every system can be recorded without its weights.
+#[test]
+fn kernels_are_built_before_the_weights_are_there() {
+    for model in ["qwen2_vl", "qwen2_5_vl", "glm_4v_9b", "cogagent_9b", "cogvlm_17b", "cogvlm2", "cogagent_18b"] {
+        let plain = checkpoint(model, bytes(&format!("{model}/model.safetensors"))).expect("the fixture");
+        let warmed = block_on(fovea_models::warm(&plain, &gpus()[0], Policy::uniform(Format::Q4)));
+        assert!(warmed.is_ok(), "{model}: {}", warmed.err().map(|error| error.to_string()).unwrap_or_default());
+    }
+}
+
 #[test]
 fn a_system_that_attends_to_its_picture_needs_one() {
     let gpu = &gpus()[0];
