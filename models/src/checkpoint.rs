@@ -13,11 +13,12 @@ use thiserror::Error;
 use crate::{constraint::ConstraintError, image::ImageError, prompt::PromptError};
 
 /// Small files of a checkpoint that any system may read; whoever opens a checkpoint hands over those that exist.
-pub const SMALL_FILES: [&str; 8] = [
+pub const SMALL_FILES: [&str; 9] = [
     "config.json",
     "generation_config.json",
     "preprocessor_config.json",
     "tokenizer.json",
+    "tokenizer.model",
     "tokenizer_config.json",
     "chat_template.json",
     "chat_template.jinja",
@@ -61,7 +62,7 @@ pub enum LoadError {
     /// No system here reads this architecture.
     #[error("config.json: model_type {found} is not supported; supported are {known}")]
     Architecture {
-        /// What the file says.
+        /// What the file says, `architectures` if it has no `model_type`.
         found: String,
         /// What there is.
         known: String,

@@ -13,6 +13,7 @@ pub mod prompt;
 mod session;
 mod system;
 pub mod systems;
+mod text;
 mod warm;
 
 pub use checkpoint::{Checkpoint, Files, LoadError, RunError, SMALL_FILES, WEIGHTS};
@@ -21,4 +22,5 @@ pub use session::{
 };
 pub use system::System;
 pub use systems::{Blueprint, Grammar};
+pub use text::Text;
 pub use warm::warm;

@@ -1,23 +1,24 @@
 //! A session: pictures encoded once, a KV cache that is reused while prompts grow, answers token by token.
 
+mod encode;
 mod within;
 
+pub(crate) use encode::patchify;
+pub use encode::{EncodedImage, VisionStages};
 pub use within::Answer;
 
 use std::sync::Arc;
 
 use fovea_engine::{
-    DType, Gpu, GpuError, OpError, Program, Recorder, Tensor,
-    op::{DecodeState, Patchify, Rope, Sampling},
+    DType, Gpu, GpuError, Program, Recorder, Tensor,
+    op::{DecodeState, Rope, Sampling},
     text::Message,
 };
-use sha2::{Digest, Sha256};
 
 use crate::{
-    blocks::{KvCache, Rows},
+    blocks::{Context, KvCache, Rows},
     checkpoint::RunError,
-    image::{PatchGrid, Picture, QwenImageConfig, Size},
-    prompt::{MropePositions, expand_placeholders, mrope_positions},
+    prompt::{Positions, PromptError, expand_slots},
     system::System,
 };
 
@@ -33,42 +34,25 @@ const STEPS: usize = 4;
 /// A KV cache grows by this many tokens.
 const CAPACITY_STEP: usize = 512;
 
-/// Pictures whose embeddings are kept.
-const ENCODED: usize = 8;
-
-/// A picture's embeddings on the GPU.
-pub struct EncodedImage {
-    /// `[tokens, hidden]` of the decoder.
-    pub embeds: Tensor,
-    /// Its patches.
-    pub grid: PatchGrid,
-    /// Size of the picture that was handed over.
-    pub original: Size,
-    /// Size after preparation.
-    pub resized: Size,
-    hash: [u8; 32],
-}
-
-/// Everything that a picture's encoding yields, for comparison with a reference.
-pub struct VisionStages {
-    /// `[patches, 3 * temporal * patch * patch]`.
-    pub pixel_values: Vec<f32>,
-    /// `[patches, hidden]` of the tower.
-    pub tower: Vec<f32>,
-    /// `[tokens, hidden]` of the decoder.
-    pub embeds: Vec<f32>,
-}
-
 /// A prompt made ready: ids with image slots, positions, pictures.
 #[derive(Clone)]
 pub struct Prepared {
     /// Token ids, image slots expanded.
     pub ids: Vec<u32>,
     /// Position of each on each axis.
-    pub positions: MropePositions,
+    pub positions: Positions,
     images: Vec<Arc<EncodedImage>>,
     /// What stands in each row: an id, or a row of a picture.
     rows: Vec<Row>,
+    /// Whether the visual expert takes a row; empty if there is none.
+    visual: Vec<bool>,
+}
+
+impl Prepared {
+    /// The picture that every layer attends to.
+    fn cross(&self) -> Option<&EncodedImage> {
+        self.images.first().map(|image| &**image).filter(|image| image.cross.is_some())
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -95,8 +79,10 @@ pub struct GenerateOptions {
 }
 
 impl Row {
+    /// Whether it is one of the picture's own tokens.
     fn is_of(&self, image: &EncodedImage) -> bool {
-        matches!(self, Self::Image { hash, .. } if *hash == image.hash)
+        let own = image.before..image.before + image.grid.patches();
+        matches!(self, Self::Image { hash, row } if *hash == image.hash && own.contains(row))
     }
 }
 
@@ -134,6 +120,8 @@ struct Memory {
     rope: Rope,
     state: DecodeState,
     step: Option<(Settings, Program, Tensor)>,
+    /// The picture that the rows of the cache have attended to, which the step goes on doing.
+    cross: Option<Arc<EncodedImage>>,
 }
 
 /// How a token is chosen: what the recorded step depends on.
@@ -192,82 +180,12 @@ impl Session {
         self.rows.len()
     }
 
-    /// Encodes a picture, or finds it among those encoded before: the same picture is computed once.
-    ///
-    /// # Errors
-    /// [`RunError`].
-    pub async fn encode(&mut self, picture: &Picture, on_stage: OnStage<'_>) -> Result<Arc<EncodedImage>, RunError> {
-        let hash = hash(picture);
-        if let Some(index) = self.encoded.iter().position(|image| image.hash == hash) {
-            // The last used is the last to go.
-            let image = self.encoded.remove(index);
-            self.encoded.push(Arc::clone(&image));
-            return Ok(image);
-        }
-        let prepared = self.system.blueprint().image.prepare(picture)?;
-        on_stage(Stage::Encode(0.0));
-        let mut rec = Recorder::new(self.gpu());
-        let pixels = patchify(&mut rec, &self.system.blueprint().image, &prepared.picture)?;
-        let output = self.system.vision.record(&mut rec, &pixels, prepared.grid)?;
-        rec.keep(&output.embeds);
-        let program = rec.finish()?;
-        program.run_paced(pace(self.gpu()), &|done| on_stage(Stage::Encode(done))).await?;
-        let embeds = program.detach(&output.embeds)?;
-        let (original, resized) = (picture.size(), prepared.picture.size());
-        let image = Arc::new(EncodedImage { embeds, grid: prepared.grid, original, resized, hash });
-        if self.encoded.len() >= ENCODED {
-            self.encoded.remove(0);
-        }
-        self.encoded.push(Arc::clone(&image));
-        Ok(image)
-    }
-
-    /// Encodes a picture and reads every stage back; with `pixels`, those are taken instead of the prepared ones.
-    ///
-    /// # Errors
-    /// [`RunError::Pixels`] if they are not as many as the picture's patches need.
-    pub async fn encode_stages(
-        &mut self,
-        picture: &Picture,
-        pixels: Option<&[f32]>,
-    ) -> Result<(Arc<EncodedImage>, VisionStages), RunError> {
-        let prepared = self.system.blueprint().image.prepare(picture)?;
-        let shape = [prepared.grid.patches(), self.system.blueprint().vision.patch_width()];
-        let mut rec = Recorder::new(self.gpu());
-        let values = match pixels {
-            Some(pixels) if pixels.len() != shape[0] * shape[1] => {
-                return Err(RunError::Pixels { got: pixels.len(), expected: shape[0] * shape[1] });
-            }
-            Some(pixels) => self.gpu().upload("pixel values", &shape, pixels)?,
-            None => patchify(&mut rec, &self.system.blueprint().image, &prepared.picture)?,
-        };
-        let output = self.system.vision.record(&mut rec, &values, prepared.grid)?;
-        for tensor in [&values, &output.tower, &output.embeds] {
-            rec.keep(tensor);
-        }
-        let program = rec.finish()?;
-        program.run()?;
-        let stages = VisionStages {
-            pixel_values: program.read(&values).await?,
-            tower: program.read(&output.tower).await?,
-            embeds: program.read(&output.embeds).await?,
-        };
-        let embeds = program.detach(&output.embeds)?;
-        // The hash covers what was encoded, so that foreign pixels are not taken for the picture's own.
-        let mut digest = Sha256::new();
-        digest.update(hash(picture));
-        pixels.iter().flat_map(|pixels| pixels.iter()).for_each(|value| digest.update(value.to_le_bytes()));
-        let (original, resized) = (picture.size(), prepared.picture.size());
-        let image = EncodedImage { embeds, grid: prepared.grid, original, resized, hash: digest.finalize().into() };
-        Ok((Arc::new(image), stages))
-    }
-
     /// A conversation with its pictures, in the order of their placeholders.
     ///
     /// # Errors
     /// [`RunError::Text`], [`RunError::Prompt`].
     pub fn prepare(&self, messages: &[Message], images: &[Arc<EncodedImage>]) -> Result<Prepared, RunError> {
-        self.prepare_text(&self.system.render(messages)?, images)
+        self.prepare_ids(&self.system.ids(messages)?, images)
     }
 
     /// A rendered prompt with its pictures.
@@ -288,17 +206,26 @@ impl Session {
         if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocabulary) {
             return Err(RunError::Token { id, vocabulary });
         }
-        let grids: Vec<_> = images.iter().map(|image| image.grid.merged(blueprint.image.merge_size)).collect();
-        let tokens: Vec<_> = grids.iter().map(|grid| grid.patches()).collect();
-        let expanded = expand_placeholders(ids, blueprint.image_token, &tokens)?;
-        let positions = mrope_positions(expanded.ids.len(), &expanded.spans, &grids)?;
+        let grids: Vec<_> = images.iter().map(|image| image.grid).collect();
+        let counts: Vec<_> = images.iter().map(|image| image.rows()).collect();
+        if blueprint.decoder.cross.is_some() && images.is_empty() {
+            return Err(PromptError::NoImage.into());
+        }
+        let expanded = expand_slots(ids, &blueprint.slot, &counts)?;
+        let positions = blueprint.positions.positions(expanded.ids.len(), &expanded.spans, &grids)?;
+        let mut visual = Vec::new();
+        if blueprint.decoder.expert.is_some() {
+            visual = vec![false; expanded.ids.len()];
+            // A picture's last row is the language's.
+            expanded.spans.iter().for_each(|span| visual[span.start..span.end - 1].fill(true));
+        }
         let mut rows: Vec<Row> = expanded.ids.iter().map(|&id| Row::Token(id)).collect();
         for (span, image) in expanded.spans.iter().zip(images) {
             for (row, place) in rows[span.clone()].iter_mut().enumerate() {
                 *place = Row::Image { hash: image.hash, row };
             }
         }
-        Ok(Prepared { ids: expanded.ids, positions, images: images.to_vec(), rows })
+        Ok(Prepared { ids: expanded.ids, positions, images: images.to_vec(), rows, visual })
     }
 
     /// Takes memory for a prompt and its answer, unless there is enough.
@@ -322,8 +249,21 @@ impl Session {
             rope: decoder.rope(gpu, capacity)?,
             state: DecodeState::new(gpu, capacity)?,
             step: None,
+            cross: None,
         });
         Ok(())
+    }
+
+    /// Turns to the picture that every layer attends to while it reads `prompt`; what was read with another one is
+    /// forgotten.
+    fn look_at(&mut self, prompt: &Prepared) {
+        let Some(memory) = &mut self.memory else { return };
+        let wanted = prompt.images.first().filter(|_| prompt.cross().is_some());
+        if memory.cross.as_ref().map(|image| image.hash) != wanted.map(|image| image.hash) {
+            memory.cross = wanted.cloned();
+            memory.step = None;
+            self.rows.clear();
+        }
     }
 
     /// Records the prefill of the rows that the cache does not hold yet; returns how many it does.
@@ -333,6 +273,7 @@ impl Session {
         prompt: &Prepared,
         rows: Rows,
     ) -> Result<(usize, crate::blocks::Prefill), RunError> {
+        self.look_at(prompt);
         let system = Arc::clone(&self.system);
         let Some(memory) = &self.memory else {
             return Err(RunError::TooLong { prompt: prompt.ids.len(), answer: 0, capacity: 0 });
@@ -368,9 +309,16 @@ impl Session {
         }
         let axes = &prompt.positions.axes;
         let positions: Vec<u32> =
-            (past..prompt.ids.len()).flat_map(|row| [axes[0][row], axes[1][row], axes[2][row]]).collect();
+            (past..prompt.ids.len()).flat_map(|row| axes.iter().map(move |axis| axis[row])).collect();
         let positions = gpu.upload("positions", &[positions.len()], &positions)?;
-        let prefill = system.decoder.record_prefill(rec, x, &positions, &memory.cache, &memory.rope, past, rows)?;
+        let context = Context {
+            cache: &memory.cache,
+            rope: &memory.rope,
+            past,
+            visual: prompt.visual.get(past..).unwrap_or_default(),
+            cross: memory.cross.as_ref().and_then(|image| image.cross.as_ref()),
+        };
+        let prefill = system.decoder.record_prefill(rec, x, &positions, &context, rows)?;
         Ok((past, prefill))
     }
 
@@ -520,6 +468,7 @@ impl Session {
     ) -> Result<Vec<f32>, RunError> {
         self.reserve(prompt.ids.len(), options.max_tokens)?;
         let settings = Settings::from(options);
+        self.look_at(prompt);
         self.record_step(settings)?;
         let (program, logits) = self.prefill(prompt, settings, options.seed, on_stage).await?;
         Ok(program.read(&logits).await?)
@@ -555,7 +504,9 @@ impl Session {
             return Ok(());
         }
         let mut rec = Recorder::new(self.gpu());
-        let logits = self.system.decoder.record_step(&mut rec, &memory.state, &memory.cache, &memory.rope)?;
+        let cross = memory.cross.as_ref().and_then(|image| image.cross.as_ref());
+        let decoder = &self.system.decoder;
+        let logits = decoder.record_step(&mut rec, &memory.state, &memory.cache, &memory.rope, cross)?;
         rec.sample(&logits, self.sampling(settings), &memory.state)?;
         rec.keep(&logits);
         let step = (settings, rec.finish()?, logits);
@@ -591,37 +542,9 @@ impl Session {
     }
 }
 
-/// Hands a prepared picture's bytes to the GPU and records their patches.
-pub(crate) fn patchify(rec: &mut Recorder, config: &QwenImageConfig, picture: &Picture) -> Result<Tensor, OpError> {
-    let mut bytes = picture.rgb().to_vec();
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
-    let words: Vec<u32> = bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-    let image = rec.gpu().upload("picture", &[words.len()], &words)?;
-    rec.patchify(
-        &image,
-        Patchify {
-            width: picture.size().width as usize,
-            height: picture.size().height as usize,
-            patch: config.patch_size as usize,
-            temporal: config.temporal_patch_size as usize,
-            merge: config.merge_size as usize,
-            mean: config.image_mean,
-            std: config.image_std,
-        },
-    )
-}
-
 /// Natural logarithm of the softmax of `logits` at `id`.
 fn log_softmax(logits: &[f32], id: u32) -> f64 {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = logits.iter().map(|&logit| f64::from(logit - largest).exp()).sum();
     f64::from(logits.get(id as usize).copied().unwrap_or(f32::NEG_INFINITY) - largest) - sum.ln()
-}
-
-fn hash(picture: &Picture) -> [u8; 32] {
-    let mut digest = Sha256::new();
-    digest.update(picture.size().width.to_le_bytes());
-    digest.update(picture.size().height.to_le_bytes());
-    digest.update(picture.rgb());
-    digest.finalize().into()
 }

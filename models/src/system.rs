@@ -1,18 +1,20 @@
 //! A loaded system: weights on the GPU, tokenizer, template.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use fovea_engine::{
     Gpu, Tensor,
-    text::{ChatTemplate, Message, TemplateFiles, Tokenizer},
+    text::{Message, Tokenizer},
     weights::{Loader, Policy, Progress},
 };
 
 use crate::{
-    blocks::{Decoder, QwenVit},
+    blocks::{Decoder, Vision},
     checkpoint::{Checkpoint, LoadError, RunError},
     constraint::{Constrainer, Constraint, ConstraintError, Matcher},
+    prompt::ChatFormat,
     systems::{Blueprint, Grammar},
+    text::Text,
 };
 
 /// Weights on the GPU with what it takes to write prompts and read answers. Answering is a
@@ -20,11 +22,10 @@ use crate::{
 pub struct System {
     gpu: Gpu,
     blueprint: Blueprint,
-    pub(crate) vision: QwenVit,
+    pub(crate) vision: Vision,
     pub(crate) decoder: Decoder,
-    tokenizer: Arc<Tokenizer>,
+    text: Text,
     constrainer: OnceLock<Constrainer>,
-    template: Option<ChatTemplate>,
     pub(crate) stop: Tensor,
     bytes: u64,
 }
@@ -41,31 +42,21 @@ impl System {
         progress: &dyn Fn(Progress),
     ) -> Result<Self, LoadError> {
         let files = checkpoint.files();
-        let blueprint = Blueprint::read(files)?;
-        let tokenizer = Tokenizer::from_tokenizer_json(files.need("tokenizer.json")?)?;
-        let template_files = TemplateFiles {
-            jinja: files.get("chat_template.jinja"),
-            json: files.get("chat_template.json"),
-            tokenizer_config: files.get("tokenizer_config.json"),
-        };
-        // A base model has none; it is needed only by who hands over messages.
-        let template = match ChatTemplate::from_files(template_files) {
-            Ok(template) => Some(template),
-            Err(fovea_engine::text::TextError::NoTemplate) => None,
-            Err(error) => return Err(error.into()),
-        };
-        if let Some(token) = tokenizer.token(blueprint.image_token).is_none().then_some(blueprint.image_token) {
+        let blueprint = Blueprint::read(files)?.fit(checkpoint.weights());
+        let text = Text::open(files, &blueprint)?;
+        let token = blueprint.slot.token;
+        if text.tokenizer().token(token).is_none() {
             return Err(LoadError::Field {
                 file: "config.json",
-                field: "image_token_id",
+                field: if blueprint.chat == ChatFormat::Template { "image_token_id" } else { "pad_token_id" },
                 got: token.to_string(),
-                expected: "a token of tokenizer.json".to_owned(),
+                expected: "a token of the tokenizer".to_owned(),
             });
         }
         let before = gpu.memory();
         let loader = Loader::new(gpu, checkpoint.weights(), policy, progress);
         let root = loader.at("");
-        let vision = QwenVit::load(&root.at("visual"), blueprint.vision.clone()).await?;
+        let vision = Vision::load(&root, blueprint.vision.clone()).await?;
         let decoder = Decoder::load(&root, blueprint.decoder.clone()).await?;
         gpu.finished().await?;
         // An empty list cannot be bound: an id that no vocabulary has stands for it.
@@ -76,9 +67,8 @@ impl System {
             blueprint,
             vision,
             decoder,
-            tokenizer: Arc::new(tokenizer),
+            text,
             constrainer: OnceLock::new(),
-            template,
             stop,
             bytes: gpu.memory() - before,
         })
@@ -101,7 +91,7 @@ impl System {
 
     /// Its tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
-        &self.tokenizer
+        self.text.tokenizer()
     }
 
     /// Begins an answer within a grammar. The first call makes the vocabulary ready, which takes a moment for a large
@@ -114,17 +104,24 @@ impl System {
             return constrainer.begin(constraint);
         }
         let vocabulary = self.blueprint.decoder.vocabulary;
-        let made = Constrainer::new(&self.tokenizer, vocabulary, &self.blueprint.stop)?;
+        let made = Constrainer::new(self.text.tokenizer(), vocabulary, &self.blueprint.stop)?;
         self.constrainer.get_or_init(|| made).begin(constraint)
     }
 
     /// A conversation as the model was trained to read it, up to where its answer begins.
     ///
     /// # Errors
-    /// [`RunError::Text`] if the checkpoint has no chat template, or the template refuses.
+    /// As [`Text::render`].
     pub fn render(&self, messages: &[Message]) -> Result<String, RunError> {
-        let template = self.template.as_ref().ok_or(fovea_engine::text::TextError::NoTemplate)?;
-        Ok(template.render(messages, true)?)
+        self.text.render(messages)
+    }
+
+    /// A conversation's ids, slots of pictures not expanded.
+    ///
+    /// # Errors
+    /// As [`Text::render`].
+    pub fn ids(&self, messages: &[Message]) -> Result<Vec<u32>, RunError> {
+        self.text.ids(messages)
     }
 
     /// An answer's text, as [`crate::grounding::read_answer`] takes it.
@@ -134,8 +131,8 @@ impl System {
     pub fn decode_answer(&self, ids: &[u32]) -> Result<String, RunError> {
         Ok(match self.blueprint.grammar {
             // It names its boxes between special tokens.
-            Grammar::Qwen2Boxes => self.tokenizer.decode_with_special(ids)?,
-            Grammar::Qwen2_5Json | Grammar::CogAgent => self.tokenizer.decode(ids)?,
+            Grammar::Qwen2Boxes => self.tokenizer().decode_with_special(ids)?,
+            Grammar::Qwen2_5Json | Grammar::CogAgent | Grammar::CogBoxes => self.tokenizer().decode(ids)?,
         })
     }
 }

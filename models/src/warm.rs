@@ -7,7 +7,7 @@ use fovea_engine::{
 };
 
 use crate::{
-    blocks::{Decoder, KvCache, QwenVit, Rows},
+    blocks::{Context, Decoder, KvCache, Rows, TowerConfig, Vision},
     checkpoint::{Checkpoint, LoadError, RunError},
     image::{Picture, Size},
     session::patchify,
@@ -27,15 +27,22 @@ const VOCABULARY: usize = 1024;
 /// # Errors
 /// As [`crate::System::load`], but for what is wrong with the weights themselves.
 pub async fn warm(checkpoint: &Checkpoint, gpu: &Gpu, policy: Policy) -> Result<(), LoadError> {
-    let mut blueprint = Blueprint::read(checkpoint.files())?;
-    let vision = &mut blueprint.vision;
-    vision.depth = vision.depth.min(2);
-    vision.full_blocks = if vision.full_blocks.is_empty() { vec![] } else { vec![1] };
+    let mut blueprint = Blueprint::read(checkpoint.files())?.fit(checkpoint.weights());
+    match &mut blueprint.vision.tower {
+        TowerConfig::QwenVit(tower) => {
+            tower.depth = tower.depth.min(2);
+            tower.full_blocks = if tower.full_blocks.is_empty() { vec![] } else { vec![1] };
+        }
+        TowerConfig::Eva(tower) => tower.depth = 1,
+    }
+    if let Some((cross, _)) = &mut blueprint.vision.cross {
+        cross.depth = 1;
+    }
     blueprint.decoder.layers = 1;
     blueprint.decoder.vocabulary = blueprint.decoder.vocabulary.min(VOCABULARY);
     let loader = Loader::blank(gpu, checkpoint.weights(), policy);
     let root = loader.at("");
-    let vision = QwenVit::load(&root.at("visual"), blueprint.vision.clone()).await?;
+    let vision = Vision::load(&root, blueprint.vision.clone()).await?;
     let decoder = Decoder::load(&root, blueprint.decoder.clone()).await?;
     match record(&blueprint, &vision, &decoder, gpu) {
         Ok(()) => Ok(()),
@@ -45,12 +52,17 @@ pub async fn warm(checkpoint: &Checkpoint, gpu: &Gpu, policy: Policy) -> Result<
     }
 }
 
-fn record(blueprint: &Blueprint, vision: &QwenVit, decoder: &Decoder, gpu: &Gpu) -> Result<(), RunError> {
+fn record(blueprint: &Blueprint, vision: &Vision, decoder: &Decoder, gpu: &Gpu) -> Result<(), RunError> {
     let black = Picture::from_rgb(SCREEN, vec![0; 3 * SCREEN.pixels() as usize])?;
     let prepared = blueprint.image.prepare(&black)?;
     let mut rec = Recorder::new(gpu);
-    let pixels = patchify(&mut rec, &blueprint.image, &prepared.picture)?;
-    let x = vision.record(&mut rec, &pixels, prepared.grid)?.embeds;
+    let pixels = prepared.views.iter().map(|view| patchify(&mut rec, view)).collect::<Result<Vec<_>, _>>()?;
+    let output = vision.record(&mut rec, &pixels)?;
+    let cross = match &output.cross {
+        Some(features) => Some(decoder.record_cross(&mut rec, features)?),
+        None => None,
+    };
+    let x = output.embeds;
     let tokens = x.rows_and_width().0;
     let (cache, rope) = (KvCache::new(gpu, decoder.config(), tokens)?, decoder.rope(gpu, tokens)?);
     let state = DecodeState::new(gpu, tokens)?;
@@ -59,10 +71,13 @@ fn record(blueprint: &Blueprint, vision: &QwenVit, decoder: &Decoder, gpu: &Gpu)
     let text = decoder.record_embedding(&mut rec, (&ids).into(), tokens)?;
     let image_rows = rec.gather_rows(&x, (&ids).into(), tokens)?;
     rec.place_rows(&text, &image_rows, &ids)?;
-    let prefill = decoder.record_prefill(&mut rec, text, &zeros(3 * tokens)?, &cache, &rope, 0, Rows::Last)?;
+    // Both experts have rows: those of most pictures outnumber the words.
+    let visual: Vec<bool> = (0..tokens).map(|row| row < tokens / 2).collect();
+    let context = Context { cache: &cache, rope: &rope, past: 0, visual: &visual, cross: cross.as_ref() };
+    let prefill = decoder.record_prefill(&mut rec, text, &zeros(3 * tokens)?, &context, Rows::Last)?;
     let sampling = Sampling::greedy(&ids);
     rec.prefill_sampled(&prefill.logits, sampling, &state)?;
-    let logits = decoder.record_step(&mut rec, &state, &cache, &rope)?;
+    let logits = decoder.record_step(&mut rec, &state, &cache, &rope, cross.as_ref())?;
     rec.sample(&logits, sampling, &state)?;
     Ok(())
 }

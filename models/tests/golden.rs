@@ -8,12 +8,14 @@ use std::{collections::BTreeMap, error::Error, ops::Range, path::PathBuf, sync::
 use fovea_engine::{
     Gpu,
     testing::{block_on, gpus, nmse},
-    text::{Message, TokenBytes},
+    text::{Message, Part, TokenBytes},
     weights::{ByteSource, Bytes, Format, Policy, Safetensors, TensorInfo, WeightError, WeightSource, quant::Packer},
 };
 use fovea_models::{
-    Checkpoint, EncodedImage, GenerateOptions, Grammar, Prepared, SMALL_FILES, Session, System, constraint::Constraint,
-    grounding::read_answer, image::Picture,
+    Checkpoint, EncodedImage, GenerateOptions, Grammar, Prepared, SMALL_FILES, Session, System,
+    constraint::Constraint,
+    grounding::read_answer,
+    image::{Picture, View},
 };
 
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;
@@ -125,15 +127,22 @@ impl Case {
         assert!(error <= limit, "{}: {what}: normalised mean square error {error:e}, allowed {limit:e}", self.folder);
     }
 
+    /// The pixels of every view, where the case has them.
+    fn pixels(&self) -> Option<Vec<f32>> {
+        let first = self.floats("pixel_values")?;
+        Some([first, self.floats("cross_pixel_values").unwrap_or_default()].concat())
+    }
+
     /// Encodes the pictures from the fixture's own pixels where it has them, and compares tower and embeddings.
     fn encode(&self, session: &mut Session) -> Outcome<Vec<Arc<EncodedImage>>> {
-        let pixels = self.floats("pixel_values");
-        let (mut images, mut tower, mut embeds, mut used) = (Vec::new(), Vec::new(), Vec::new(), 0);
+        let pixels = self.pixels();
+        let (mut images, mut tower, mut embeds, mut cross) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut used = 0;
         for picture in self.pictures() {
             let (image, stages) = match &pixels {
                 Some(all) => {
-                    let blueprint = session.system().blueprint();
-                    let count = blueprint.image.grid(picture.size())?.patches() * blueprint.vision.patch_width();
+                    let prepared = session.system().blueprint().image.prepare(&picture)?;
+                    let count: usize = prepared.views.iter().map(View::values).sum();
                     used += count;
                     block_on(session.encode_stages(&picture, Some(&all[used - count..used])))?
                 }
@@ -141,6 +150,7 @@ impl Case {
             };
             tower.extend(stages.tower);
             embeds.extend(stages.embeds);
+            cross.extend(stages.cross.unwrap_or_default());
             images.push(image);
         }
         if !images.is_empty() {
@@ -148,8 +158,48 @@ impl Case {
             let limit = if pixels.is_some() { LIMIT } else { 1e-6 };
             self.compare("vision_tower", &tower, limit);
             self.compare("image_embeds", &embeds, limit);
+            if !cross.is_empty() {
+                self.compare("cross_vision", &cross, limit);
+            }
         }
         Ok(images)
+    }
+}
+
+impl Case {
+    /// The system with the template that the case asks for.
+    fn load(&self, model: &str, gpu: &Gpu) -> Outcome<Arc<System>> {
+        let plain = checkpoint(model, bytes(&format!("{model}/model.safetensors")))?;
+        let mut files: BTreeMap<String, Vec<u8>> = plain.files().0.clone();
+        if let Some(version) = json(&format!("{}/prompt.json", self.folder)).get("template_version") {
+            let mut config = json(&format!("{model}/config.json"));
+            config["template_version"] = version.clone();
+            files.insert("config.json".to_owned(), config.to_string().into_bytes());
+        }
+        let name = "model.safetensors".to_owned();
+        let weights = Memory { bytes: bytes(&format!("{model}/{name}")), name };
+        let same = Checkpoint::new(files, Box::new(block_on(Safetensors::open(vec![weights]))?));
+        Ok(Arc::new(block_on(System::load(&same, gpu, Policy::uniform(Format::F32), &|_| ()))?))
+    }
+
+    /// Text, ids, positions and slots. The reference of some systems expands slots before it counts ids, of others
+    /// behind.
+    fn check_prompt(&self, system: &System, prompt: &Prepared) -> Outcome {
+        assert_eq!(system.render(&self.messages())?, self.expected["prompt"], "{}", self.folder);
+        let ids = self.ids("input_ids");
+        if ids.len() == prompt.ids.len() {
+            assert_eq!(prompt.ids, ids, "{}", self.folder);
+        } else {
+            assert_eq!(system.ids(&self.messages())?, ids, "{}", self.folder);
+        }
+        let positions = match prompt.positions.axes.as_slice() {
+            [one] => serde_json::json!(one),
+            all => serde_json::json!(all),
+        };
+        assert_eq!(positions, self.expected["position_ids"], "{}", self.folder);
+        let next = self.expected["generated_position_ids"][0].as_u64();
+        assert_eq!(Some(u64::from(prompt.positions.next)), next, "{}", self.folder);
+        Ok(())
     }
 }
 
@@ -166,12 +216,12 @@ fn on_every_tier(test: impl Fn(&Gpu) -> Outcome) {
 fn stages(model: &str, case: usize) {
     let case = Case::open(model, case);
     on_every_tier(|gpu| {
-        let system = load(model, gpu, Format::F32)?;
+        let system = case.load(model, gpu)?;
         let mut session = Session::new(&system)?;
         let images = case.encode(&mut session)?;
         let limit = if images.is_empty() || case.floats("pixel_values").is_some() { LIMIT } else { 1e-6 };
         let prompt = session.prepare(&case.messages(), &images)?;
-        assert_eq!(prompt.ids, case.ids("input_ids"));
+        case.check_prompt(&system, &prompt)?;
         let prefill = block_on(session.prefill_stages(&prompt))?;
         case.compare("hidden_first", &prefill.hidden_first, limit);
         case.compare("hidden_last", &prefill.hidden_last, limit);
@@ -216,6 +266,86 @@ fn qwen2_5_vl_with_two_pictures() {
 #[test]
 fn qwen2_5_vl_without_a_picture() {
     stages("qwen2_5_vl", 2);
+}
+
+#[test]
+fn glm_4v_9b_with_a_picture() {
+    stages("glm_4v_9b", 0);
+}
+
+#[test]
+fn glm_4v_9b_after_earlier_turns() {
+    stages("glm_4v_9b", 1);
+}
+
+#[test]
+fn glm_4v_9b_without_a_picture() {
+    stages("glm_4v_9b", 2);
+}
+
+#[test]
+fn cogagent_9b_with_a_picture() {
+    stages("cogagent_9b", 0);
+}
+
+#[test]
+fn cogagent_9b_after_earlier_steps() {
+    stages("cogagent_9b", 1);
+}
+
+#[test]
+fn cogagent_9b_without_a_picture() {
+    stages("cogagent_9b", 2);
+}
+
+#[test]
+fn cogvlm_17b_with_a_picture() {
+    stages("cogvlm_17b", 0);
+}
+
+#[test]
+fn cogvlm_17b_after_earlier_turns() {
+    stages("cogvlm_17b", 1);
+}
+
+#[test]
+fn cogvlm_17b_without_a_picture() {
+    stages("cogvlm_17b", 2);
+}
+
+#[test]
+fn cogvlm_17b_with_a_short_answer() {
+    stages("cogvlm_17b", 3);
+}
+
+#[test]
+fn cogvlm2_with_a_picture() {
+    stages("cogvlm2", 0);
+}
+
+#[test]
+fn cogvlm2_after_earlier_turns() {
+    stages("cogvlm2", 1);
+}
+
+#[test]
+fn cogvlm2_without_a_picture() {
+    stages("cogvlm2", 2);
+}
+
+#[test]
+fn cogagent_18b_with_a_picture() {
+    stages("cogagent_18b", 0);
+}
+
+#[test]
+fn cogagent_18b_after_earlier_turns() {
+    stages("cogagent_18b", 1);
+}
+
+#[test]
+fn cogagent_18b_with_a_short_answer() {
+    stages("cogagent_18b", 2);
 }
 
 fn last_row<'a>(logits: &'a [f32], prompt: &Prepared) -> &'a [f32] {
@@ -319,8 +449,7 @@ fn a_look_costs_one_row_and_tells_the_same() {
         let prompt = session.prepare(&messages, &[Arc::clone(&first), Arc::clone(&second)])?;
         let ids = block_on(session.generate(&prompt, &options, &|_| (), &mut |_| true))?;
         let looks = block_on(session.look(&prompt, &second))?;
-        let merge = system.blueprint().image.merge_size;
-        assert_eq!(looks.len(), second.grid.merged(merge).patches());
+        assert_eq!(looks.len(), second.grid.patches());
         let sum: f32 = looks.iter().sum();
         assert!(sum > 0.0 && sum < 1.0 && looks.iter().all(|&look| look >= 0.0), "{sum}");
 
@@ -337,6 +466,61 @@ fn a_look_costs_one_row_and_tells_the_same() {
         assert_eq!(error, "the prompt does not have this picture");
         Ok(())
     });
+}
+
+/// Where every layer attends to the picture, another picture changes every row: nothing of the last one is reused, and
+/// going back gives what the first answer was. Visual experts take the same rows whether a prompt is new or grows.
+#[test]
+fn another_picture_is_another_prompt() {
+    for model in ["cogagent_18b", "cogvlm_17b"] {
+        let (case, other) = (Case::open(model, 0), Case::open(model, 1));
+        on_every_tier(|gpu| {
+            let system = load(model, gpu, Format::F32)?;
+            let options = GenerateOptions { max_tokens: 6, ignore_stop: true, ..Default::default() };
+            let mut session = Session::new(&system)?;
+            let mut answer = |case: &Case, messages: &[Message]| -> Outcome<(Vec<u32>, Vec<f32>)> {
+                let image = block_on(session.encode(&case.pictures()[0], &|_| ()))?;
+                let prompt = session.prepare(messages, &[image])?;
+                Ok(block_on(session.generate_stages(&prompt, &options))?)
+            };
+            let messages = other.messages();
+            let first = answer(&other, &messages[..1])?;
+            let changed = answer(&case, &messages[..1])?;
+            assert_ne!(first.1, changed.1);
+            assert_eq!(answer(&other, &messages[..1])?.0, first.0);
+            // Now what was read before is reused.
+            let grown = answer(&other, &messages)?;
+            let mut session = Session::new(&system)?;
+            let image = block_on(session.encode(&other.pictures()[0], &|_| ()))?;
+            let prompt = session.prepare(&messages, &[image])?;
+            let fresh = block_on(session.generate_stages(&prompt, &options))?;
+            assert_eq!(grown.0, fresh.0);
+            let expected: Vec<f64> = fresh.1.iter().map(|&v| f64::from(v)).collect();
+            let error = nmse(&grown.1, &expected);
+            assert!(error <= LIMIT, "normalised mean square error {error:e}");
+            Ok(())
+        });
+    }
+}
+
+/// Every system can be recorded without its weights.
+#[test]
+fn kernels_are_built_before_the_weights_are_there() {
+    for model in ["qwen2_vl", "qwen2_5_vl", "glm_4v_9b", "cogagent_9b", "cogvlm_17b", "cogvlm2", "cogagent_18b"] {
+        let plain = checkpoint(model, bytes(&format!("{model}/model.safetensors"))).expect("the fixture");
+        let warmed = block_on(fovea_models::warm(&plain, &gpus()[0], Policy::uniform(Format::Q4)));
+        assert!(warmed.is_ok(), "{model}: {}", warmed.err().map(|error| error.to_string()).unwrap_or_default());
+    }
+}
+
+#[test]
+fn a_system_that_attends_to_its_picture_needs_one() {
+    let gpu = &gpus()[0];
+    let system = load("cogagent_18b", gpu, Format::F32).expect("the fixture");
+    let session = Session::new(&system).expect("a session");
+    let asked = Message::user(vec![Part::text("Where?")]);
+    let error = session.prepare(&[asked], &[]).err().expect("refused").to_string();
+    assert_eq!(error, "the system needs a picture, the prompt has none");
 }
 
 /// A checkpoint whose embedding and head have zeros for rows beyond their own.
@@ -450,7 +634,7 @@ fn dequantised(model: &str, format: Format) -> Vec<u8> {
 /// Everything that a case yields from the fixture's pixels: tower, embeddings, last hidden states, logits.
 fn outputs(case: &Case, system: &Arc<System>) -> Outcome<[Vec<f32>; 4]> {
     let mut session = Session::new(system)?;
-    let pixels = case.floats("pixel_values");
+    let pixels = case.pixels();
     let (image, stages) = block_on(session.encode_stages(&case.pictures()[0], pixels.as_deref()))?;
     let prompt = session.prepare(&case.messages(), &[image])?;
     let prefill = block_on(session.prefill_stages(&prompt))?;

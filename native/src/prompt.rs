@@ -72,7 +72,7 @@ impl Prompt {
     /// The text that the model reads, placeholders not expanded.
     pub(crate) fn ids(&self, system: &System) -> Outcome<Vec<u32>> {
         Ok(match self {
-            Self::Messages(messages) => system.tokenizer().encode(&system.render(messages)?)?,
+            Self::Messages(messages) => system.ids(messages)?,
             Self::Text(text) => system.tokenizer().encode(text)?,
             Self::Ids(ids) => ids.clone(),
         })
@@ -97,15 +97,16 @@ impl Prompt {
 /// placeholder for each picture stay.
 fn collapse(ids: &[u32], system: &System, images: &[Arc<EncodedImage>]) -> Vec<u32> {
     let blueprint = system.blueprint();
-    let slots = ids.iter().filter(|&&id| id == blueprint.image_token).count();
-    let tokens = |image: &Arc<EncodedImage>| image.grid.merged(blueprint.image.merge_size).patches();
+    let edges = blueprint.slot.width() - 1;
+    let slots = ids.iter().filter(|&&id| id == blueprint.slot.token).count();
+    let tokens = |image: &Arc<EncodedImage>| image.rows() - edges;
     if slots == images.len() || slots != images.iter().map(tokens).sum::<usize>() {
         return ids.to_vec();
     }
     let mut collapsed = Vec::new();
     let (mut images, mut left) = (images.iter(), 0usize);
     for &id in ids {
-        if id != blueprint.image_token {
+        if id != blueprint.slot.token {
             collapsed.push(id);
         } else if left > 0 {
             left -= 1;

@@ -300,7 +300,7 @@ impl Model {
 
     /// A picture for JavaScript to hold.
     pub(crate) fn hold(&self, encoded: Arc<EncodedImage>, milliseconds: f64) -> Image {
-        let tokens = encoded.grid.merged(self.system.blueprint().image.merge_size).patches();
+        let tokens = encoded.rows();
         let key = self.next_key.replace(self.next_key.get().wrapping_add(1));
         let mut images = self.images.borrow_mut();
         images.retain(|_, image| image.strong_count() > 0);
@@ -354,7 +354,7 @@ impl Model {
     /// `HeatMap` of `web/js/src/types.ts`.
     async fn heat(&self, session: &mut Session, prompt: &Prepared, image: &EncodedImage) -> Result<JsValue, JsValue> {
         let looks = session.look(prompt, image).await.map_err(Failure::from)?;
-        let grid = image.grid.merged(self.system.blueprint().image.merge_size);
+        let grid = image.grid;
         let largest = looks.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
         let values: Vec<f32> = looks.iter().map(|look| look / largest).collect();
         let map = Object::new();

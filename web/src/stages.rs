@@ -79,8 +79,6 @@ impl Model {
     /// `prompt`; `model` without a chat template.
     pub fn conversation_ids(&self, messages: JsValue) -> Result<Vec<u32>, JsValue> {
         let messages: Vec<fovea_engine::text::Message> = crate::json::from_js("messages", &messages)?;
-        let system = self.system();
-        let text = system.render(&messages).map_err(Failure::from)?;
-        Ok(system.tokenizer().encode(&text).map_err(|error| Failure::from(RunError::from(error)))?)
+        Ok(self.system().ids(&messages).map_err(Failure::from)?)
     }
 }

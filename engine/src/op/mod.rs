@@ -18,7 +18,7 @@ pub use activation::Activation;
 pub use attention::{Attention, DecodeAttention, Heads, Mask, Ranges};
 pub use matmul::Epilogue;
 pub use norm::{LayerNorm, RmsNorm};
-pub use patch::Patchify;
+pub use patch::{MergeOrder, Patchify};
 pub use rope::{Rope, RopeStyle, Slot};
 pub use sample::{DecodeState, Sampling};
 

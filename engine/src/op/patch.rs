@@ -46,12 +46,23 @@ struct PatchifyParams {
     merge: u32,
 }
 
+/// The order of the numbers of a merged token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MergeOrder {
+    /// Token after token: top left | top right | bottom left | bottom right.
+    ByToken,
+    /// Channel after channel, the four tokens of each in that order: how the kernel of a 2x2 convolution, flattened, has
+    /// its inputs, so that the convolution is a product with it.
+    ByChannel,
+}
+
 #[derive(Clone, Copy, NoUninit)]
 #[repr(C)]
 struct MergeParams {
     count: u32,
     grid_w: u32,
     width: u32,
+    by_channel: u32,
 }
 
 #[derive(Clone, Copy, NoUninit)]
@@ -116,11 +127,11 @@ impl Recorder {
     }
 
     /// Space to depth: each block of 2 x 2 tokens of `x`, `[h * w, width]` f32 in raster order, becomes one token of a
-    /// new `[h / 2 * w / 2, 4 * width]`: top left | top right | bottom left | bottom right.
+    /// new `[h / 2 * w / 2, 4 * width]`.
     ///
     /// # Errors
     /// [`OpError::Shape`] if `x` does not have `h * w` rows, [`OpError::Value`] if `h` or `w` is odd, [`OpError::DType`].
-    pub fn merge_2x2(&mut self, x: &Tensor, h: usize, w: usize) -> Result<Tensor, OpError> {
+    pub fn merge_2x2(&mut self, x: &Tensor, h: usize, w: usize, order: MergeOrder) -> Result<Tensor, OpError> {
         let check = Check("merge_2x2");
         check.dtype("x", x, DType::F32)?;
         let (rows, width) = x.rows_and_width();
@@ -133,7 +144,12 @@ impl Recorder {
         self.dispatch(Dispatch {
             op: "merge_2x2",
             kernel: kernels::MERGE_2X2.variant(),
-            params: MergeParams { count: x.len() as u32, grid_w: w as u32, width: width as u32 },
+            params: MergeParams {
+                count: x.len() as u32,
+                grid_w: w as u32,
+                width: width as u32,
+                by_channel: (order == MergeOrder::ByChannel).into(),
+            },
             bindings: &[x, &y],
             workgroups: Workgroups::for_items(x.len(), 128),
             cost: Cost::moving(&[x, &y]),
@@ -243,15 +259,21 @@ mod tests {
             let (h, w) = (2 * half_h, 2 * half_w);
             let values = random(h * w * width, seed);
             let token = |y: usize, x: usize| &values[(y * w + x) * width..][..width];
-            let mut expected = Vec::new();
+            let (mut by_token, mut by_channel) = (Vec::new(), Vec::new());
             for (y, x) in (0..half_h).flat_map(|y| (0..half_w).map(move |x| (2 * y, 2 * x))) {
-                for (dy, dx) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
-                    expected.extend_from_slice(token(y + dy, x + dx));
-                }
+                let four = [(0, 0), (0, 1), (1, 0), (1, 1)].map(|(dy, dx)| token(y + dy, x + dx));
+                by_token.extend(four.concat());
+                by_channel.extend((0..width).flat_map(|channel| four.map(|token| token[channel])));
             }
             on_every_gpu(|gpu, run| {
                 let x = gpu.upload("x", &[h * w, width], &values)?;
-                assert_eq!(run.record(|rec| Ok(rec.merge_2x2(&x, h, w)?))?, expected);
+                let merged = run.record_all(|rec| {
+                    Ok(vec![
+                        rec.merge_2x2(&x, h, w, MergeOrder::ByToken)?,
+                        rec.merge_2x2(&x, h, w, MergeOrder::ByChannel)?,
+                    ])
+                })?;
+                assert_eq!(merged, [by_token.clone(), by_channel.clone()]);
                 Ok(())
             });
         }
@@ -299,7 +321,7 @@ mod tests {
             assert_eq!(wrong(Patchify { width: 30, ..how }), "patchify: width is 30, expected a multiple of 28 pixels");
             assert_eq!(wrong(Patchify { patch: 0, ..how }), "patchify: patch * merge is 0, expected 1 to 32767 pixels");
             let x = gpu.upload("x", &[6, 1], &[0.0f32; 6])?;
-            let error = run.record(|rec| Ok(rec.merge_2x2(&x, 2, 3)?)).unwrap_err();
+            let error = run.record(|rec| Ok(rec.merge_2x2(&x, 2, 3, MergeOrder::ByToken)?)).unwrap_err();
             assert_eq!(error.to_string(), "merge_2x2: w is 3, expected an even number");
             Ok(())
         });

@@ -68,6 +68,26 @@ impl Recorder {
             cost: Cost::moving(&[rows, rows]),
         })
     }
+
+    /// A new `[rows, width]` f32 from parts, each `[m, width]` f32 with the places of its rows, `[m]` u32: tokens that
+    /// went through different weights, or rows put before and behind others. It has as many rows as all parts together,
+    /// and every place below that must be named once: nothing else is written.
+    ///
+    /// # Errors
+    /// [`OpError::Value`] without rows; as [`Recorder::place_rows`].
+    pub fn assemble_rows(&mut self, parts: &[(&Tensor, &Tensor)]) -> Result<Tensor, OpError> {
+        let check = Check("assemble_rows");
+        let width = parts.first().map_or(0, |(part, _)| part.rows_and_width().1);
+        let rows: usize = parts.iter().map(|(part, _)| part.rows_and_width().0).sum();
+        check.value("parts", parts.len(), rows > 0, "at least one row in all")?;
+        let fits = rows.checked_mul(width).is_some_and(|elements| elements <= i32::MAX as usize);
+        check.value("rows", rows, fits, "fewer than 2^31 elements in all rows")?;
+        let y = self.transient(&[rows, width], DType::F32);
+        for (part, places) in parts {
+            self.place_rows(&y, part, places)?;
+        }
+        Ok(y)
+    }
 }
 
 #[cfg(test)]
@@ -99,13 +119,24 @@ mod tests {
                 let (x, into) = (gpu.upload("x", &[n, width], &x)?, gpu.upload("into", &[n, width], &x)?);
                 let indices = gpu.upload("indices", &[indices.len()], &indices)?;
                 let places = gpu.upload("places", &[count], &places)?;
+                // The same rows in two parts, every other one of each.
+                let even: Vec<u32> = (0..count as u32).filter(|i| i % 2 == 0).collect();
+                let odd: Vec<u32> = (0..count as u32).filter(|i| i % 2 == 1).collect();
                 let results = run.record_all(|rec| {
                     let y = rec.gather_rows(&x, indices.at(first), count)?;
                     rec.place_rows(&into, &y, &places)?;
-                    Ok(vec![y, into])
+                    let mut parts = Vec::new();
+                    for own in [&even, &odd].into_iter().filter(|own| !own.is_empty()) {
+                        let own = gpu.upload("own", &[own.len()], own)?;
+                        parts.push((rec.gather_rows(&y, (&own).into(), own.len())?, own));
+                    }
+                    let parts: Vec<_> = parts.iter().map(|(part, own)| (part, own)).collect();
+                    let assembled = rec.assemble_rows(&parts)?;
+                    Ok(vec![y, into, assembled])
                 })?;
                 assert_eq!(results[0], taken);
                 assert_eq!(results[1], placed);
+                assert_eq!(results[2], taken);
                 Ok(())
             });
         }
@@ -127,6 +158,8 @@ mod tests {
             });
             let error = error.unwrap_err().to_string();
             assert_eq!(error, "place_rows: rows is [3, 2], expected rows of 3, as into has");
+            let error = run.record(|rec| Ok(rec.assemble_rows(&[])?)).unwrap_err().to_string();
+            assert_eq!(error, "assemble_rows: parts is 0, expected at least one row in all");
             Ok(())
         });
     }

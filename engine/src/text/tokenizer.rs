@@ -7,7 +7,7 @@ use serde::{
     de::{MapAccess, SeqAccess, Visitor},
 };
 
-use super::TextError;
+use super::{TextError, published};
 
 const REPLACEMENT: char = char::REPLACEMENT_CHARACTER;
 
@@ -17,7 +17,7 @@ pub struct Tokenizer {
     pub(super) kind: Kind,
 }
 
-/// Where the vocabulary came from; tiktoken ranks and SentencePiece models become further variants.
+/// What encodes and decodes.
 #[derive(Debug)]
 pub(super) enum Kind {
     HuggingFace(Box<HuggingFace>),
@@ -37,9 +37,44 @@ impl Tokenizer {
     /// # Errors
     /// [`TextError::File`] if the bytes are no tokenizer that the `tokenizers` crate reads.
     pub fn from_tokenizer_json(bytes: &[u8]) -> Result<Self, TextError> {
-        let unreadable =
-            |reason: tokenizers::Error| TextError::File { file: "tokenizer.json", reason: reason.to_string() };
         check(bytes)?;
+        Self::read("tokenizer.json", bytes)
+    }
+
+    /// From the bytes of a `tokenizer.model` of tiktoken, lines of `base64(token) rank`, which are split by `pattern`
+    /// before their bytes merge, and those of the `tokenizer_config.json` beside it, which lists the special tokens.
+    ///
+    /// # Errors
+    /// [`TextError::File`] that names the file and the line or entry.
+    pub fn from_tiktoken(model: &[u8], config: &[u8], pattern: &str) -> Result<Self, TextError> {
+        Self::written(&published::from_tiktoken(model, config, pattern)?)
+    }
+
+    /// From the bytes of a `tokenizer.model` of SentencePiece, a BPE model such as LLaMA's.
+    ///
+    /// # Errors
+    /// [`TextError::File`] if the bytes are no such model.
+    pub fn from_sentencepiece(model: &[u8]) -> Result<Self, TextError> {
+        Self::written(&published::from_sentencepiece(model)?)
+    }
+
+    /// From a `tokenizer.json` that was written here.
+    fn written(json: &serde_json::Value) -> Result<Self, TextError> {
+        const MODEL: &str = "tokenizer.model";
+        let this = Self::read(MODEL, json.to_string().as_bytes())?;
+        for token in json["added_tokens"].as_array().into_iter().flatten() {
+            // The library numbers tokens that the model does not have as it meets them.
+            let (id, content) = (token["id"].as_u64(), token["content"].as_str().unwrap_or_default());
+            if this.token_id(content).map(u64::from) != id {
+                let reason = format!("token {content:?} cannot have id {}", id.unwrap_or_default());
+                return Err(TextError::File { file: MODEL, reason });
+            }
+        }
+        Ok(this)
+    }
+
+    fn read(file: &'static str, bytes: &[u8]) -> Result<Self, TextError> {
+        let unreadable = |reason: tokenizers::Error| TextError::File { file, reason: reason.to_string() };
         let mut tokenizer = tokenizers::Tokenizer::from_bytes(bytes).map_err(unreadable)?;
         tokenizer.with_truncation(None).map_err(unreadable)?;
         tokenizer.with_padding(None);

@@ -1,6 +1,6 @@
 //! Streams weights from a source to the GPU.
 
-use std::cell::Cell;
+use std::{cell::Cell, ops::Range};
 
 use super::{
     Format, Upload, Weight,
@@ -126,15 +126,15 @@ impl<'a> Loader<'a> {
         Ok(info)
     }
 
-    /// Reads a tensor in chunks, checks each, and hands it to `take`.
+    /// Reads these bytes of a tensor in chunks, checks each, and hands it to `take`.
     async fn stream(
         &self,
         name: &str,
         info: &TensorInfo,
+        part: Range<u64>,
         take: &mut dyn FnMut(&[f32]) -> Result<(), WeightError>,
     ) -> Result<(), WeightError> {
-        let length = info.range.end - info.range.start;
-        let mut start = 0;
+        let Range { mut start, end: length } = part;
         while start < length {
             let end = (start + CHUNK as u64).min(length);
             let bytes = self.source.read(info, start..end).await?;
@@ -215,7 +215,7 @@ impl<'a> Scope<'a> {
             };
             match self.loader.blank {
                 true => values.resize(values.len() + shape.iter().product::<usize>(), 0.0),
-                false => self.loader.stream(&name, info, append).await?,
+                false => self.loader.stream(&name, info, whole(info), append).await?,
             }
         }
         if values.is_empty() {
@@ -257,15 +257,46 @@ impl<'a> Scope<'a> {
         for (name, shape) in parts {
             let name = self.full(name);
             let info = self.loader.info(&name, shape)?;
-            self.loader.stream(&name, info, &mut |chunk| upload.push(chunk)).await?;
+            self.loader.stream(&name, info, whole(info), &mut |chunk| upload.push(chunk)).await?;
         }
+        upload.finish()
+    }
+
+    /// Some rows of a weight matrix, `shape` being the whole: one of several projections that are published as one.
+    ///
+    /// # Errors
+    /// [`WeightError`] that names the tensor; [`WeightError::Empty`] for rows beyond its own.
+    pub async fn matrix_rows(
+        &self,
+        name: &str,
+        shape: &[usize; 2],
+        rows: Range<usize>,
+        class: TensorClass,
+    ) -> Result<Weight, WeightError> {
+        let name = self.full(name);
+        let info = self.loader.info(&name, shape)?;
+        let [all, width] = *shape;
+        if rows.is_empty() || rows.end > all {
+            return Err(WeightError::Empty { tensor: name });
+        }
+        let mut upload = Upload::new(self.gpu(), &name, rows.len(), width, self.loader.policy.format(class))?;
+        if self.loader.blank {
+            return Ok(upload.weight);
+        }
+        let row = (width * info.dtype.bytes()) as u64;
+        let part = row * rows.start as u64..row * rows.end as u64;
+        self.loader.stream(&name, info, part, &mut |chunk| upload.push(chunk)).await?;
         upload.finish()
     }
 }
 
+fn whole(info: &TensorInfo) -> Range<u64> {
+    0..info.range.end - info.range.start
+}
+
 #[cfg(test)]
 mod tests {
-    use std::{cell::RefCell, ops::Range};
+    use std::cell::RefCell;
 
     use super::*;
     use crate::{

@@ -1,5 +1,11 @@
 //! The LLaMA-style decoder: RMSNorm, grouped-query attention with rotary positions and a KV cache, SiLU-gated
-//! feedforward. Source: `modeling_qwen2_vl.py` of transformers 4.57.1 (Qwen2's decoder with M-RoPE).
+//! feedforward.
+//!
+//! Options: rotary positions of several axes, over part of a head, in halves or interleaved; fused or separate
+//! projections; a second set of projections for the rows of pictures (a *visual expert*, Wang et al., "CogVLM", 2023);
+//! cross attention to a picture between attention and feedforward. Sources: `modeling_qwen2_vl.py` of transformers
+//! 4.57.1, `modeling_chatglm.py` of `THUDM/glm-4v-9b`, `modeling_cogvlm.py` of `THUDM/cogvlm2-llama3-chat-19B`,
+//! `modeling_cogagent.py` of `THUDM/cogagent-chat-hf`.
 
 use std::cell::RefCell;
 
@@ -9,9 +15,84 @@ use fovea_engine::{
     weights::{Scope, TensorClass, Weight, WeightError},
 };
 
+use super::{CrossAttentionConfig, CrossCache, Sizes, cross_attention::CrossAttention};
+
+/// Rotary positions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RotaryConfig {
+    /// Base of the frequencies.
+    pub theta: f64,
+    /// Pairs of a head that turn with each axis of a position: one number for plain RoPE, three for M-RoPE. Those of a
+    /// head's elements that are in no pair do not turn.
+    pub sections: Vec<usize>,
+    /// Which elements are a pair.
+    pub style: RopeStyle,
+}
+
+/// Names of a layer's projections, each without `.weight` and `.bias`. Several are stacked in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProjectionNames {
+    /// Queries, keys and values: one tensor, or one each.
+    pub qkv: &'static [&'static str],
+    /// Behind the attention.
+    pub out: &'static str,
+    /// Gate and input of the feedforward: one tensor, or one each.
+    pub gate_up: &'static [&'static str],
+    /// Output of the feedforward.
+    pub down: &'static str,
+}
+
+/// Names of a decoder's tensors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DecoderNames {
+    /// The embedding.
+    pub embedding: &'static str,
+    /// The prefix of the layers, before their number.
+    pub layers: &'static str,
+    /// A layer's norm before attention.
+    pub input_norm: &'static str,
+    /// A layer's norm before the feedforward.
+    pub post_norm: &'static str,
+    /// A layer's projections.
+    pub projections: ProjectionNames,
+    /// The norm behind the layers.
+    pub norm: &'static str,
+    /// The head, unless it is the embedding.
+    pub head: &'static str,
+}
+
+impl DecoderNames {
+    /// LLaMA's, which most published decoders share.
+    pub const LLAMA: Self = Self {
+        embedding: "model.embed_tokens.weight",
+        layers: "model.layers",
+        input_norm: "input_layernorm.weight",
+        post_norm: "post_attention_layernorm.weight",
+        projections: ProjectionNames {
+            qkv: &["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
+            out: "self_attn.o_proj",
+            gate_up: &["mlp.gate_proj", "mlp.up_proj"],
+            down: "mlp.down_proj",
+        },
+        norm: "model.norm.weight",
+        head: "lm_head.weight",
+    };
+}
+
+/// A second set of projections in every layer, for the rows of pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExpertConfig {
+    /// Their names.
+    pub names: ProjectionNames,
+    /// Whether its queries, keys and values have biases.
+    pub qkv_bias: bool,
+}
+
 /// Sizes of a decoder.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DecoderConfig {
+    /// Names of its tensors.
+    pub names: DecoderNames,
     /// Number of layers.
     pub layers: usize,
     /// Width of a token's features.
@@ -28,14 +109,16 @@ pub struct DecoderConfig {
     pub vocabulary: usize,
     /// Added to the mean square by the norms.
     pub eps: f32,
-    /// Base of the rotary frequencies.
-    pub theta: f64,
-    /// Pairs of a head that turn with each axis of a position: one number for plain RoPE, three for M-RoPE.
-    pub rope_sections: Vec<usize>,
+    /// Rotary positions.
+    pub rotary: RotaryConfig,
     /// Whether queries, keys and values have biases.
     pub qkv_bias: bool,
     /// Whether the head is the embedding.
     pub tied: bool,
+    /// Projections for the rows of pictures.
+    pub expert: Option<ExpertConfig>,
+    /// Attention to a picture's features in every layer.
+    pub cross: Option<CrossAttentionConfig>,
 }
 
 impl DecoderConfig {
@@ -52,26 +135,68 @@ impl DecoderConfig {
         Heads { heads: self.heads, kv_heads: self.kv_heads, head_dim: self.head_dim, scale }
     }
 
-    /// Parameters of the layers and norms, of the embedding, and of the head (0 if tied).
-    pub fn parameters(&self) -> (u64, u64, u64) {
+    /// A set of projections in every layer.
+    fn projections(&self, qkv_bias: bool) -> Sizes {
+        let (class, count, hidden) = (TensorClass::Decoder, self.layers, self.hidden);
         let qkv = self.queries() + 2 * self.keys();
-        let attention = self.hidden * (qkv + self.queries()) + if self.qkv_bias { qkv } else { 0 };
-        let layer = attention + 3 * self.hidden * self.feedforward + 2 * self.hidden;
-        let embedding = (self.vocabulary * self.hidden) as u64;
-        ((self.layers * layer + self.hidden) as u64, embedding, if self.tied { 0 } else { embedding })
+        Sizes::default()
+            .matrix(class, count, qkv, hidden)
+            .vector(if qkv_bias { count } else { 0 }, qkv)
+            .matrix(class, count, hidden, self.queries())
+            .matrix(class, count, 2 * self.feedforward, hidden)
+            .matrix(class, count, hidden, self.feedforward)
     }
 
-    /// Floating-point operations of a prefill of `tokens`, logits of the last row only.
-    pub fn prefill_flops(&self, tokens: usize) -> u64 {
-        let (tokens, queries) = (tokens as u64, self.queries() as u64);
-        let linear = self.hidden * (2 * self.queries() + 2 * self.keys() + 3 * self.feedforward);
-        let layer = tokens * linear as u64 + tokens * (tokens + 1) / 2 * 2 * queries;
-        2 * (self.layers as u64 * layer + (self.vocabulary * self.hidden) as u64)
+    /// The weights of the layers and norms, without experts and cross attention.
+    pub fn layer_sizes(&self) -> Sizes {
+        self.projections(self.qkv_bias).vector(2 * self.layers + 1, self.hidden)
+    }
+
+    /// The weights of the visual experts.
+    pub fn expert_sizes(&self) -> Option<Sizes> {
+        self.expert.map(|expert| self.projections(expert.qkv_bias))
+    }
+
+    /// The weights of the cross attention.
+    pub fn cross_sizes(&self) -> Option<Sizes> {
+        self.cross.map(|cross| cross.sizes(self.layers, self.hidden))
+    }
+
+    /// The embedding.
+    pub fn embedding_sizes(&self) -> Sizes {
+        Sizes::default().matrix(TensorClass::Embedding, 1, self.vocabulary, self.hidden)
+    }
+
+    /// The head; nothing if it is the embedding.
+    pub fn output_sizes(&self) -> Sizes {
+        Sizes::default().matrix(TensorClass::Head, usize::from(!self.tied), self.vocabulary, self.hidden)
+    }
+
+    /// Floating-point operations of a prefill of `tokens`, logits of the last row only, with keys and values of
+    /// `features` rows of a picture.
+    pub fn prefill_flops(&self, tokens: usize, features: usize) -> u64 {
+        let rows = tokens as u64;
+        let products = rows * self.projections(false).products() + (self.vocabulary * self.hidden) as u64;
+        let cross = self.cross.map_or(0, |cross| {
+            4 * rows * (self.layers * cross.width * self.hidden) as u64 + cross.key_value_flops(self.layers, features)
+        });
+        2 * products + cross + self.score_flops(tokens, features)
+    }
+
+    /// Those of them that are scores of attention and sums by them.
+    pub fn score_flops(&self, tokens: usize, features: usize) -> u64 {
+        let own = (2 * self.layers * self.queries()) as u64 * tokens as u64 * (tokens as u64 + 1);
+        own + self.cross.map_or(0, |cross| cross.attention_flops(self.layers, tokens, features))
     }
 
     /// Bytes of keys and values for one token, in f32.
     pub fn kv_bytes(&self) -> u64 {
         (2 * self.layers * self.keys() * 4) as u64
+    }
+
+    /// Bytes of the keys and values of `features` rows of a picture, in f32.
+    pub fn cross_kv_bytes(&self, features: usize) -> u64 {
+        self.cross.map_or(0, |cross| cross.key_value_bytes(self.layers, features))
     }
 }
 
@@ -103,14 +228,66 @@ impl KvCache {
     }
 }
 
-struct Layer {
-    input_norm: Tensor,
+struct Projections {
     qkv: Weight,
     qkv_bias: Option<Tensor>,
     out: Weight,
-    post_norm: Tensor,
     gate_up: Weight,
     down: Weight,
+}
+
+impl Projections {
+    async fn load(
+        layer: &Scope<'_>,
+        config: &DecoderConfig,
+        names: &ProjectionNames,
+        qkv_bias: bool,
+    ) -> Result<Self, WeightError> {
+        let (hidden, inner, class) = (config.hidden, config.feedforward, TensorClass::Decoder);
+        let (queries, keys) = (config.queries(), config.keys());
+        let qkv = pieces(names.qkv, &[queries, keys, keys]);
+        let gate_up = pieces(names.gate_up, &[inner, inner]);
+        Ok(Self {
+            qkv: stack(layer, &qkv, hidden, class).await?,
+            qkv_bias: if qkv_bias { Some(biases(layer, &qkv).await?) } else { None },
+            out: stack(layer, &pieces(&[names.out], &[hidden]), queries, class).await?,
+            gate_up: stack(layer, &gate_up, hidden, class).await?,
+            down: stack(layer, &pieces(&[names.down], &[hidden]), inner, class).await?,
+        })
+    }
+}
+
+/// Tensors by name with their rows: as many as there are names, or all in one.
+fn pieces(names: &[&'static str], rows: &[usize]) -> Vec<(&'static str, usize)> {
+    match names {
+        [name] => vec![(name, rows.iter().sum())],
+        _ => names.iter().copied().zip(rows.iter().copied()).collect(),
+    }
+}
+
+async fn stack(
+    at: &Scope<'_>,
+    pieces: &[(&str, usize)],
+    width: usize,
+    class: TensorClass,
+) -> Result<Weight, WeightError> {
+    let parts: Vec<_> = pieces.iter().map(|(name, rows)| (format!("{name}.weight"), [*rows, width])).collect();
+    let parts: Vec<(&str, &[usize])> = parts.iter().map(|(name, shape)| (name.as_str(), &shape[..])).collect();
+    at.stacked(&parts, class).await
+}
+
+async fn biases(at: &Scope<'_>, pieces: &[(&str, usize)]) -> Result<Tensor, WeightError> {
+    let parts: Vec<_> = pieces.iter().map(|(name, rows)| (format!("{name}.bias"), [*rows])).collect();
+    let parts: Vec<(&str, &[usize])> = parts.iter().map(|(name, shape)| (name.as_str(), &shape[..])).collect();
+    at.joined(&parts).await
+}
+
+struct Layer {
+    input_norm: Tensor,
+    post_norm: Tensor,
+    language: Projections,
+    vision: Option<Projections>,
+    cross: Option<CrossAttention>,
 }
 
 /// A decoder's weights.
@@ -134,6 +311,20 @@ pub enum Rows {
     Watched,
 }
 
+/// What a prefill stands on.
+pub struct Context<'a> {
+    /// Keys and values of the rows before, and room for these.
+    pub cache: &'a KvCache,
+    /// Rotary positions.
+    pub rope: &'a Rope,
+    /// Rows before.
+    pub past: usize,
+    /// For each row, whether the visual expert takes it; empty: none.
+    pub visual: &'a [bool],
+    /// Keys and values of the picture that every layer attends to.
+    pub cross: Option<&'a CrossCache>,
+}
+
 /// What [`Decoder::record_prefill`] yields.
 pub struct Prefill {
     /// Output of the first layer, `[tokens, hidden]`.
@@ -146,40 +337,67 @@ pub struct Prefill {
     pub looks: Vec<Tensor>,
 }
 
+/// The rows of each expert, so that each runs once, over its own.
+struct Routes {
+    language: Tensor,
+    vision: Tensor,
+}
+
+impl Routes {
+    /// `None` if all rows are the language's.
+    fn new(gpu: &Gpu, visual: &[bool]) -> Result<Option<Self>, GpuError> {
+        let of = |wanted: bool| -> Vec<u32> {
+            (0u32..).zip(visual).filter(|&(_, &is)| is == wanted).map(|(row, _)| row).collect()
+        };
+        let (language, vision) = (of(false), of(true));
+        if vision.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            language: gpu.upload("rows of the language", &[language.len()], &language)?,
+            vision: gpu.upload("rows of pictures", &[vision.len()], &vision)?,
+        }))
+    }
+}
+
+/// What the rows of a layer need besides its weights.
+struct LayerContext<'a> {
+    index: usize,
+    positions: At<'a>,
+    rope: &'a Rope,
+    slot: Slot<'a>,
+    routes: Option<&'a Routes>,
+    cross: Option<&'a CrossCache>,
+}
+
 impl Decoder {
-    /// Loads a decoder whose layers are under `model`, whose head is at `lm_head.weight` of `root`.
+    /// Loads a decoder by its names in `root`.
     ///
     /// # Errors
     /// [`WeightError`] that names the tensor.
     pub async fn load(root: &Scope<'_>, config: DecoderConfig) -> Result<Self, WeightError> {
-        let model = root.at("model");
-        let (hidden, class) = (config.hidden, TensorClass::Decoder);
-        let (queries, keys, inner) = (config.queries(), config.keys(), config.feedforward);
+        let (hidden, names) = (config.hidden, &config.names);
         let table = [config.vocabulary, hidden];
-        let embedding = model.matrix("embed_tokens.weight", &table, TensorClass::Embedding).await?;
+        let embedding = root.matrix(names.embedding, &table, TensorClass::Embedding).await?;
         let mut layers = Vec::with_capacity(config.layers.min(1024));
         for index in 0..config.layers {
-            let at = model.at(&format!("layers.{index}"));
-            let (attention, mlp) = (at.at("self_attn"), at.at("mlp"));
-            let (query, key) = ([queries, hidden], [keys, hidden]);
-            let qkv: [(&str, &[usize]); 3] =
-                [("q_proj.weight", &query), ("k_proj.weight", &key), ("v_proj.weight", &key)];
-            let biases: [(&str, &[usize]); 3] =
-                [("q_proj.bias", &query[..1]), ("k_proj.bias", &key[..1]), ("v_proj.bias", &key[..1])];
-            let up = [inner, hidden];
+            let at = root.at(&format!("{}.{index}", names.layers));
             layers.push(Layer {
-                input_norm: at.tensor("input_layernorm.weight", &[hidden]).await?,
-                qkv: attention.stacked(&qkv, class).await?,
-                qkv_bias: if config.qkv_bias { Some(attention.joined(&biases).await?) } else { None },
-                out: attention.matrix("o_proj.weight", &[hidden, queries], class).await?,
-                post_norm: at.tensor("post_attention_layernorm.weight", &[hidden]).await?,
-                gate_up: mlp.stacked(&[("gate_proj.weight", &up), ("up_proj.weight", &up)], class).await?,
-                down: mlp.matrix("down_proj.weight", &[hidden, inner], class).await?,
+                input_norm: at.tensor(names.input_norm, &[hidden]).await?,
+                post_norm: at.tensor(names.post_norm, &[hidden]).await?,
+                language: Projections::load(&at, &config, &names.projections, config.qkv_bias).await?,
+                vision: match &config.expert {
+                    Some(expert) => Some(Projections::load(&at, &config, &expert.names, expert.qkv_bias).await?),
+                    None => None,
+                },
+                cross: match config.cross {
+                    Some(cross) => Some(CrossAttention::load(&at, cross, hidden).await?),
+                    None => None,
+                },
             });
         }
-        let norm = model.tensor("norm.weight", &[hidden]).await?;
-        let head =
-            if config.tied { None } else { Some(root.matrix("lm_head.weight", &table, TensorClass::Head).await?) };
+        let norm = root.tensor(names.norm, &[hidden]).await?;
+        let head = if config.tied { None } else { Some(root.matrix(names.head, &table, TensorClass::Head).await?) };
         Ok(Self { config, embedding, layers, norm, head })
     }
 
@@ -193,11 +411,11 @@ impl Decoder {
     /// # Errors
     /// [`GpuError`].
     pub fn rope(&self, gpu: &Gpu, capacity: usize) -> Result<Rope, GpuError> {
-        let axes = self.config.rope_sections.iter().enumerate().flat_map(|(axis, &pairs)| vec![axis as u32; pairs]);
-        let dim = self.config.head_dim as f64;
-        let pairs: Vec<_> =
-            axes.enumerate().map(|(i, axis)| (self.config.theta.powf(-((2 * i) as f64) / dim), axis)).collect();
-        Rope::new(gpu, capacity, &pairs, RopeStyle::Halves)
+        let RotaryConfig { theta, sections, style } = &self.config.rotary;
+        let axes = sections.iter().enumerate().flat_map(|(axis, &pairs)| vec![axis as u32; pairs]);
+        let turned = 2.0 * sections.iter().sum::<usize>() as f64;
+        let pairs: Vec<_> = axes.enumerate().map(|(i, axis)| (theta.powf(-((2 * i) as f64) / turned), axis)).collect();
+        Rope::new(gpu, capacity, &pairs, *style)
     }
 
     /// Records the embedding of tokens.
@@ -208,7 +426,19 @@ impl Decoder {
         rec.embed(&self.embedding, ids, count)
     }
 
-    /// Records the layers for the rows `x`, `[tokens, hidden]`, that follow `past` rows in the cache.
+    /// Records the keys and values of a picture's features for every layer that attends to them.
+    ///
+    /// # Errors
+    /// [`OpError`].
+    pub fn record_cross(&self, rec: &mut Recorder, features: &Tensor) -> Result<CrossCache, OpError> {
+        let mut layers = Vec::new();
+        for cross in self.layers.iter().filter_map(|layer| layer.cross.as_ref()) {
+            layers.push(cross.record_keys(rec, features)?);
+        }
+        CrossCache::new(rec, layers)
+    }
+
+    /// Records the layers for the rows `x`, `[tokens, hidden]`, that follow those of the context.
     ///
     /// # Errors
     /// [`OpError`], also if the cache is too small.
@@ -217,30 +447,28 @@ impl Decoder {
         rec: &mut Recorder,
         x: Tensor,
         positions: &Tensor,
-        cache: &KvCache,
-        rope: &Rope,
-        past: usize,
+        context: &Context<'_>,
         rows: Rows,
     ) -> Result<Prefill, OpError> {
+        let &Context { cache, rope, past, visual, cross } = context;
         let tokens = x.rows_and_width().0;
-        let attend = |rec: &mut Recorder, qkv: &Tensor, keys: &Tensor, values: &Tensor| {
-            let attention =
-                Attention { heads: self.config.head_sizes(), kv_len: past + tokens, mask: Mask::Causal { past } };
-            rec.attention(qkv.columns(0, self.config.queries()), keys.into(), values.into(), attention)
-        };
+        let heads = self.config.head_sizes();
         let looks = RefCell::new(Vec::new());
         let attend = |rec: &mut Recorder, qkv: &Tensor, keys: &Tensor, values: &Tensor| {
+            let query = qkv.columns(0, self.config.queries());
             if rows == Rows::Watched {
-                let query = qkv.columns(0, self.config.queries());
-                let look = rec.attention_weights(query, keys, self.config.head_sizes(), past + tokens)?;
-                looks.borrow_mut().push(look);
+                looks.borrow_mut().push(rec.attention_weights(query, keys, heads, past + tokens)?);
             }
-            attend(rec, qkv, keys, values)
+            let attention = Attention { heads, kv_len: past + tokens, mask: Mask::Causal { past } };
+            rec.attention(query, keys.into(), values.into(), attention)
         };
+        let routes = if self.config.expert.is_some() { Routes::new(rec.gpu(), visual)? } else { None };
         let mut hidden_first = x.clone();
         let mut x = x;
         for (index, (layer, cache)) in self.layers.iter().zip(&cache.layers).enumerate() {
-            x = self.record_layer(rec, layer, &x, (positions.into(), rope), cache, Slot::Fixed(past), attend)?;
+            let (positions, slot, routes) = (positions.into(), Slot::Fixed(past), routes.as_ref());
+            let context = LayerContext { index, positions, rope, slot, routes, cross };
+            x = self.record_layer(rec, layer, &x, cache, &context, attend)?;
             if index == 0 {
                 hidden_first = x.clone();
             }
@@ -264,6 +492,7 @@ impl Decoder {
         state: &DecodeState,
         cache: &KvCache,
         rope: &Rope,
+        cross: Option<&CrossCache>,
     ) -> Result<Tensor, OpError> {
         let attend = |rec: &mut Recorder, qkv: &Tensor, keys: &Tensor, values: &Tensor| {
             let heads = self.config.head_sizes();
@@ -271,9 +500,10 @@ impl Decoder {
             rec.attention_decode(qkv.columns(0, self.config.queries()), keys, values, attention)
         };
         let mut x = self.record_embedding(rec, state.token_at(), 1)?;
-        for (layer, cache) in self.layers.iter().zip(&cache.layers) {
-            let slot = Slot::From(state.length_at());
-            x = self.record_layer(rec, layer, &x, (state.position_at(), rope), cache, slot, attend)?;
+        for (index, (layer, cache)) in self.layers.iter().zip(&cache.layers).enumerate() {
+            let (positions, slot) = (state.position_at(), Slot::From(state.length_at()));
+            let context = LayerContext { index, positions, rope, slot, routes: None, cross };
+            x = self.record_layer(rec, layer, &x, cache, &context, attend)?;
         }
         self.record_head(rec, &x)
     }
@@ -283,26 +513,58 @@ impl Decoder {
         rec: &mut Recorder,
         layer: &Layer,
         x: &Tensor,
-        (positions, rope): (At<'_>, &Rope),
         (keys, values): &(Tensor, Tensor),
-        slot: Slot<'_>,
+        context: &LayerContext<'_>,
         attend: impl Fn(&mut Recorder, &Tensor, &Tensor, &Tensor) -> Result<Tensor, OpError>,
     ) -> Result<Tensor, OpError> {
         let DecoderConfig { heads, kv_heads, head_dim, eps, .. } = self.config;
+        let &LayerContext { index, positions, rope, slot, routes, cross } = context;
         let normed = rec.rms_norm(x, RmsNorm { scale: &layer.input_norm, eps })?;
-        let bias = layer.qkv_bias.as_ref();
-        let qkv = rec.matmul(&normed, &layer.qkv, Epilogue { bias, ..Epilogue::default() })?;
+        let qkv = routed(rec, layer, routes, &normed, None, |rec, by, x, _| {
+            rec.matmul(x, &by.qkv, Epilogue { bias: by.qkv_bias.as_ref(), ..Epilogue::default() })
+        })?;
         rec.rope_kv(&qkv, heads, kv_heads, head_dim, rope, positions, keys, values, slot)?;
         let attended = attend(rec, &qkv, keys, values)?;
-        let x = rec.matmul(&attended, &layer.out, Epilogue { residual: Some(x), ..Epilogue::default() })?;
+        let mut x = routed(rec, layer, routes, &attended, Some(x), |rec, by, x, residual| {
+            rec.matmul(x, &by.out, Epilogue { residual, ..Epilogue::default() })
+        })?;
+        if let (Some(layer), Some(cache)) = (&layer.cross, cross) {
+            x = layer.record(rec, &x, eps, cache, index)?;
+        }
         let normed = rec.rms_norm(&x, RmsNorm { scale: &layer.post_norm, eps })?;
-        let inner = rec.matmul(&normed, &layer.gate_up, Epilogue::default())?;
-        let gated = rec.gate(&inner, Activation::Silu)?;
-        rec.matmul(&gated, &layer.down, Epilogue { residual: Some(&x), ..Epilogue::default() })
+        routed(rec, layer, routes, &normed, Some(&x), |rec, by, x, residual| {
+            let inner = rec.matmul(x, &by.gate_up, Epilogue::default())?;
+            let gated = rec.gate(&inner, Activation::Silu)?;
+            rec.matmul(&gated, &by.down, Epilogue { residual, ..Epilogue::default() })
+        })
     }
 
     fn record_head(&self, rec: &mut Recorder, x: &Tensor) -> Result<Tensor, OpError> {
         let normed = rec.rms_norm(x, RmsNorm { scale: &self.norm, eps: self.config.eps })?;
         rec.matmul(&normed, self.head.as_ref().unwrap_or(&self.embedding), Epilogue::default())
     }
+}
+
+/// What `work` makes of the rows of `x` and their residual, each row with the projections of its own expert.
+fn routed(
+    rec: &mut Recorder,
+    layer: &Layer,
+    routes: Option<&Routes>,
+    x: &Tensor,
+    residual: Option<&Tensor>,
+    work: impl Fn(&mut Recorder, &Projections, &Tensor, Option<&Tensor>) -> Result<Tensor, OpError>,
+) -> Result<Tensor, OpError> {
+    let (Some(routes), Some(vision)) = (routes, &layer.vision) else {
+        return work(rec, &layer.language, x, residual);
+    };
+    let mut part = |projections: &Projections, rows: &Tensor| {
+        let own = rec.gather_rows(x, rows.into(), rows.len())?;
+        let residual = match residual {
+            Some(residual) => Some(rec.gather_rows(residual, rows.into(), rows.len())?),
+            None => None,
+        };
+        work(rec, projections, &own, residual.as_ref())
+    };
+    let (seen, said) = (part(vision, &routes.vision)?, part(&layer.language, &routes.language)?);
+    rec.assemble_rows(&[(&seen, &routes.vision), (&said, &routes.language)])
 }

@@ -1,8 +1,27 @@
 //! Blocks: what systems are composed of. A block reads its part of a configuration, names its tensors, and records
-//! its ops; it knows no other block.
+//! its ops. Towers, connectors and decoders know nothing of each other; [`Vision`] joins a tower to a connector.
 
+mod cross_attention;
 mod decoder;
+mod eva;
+mod eva_rope;
+mod glu_adapter;
+mod parts;
+mod patch_merger;
 mod qwen_vit;
+mod rows;
+mod sizes;
+mod vision;
 
-pub use decoder::{Decoder, DecoderConfig, KvCache, Prefill, Rows};
-pub use qwen_vit::{Feedforward, Norm, QwenVit, QwenVitConfig, VisionOutput};
+pub use cross_attention::{CrossAttentionConfig, CrossCache};
+pub use decoder::{
+    Context, Decoder, DecoderConfig, DecoderNames, ExpertConfig, KvCache, Prefill, ProjectionNames, RotaryConfig, Rows,
+};
+pub use eva::{Eva, EvaConfig};
+pub use eva_rope::{EvaRope, EvaRopeConfig};
+pub use glu_adapter::{GluAdapter, GluAdapterConfig};
+pub use parts::Norm;
+pub use patch_merger::{PatchMerger, PatchMergerConfig};
+pub use qwen_vit::{Feedforward, QwenVit, QwenVitConfig};
+pub use sizes::{Matrices, Sizes};
+pub use vision::{ConnectorConfig, Pixels, TowerConfig, Vision, VisionConfig, VisionOutput};

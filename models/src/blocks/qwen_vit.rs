@@ -1,17 +1,21 @@
-//! The vision tower of Qwen2-VL and Qwen2.5-VL with its 2x2 patch merger.
+//! The vision tower of Qwen2-VL and Qwen2.5-VL.
 //!
-//! Patches of two frames, pre-norm blocks with 2-D rotary positions, full or windowed attention, then four patches are
-//! concatenated and projected to the decoder's width. Sources: `modeling_qwen2_vl.py`, `modeling_qwen2_5_vl.py` of
-//! transformers 4.57.1; the optional learned position grid is Qwen3-VL's (`fast_pos_embed_interpolate`).
+//! Patches of two frames, pre-norm blocks with 2-D rotary positions, full or windowed attention. Sources:
+//! `modeling_qwen2_vl.py`, `modeling_qwen2_5_vl.py` of transformers 4.57.1; the optional learned position grid is
+//! Qwen3-VL's (`fast_pos_embed_interpolate`).
 
 use std::ops::Range;
 
 use fovea_engine::{
     Gpu, OpError, Recorder, Tensor,
-    op::{Activation, Attention, Epilogue, Heads, LayerNorm, Mask, Ranges, RmsNorm, Rope, RopeStyle},
+    op::{Activation, Attention, Epilogue, Heads, Mask, Ranges, Rope, RopeStyle},
     weights::{Scope, TensorClass, Weight, WeightError},
 };
 
+use super::{
+    Norm, Sizes,
+    parts::{Linear, NormWeights},
+};
 use crate::image::PatchGrid;
 
 /// Longest side of a picture, in patches, that the rotary table covers.
@@ -22,15 +26,6 @@ const EPS: f32 = 1e-6;
 
 /// Base of the rotary frequencies; the reference fixes it.
 const THETA: f64 = 10_000.0;
-
-/// Which normalisation the blocks use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Norm {
-    /// With mean and shift.
-    Layer,
-    /// Root mean square.
-    Rms,
-}
 
 /// The second half of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,8 +67,6 @@ pub struct QwenVitConfig {
     pub full_blocks: Vec<usize>,
     /// Side of the learned grid of positions, if there is one.
     pub position_grid: Option<usize>,
-    /// Width of the decoder.
-    pub out: usize,
 }
 
 impl QwenVitConfig {
@@ -86,111 +79,49 @@ impl QwenVitConfig {
         self.hidden / self.heads
     }
 
-    fn merged_width(&self) -> usize {
-        self.hidden * self.merge * self.merge
-    }
-
     fn windowed(&self, block: usize) -> bool {
         self.window.is_some() && !self.full_blocks.contains(&block)
     }
 
-    /// Parameters of the tower, and of the merger.
-    pub fn parameters(&self) -> (u64, u64) {
-        let norm = match self.norm {
-            Norm::Layer => 2 * self.hidden,
-            Norm::Rms => self.hidden,
-        };
-        let feedforward = match self.feedforward {
-            Feedforward::QuickGelu { width } => 2 * self.hidden * width + width + self.hidden,
-            Feedforward::SiluGate { width } => 3 * self.hidden * width + 2 * width + self.hidden,
-        };
-        let attention = 4 * self.hidden * self.hidden + 4 * self.hidden;
-        let grid = self.position_grid.map_or(0, |side| side * side * self.hidden);
-        let tower = self.patch_width() * self.hidden + grid + self.depth * (2 * norm + attention + feedforward);
-        let merged = self.merged_width();
-        let merger = norm + merged * merged + merged + merged * self.out + self.out;
-        (tower as u64, merger as u64)
+    /// Its weights.
+    pub fn sizes(&self) -> Sizes {
+        let (class, depth, hidden) = (TensorClass::Vision, self.depth, self.hidden);
+        let sizes = Sizes::default()
+            .matrix(class, 1, hidden, self.patch_width())
+            .vector(1, self.position_grid.map_or(0, |side| side * side * hidden))
+            .and(self.norm.sizes(2 * depth, hidden))
+            .matrix(class, depth, 3 * hidden, hidden)
+            .matrix(class, depth, hidden, hidden)
+            .vector(depth, 4 * hidden);
+        match self.feedforward {
+            Feedforward::QuickGelu { width } => sizes.matrix(class, depth, width, hidden).vector(depth, width + hidden),
+            Feedforward::SiluGate { width } => {
+                sizes.matrix(class, depth, 2 * width, hidden).vector(depth, 2 * width + hidden)
+            }
+        }
+        .matrix(class, depth, hidden, self.inner())
+    }
+
+    fn inner(&self) -> usize {
+        let (Feedforward::QuickGelu { width } | Feedforward::SiluGate { width }) = self.feedforward;
+        width
     }
 
     /// Floating-point operations for one picture, a multiply-add counted as two.
     pub fn flops(&self, grid: PatchGrid) -> u64 {
+        2 * grid.patches() as u64 * self.sizes().products() + self.score_flops(grid)
+    }
+
+    /// Those of them that are scores of attention and sums by them.
+    pub fn score_flops(&self, grid: PatchGrid) -> u64 {
         let patches = grid.patches() as u64;
-        let hidden = self.hidden as u64;
-        let feedforward = match self.feedforward {
-            Feedforward::QuickGelu { width } => 2 * hidden * width as u64,
-            Feedforward::SiluGate { width } => 3 * hidden * width as u64,
-        };
-        let linear = self.patch_width() as u64 * hidden + self.depth as u64 * (4 * hidden * hidden + feedforward);
-        let tokens = patches / (self.merge * self.merge) as u64;
-        let merged = self.merged_width() as u64;
         let keys: u64 = (0..self.depth)
             .map(|block| match self.window {
                 Some(side) if self.windowed(block) => patches.min((side * self.merge).pow(2) as u64),
                 _ => patches,
             })
             .sum();
-        2 * (patches * linear + tokens * merged * (merged + self.out as u64) + 2 * patches * keys * hidden)
-    }
-}
-
-enum NormWeights {
-    Layer { scale: Tensor, shift: Tensor },
-    Rms { scale: Tensor },
-}
-
-impl NormWeights {
-    async fn load(at: &Scope<'_>, kind: Norm, width: usize) -> Result<Self, WeightError> {
-        let scale = at.tensor("weight", &[width]).await?;
-        Ok(match kind {
-            Norm::Layer => Self::Layer { scale, shift: at.tensor("bias", &[width]).await? },
-            Norm::Rms => Self::Rms { scale },
-        })
-    }
-
-    fn record(&self, rec: &mut Recorder, x: &Tensor) -> Result<Tensor, OpError> {
-        match self {
-            Self::Layer { scale, shift } => rec.layer_norm(x, LayerNorm { scale, shift, eps: EPS }),
-            Self::Rms { scale } => rec.rms_norm(x, RmsNorm { scale, eps: EPS }),
-        }
-    }
-}
-
-/// A projection with its bias.
-struct Linear {
-    weight: Weight,
-    bias: Tensor,
-}
-
-impl Linear {
-    async fn load(at: &Scope<'_>, out: usize, width: usize, class: TensorClass) -> Result<Self, WeightError> {
-        Self::stacked(at, &[""], out, width, class).await
-    }
-
-    /// Projections of the same input as one, their outputs side by side.
-    async fn stacked(
-        at: &Scope<'_>,
-        names: &[&str],
-        out: usize,
-        width: usize,
-        class: TensorClass,
-    ) -> Result<Self, WeightError> {
-        let join = |name: &str, kind: &str| if name.is_empty() { kind.to_owned() } else { format!("{name}.{kind}") };
-        let weights: Vec<_> = names.iter().map(|name| join(name, "weight")).collect();
-        let biases: Vec<_> = names.iter().map(|name| join(name, "bias")).collect();
-        let shape = [out, width];
-        let weights: Vec<(&str, &[usize])> = weights.iter().map(|name| (name.as_str(), &shape[..])).collect();
-        let biases: Vec<(&str, &[usize])> = biases.iter().map(|name| (name.as_str(), &shape[..1])).collect();
-        Ok(Self { weight: at.stacked(&weights, class).await?, bias: at.joined(&biases).await? })
-    }
-
-    fn record(
-        &self,
-        rec: &mut Recorder,
-        x: &Tensor,
-        activation: Activation,
-        residual: Option<&Tensor>,
-    ) -> Result<Tensor, OpError> {
-        rec.matmul(x, &self.weight, Epilogue { bias: Some(&self.bias), activation, residual })
+        4 * patches * keys * self.hidden as u64
     }
 }
 
@@ -207,28 +138,17 @@ struct Block {
     feedforward: FeedforwardWeights,
 }
 
-/// The tower's and the merger's weights.
+/// The tower's weights.
 pub struct QwenVit {
     config: QwenVitConfig,
     patch_embed: Weight,
     position_table: Option<Tensor>,
     rope: Rope,
     blocks: Vec<Block>,
-    merger_norm: NormWeights,
-    merger_up: Linear,
-    merger_down: Linear,
-}
-
-/// What [`QwenVit::record`] yields.
-pub struct VisionOutput {
-    /// Output of the last block, `[patches, hidden]`, in the order of the pixels.
-    pub tower: Tensor,
-    /// What enters the decoder, `[tokens, out]`.
-    pub embeds: Tensor,
 }
 
 impl QwenVit {
-    /// Loads the tower and the merger from the names under `visual`.
+    /// Loads the tower from the names under `visual`.
     ///
     /// # Errors
     /// [`WeightError`] that names the tensor.
@@ -256,37 +176,23 @@ impl QwenVit {
                 },
             };
             blocks.push(Block {
-                norm1: NormWeights::load(&at.at("norm1"), config.norm, hidden).await?,
+                norm1: NormWeights::load(&at.at("norm1"), config.norm, hidden, EPS).await?,
                 qkv: Linear::load(&at.at("attn.qkv"), 3 * hidden, hidden, vision).await?,
                 proj: Linear::load(&at.at("attn.proj"), hidden, hidden, vision).await?,
-                norm2: NormWeights::load(&at.at("norm2"), config.norm, hidden).await?,
+                norm2: NormWeights::load(&at.at("norm2"), config.norm, hidden, EPS).await?,
                 feedforward,
             });
         }
-        let merger = visual.at("merger");
-        let (merged, connector) = (config.merged_width(), TensorClass::Connector);
-        Ok(Self {
-            patch_embed,
-            position_table,
-            rope: rope(visual.gpu(), config.head_dim())?,
-            blocks,
-            merger_norm: NormWeights::load(&merger.at("ln_q"), config.norm, hidden).await?,
-            merger_up: Linear::load(&merger.at("mlp.0"), merged, merged, connector).await?,
-            merger_down: Linear::load(&merger.at("mlp.2"), config.out, merged, connector).await?,
-            config,
-        })
+        let rope = rope(visual.gpu(), config.head_dim())?;
+        Ok(Self { patch_embed, position_table, rope, blocks, config })
     }
 
-    /// Sizes.
-    pub fn config(&self) -> &QwenVitConfig {
-        &self.config
-    }
-
-    /// Records tower and merger for one picture's `pixels`, `[patches, patch_width]` in the processor's order.
+    /// Records the tower for one picture's `pixels`, `[patches, patch_width]` in the processor's order, which its
+    /// output, `[patches, hidden]`, keeps.
     ///
     /// # Errors
     /// [`OpError`] if the pixels do not fit the grid.
-    pub fn record(&self, rec: &mut Recorder, pixels: &Tensor, grid: PatchGrid) -> Result<VisionOutput, OpError> {
+    pub fn record(&self, rec: &mut Recorder, pixels: &Tensor, grid: PatchGrid) -> Result<Tensor, OpError> {
         let config = &self.config;
         let gpu = rec.gpu().clone();
         let order = Order::new(config, grid);
@@ -301,30 +207,21 @@ impl QwenVit {
                 let patches = gpu.upload("window order", &[windows.patches.len()], &windows.patches)?;
                 x = rec.gather_rows(&x, (&patches).into(), windows.patches.len())?;
                 let ranges = Ranges::new(&gpu, &windows.ranges)?;
-                Some((ranges, windows.original_patches, windows.original_tokens))
+                Some((ranges, windows.original_patches))
             }
             None => None,
         };
         for (index, block) in self.blocks.iter().enumerate() {
             let mask = match &windows {
-                Some((ranges, ..)) if config.windowed(index) => Mask::Ranges(ranges),
+                Some((ranges, _)) if config.windowed(index) => Mask::Ranges(ranges),
                 _ => Mask::Full,
             };
             x = self.record_block(rec, block, &x, &positions, mask)?;
         }
 
-        let normed = self.merger_norm.record(rec, &x)?;
-        let tokens = grid.patches() / (config.merge * config.merge);
-        let merged = normed.reshape(&[tokens, config.merged_width()]).unwrap_or(normed);
-        let up = self.merger_up.record(rec, &merged, Activation::GeluErf, None)?;
-        let embeds = self.merger_down.record(rec, &up, Activation::None, None)?;
-        let Some((_, patches, tokens)) = windows else { return Ok(VisionOutput { tower: x, embeds }) };
-        let patch_order = gpu.upload("original order", &[patches.len()], &patches)?;
-        let token_order = gpu.upload("original order", &[tokens.len()], &tokens)?;
-        Ok(VisionOutput {
-            tower: rec.gather_rows(&x, (&patch_order).into(), patches.len())?,
-            embeds: rec.gather_rows(&embeds, (&token_order).into(), tokens.len())?,
-        })
+        let Some((_, patches)) = windows else { return Ok(x) };
+        let order = gpu.upload("original order", &[patches.len()], &patches)?;
+        rec.gather_rows(&x, (&order).into(), patches.len())
     }
 
     fn record_block(
@@ -386,8 +283,6 @@ struct Windows {
     ranges: Vec<Range<u32>>,
     /// The place where each patch went.
     original_patches: Vec<u32>,
-    /// The place where each token went.
-    original_tokens: Vec<u32>,
 }
 
 impl Order {
@@ -409,7 +304,6 @@ impl Order {
                 patches: Vec::new(),
                 ranges: Vec::new(),
                 original_patches: vec![0; rows * columns * unit],
-                original_tokens: vec![0; rows * columns],
             }),
         };
         let Some(windows) = &mut order.windows else { return order };
@@ -419,7 +313,6 @@ impl Order {
                 for row in window_row..(window_row + side).min(rows) {
                     for column in window_column..(window_column + side).min(columns) {
                         let token = row * columns + column;
-                        windows.original_tokens[token] = (windows.patches.len() / unit) as u32;
                         for inside in 0..unit {
                             let patch = token * unit + inside;
                             windows.original_patches[patch] = windows.patches.len() as u32;
@@ -453,7 +346,6 @@ mod tests {
             window,
             full_blocks: Vec::new(),
             position_grid: None,
-            out: 8,
         }
     }
 

@@ -57,6 +57,11 @@ LABEL: /([^"\\\x00-\x1f]|\\["\\\/bfnrt]){0,200}/
 N: /0|[1-9][0-9]{0,4}/
 "#;
 
+const COG_BOXES: &str = r#"
+start: "[[" N "," N "," N "," N "]]"
+N: /[0-9]{3}/
+"#;
+
 impl Constraint {
     fn grammar(&self) -> TopLevelGrammar {
         match self {
@@ -64,6 +69,7 @@ impl Constraint {
             Self::Grounding(Grammar::CogAgent) => cogagent("(\"Action: \" LINE \"\\n\")?", false),
             Self::Grounding(Grammar::Qwen2Boxes) => TopLevelGrammar::from_lark(QWEN2.to_owned()),
             Self::Grounding(Grammar::Qwen2_5Json) => TopLevelGrammar::from_lark(QWEN2_5.to_owned()),
+            Self::Grounding(Grammar::CogBoxes) => TopLevelGrammar::from_lark(COG_BOXES.to_owned()),
             Self::CogAgent(format) => {
                 let [status, plan, sensitive] = format.lines();
                 let line = |wanted: bool, label: &str| match wanted {

@@ -2,10 +2,12 @@
 
 use fovea_engine::text::{Message, Part};
 
-use super::{Action, CogAgentAnswer, GroundingError, PixelBox, Target, parse_qwen2_5_boxes, parse_qwen2_boxes};
+use super::{
+    Action, CogAgentAnswer, GroundingError, PixelBox, Target, parse_boxes, parse_qwen2_5_boxes, parse_qwen2_boxes,
+};
 use crate::{
     image::Size,
-    prompt::{AnswerFormat, CogAgentQuery, Platform},
+    prompt::{AnswerFormat, CogAgentQuery, Platform, questions},
     systems::Grammar,
 };
 
@@ -20,6 +22,7 @@ pub fn question(grammar: Grammar, instruction: &str) -> Vec<Message> {
             final_newline: true,
         }
         .to_string(),
+        Grammar::CogBoxes => questions::where_is(&format!("the element to use for: {instruction}")),
         Grammar::Qwen2Boxes => format!("Output the bounding box of the element to use for: {instruction}"),
         Grammar::Qwen2_5Json => {
             format!("Locate the element to use for: {instruction}. Output its bounding box in JSON format.")
@@ -45,6 +48,7 @@ pub fn read_answer(
     };
     match grammar {
         Grammar::CogAgent => Ok(answer.parse::<CogAgentAnswer>()?.operation.map(|region| region.to_pixels(original))),
+        Grammar::CogBoxes => first(parse_boxes(answer)?.first().map(|region| (region.to_pixels(original), None))),
         Grammar::Qwen2Boxes => {
             let boxes = parse_qwen2_boxes(answer)?;
             first(boxes.into_iter().next().map(|it| (it.region.to_pixels(original), it.label)))
@@ -66,6 +70,7 @@ mod tests {
     fn each_grammar_leads_to_the_same_click() {
         let answers = [
             (Grammar::CogAgent, "Action: Click.\nGrounded Operation: CLICK(box=[[250,250,500,300]])"),
+            (Grammar::CogBoxes, "[[250,250,500,300]]"),
             (Grammar::Qwen2Boxes, "<|box_start|>(250,250),(500,300)<|box_end|>"),
             (Grammar::Qwen2_5Json, r#"```json [{"bbox_2d": [160, 100, 320, 120], "label": "button"}] ```"#),
         ];
@@ -78,7 +83,7 @@ mod tests {
 
     #[test]
     fn a_malformed_answer_is_carried() {
-        for grammar in [Grammar::CogAgent, Grammar::Qwen2Boxes, Grammar::Qwen2_5Json] {
+        for grammar in [Grammar::CogAgent, Grammar::CogBoxes, Grammar::Qwen2Boxes, Grammar::Qwen2_5Json] {
             assert_eq!(read_answer(grammar, "noise", ORIGINAL, ORIGINAL).unwrap_err().text(), "noise");
             let words = format!("{:?}", question(grammar, "click Sign in"));
             assert!(words.contains("click Sign in"), "{words}");

@@ -7,6 +7,7 @@ mod bicubic;
 #[cfg(feature = "decode")]
 mod decode;
 mod picture;
+mod prepare;
 mod qwen;
 mod squash;
 
@@ -14,6 +15,7 @@ mod squash;
 pub(crate) mod testing;
 
 pub use picture::{Picture, Size};
+pub use prepare::{ImageConfig, PreparedImage, Square, View};
 pub use qwen::{PatchGrid, QwenImage, QwenImageConfig, smart_resize};
 pub use squash::Squash;
 

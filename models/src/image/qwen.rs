@@ -2,6 +2,7 @@
 //!
 //! Source: `Qwen2VLImageProcessor` of transformers 4.57.1.
 
+use fovea_engine::op::Patchify;
 use serde_json::{Map, Value};
 
 use super::{CLIP_MEAN, CLIP_STD, ImageError, Picture, Size};
@@ -194,6 +195,19 @@ impl QwenImageConfig {
             return Err(field("resample", "3 (bicubic)", value));
         }
         Ok(config)
+    }
+
+    /// How a resized picture of `size` is cut.
+    pub fn cut(&self, size: Size) -> Patchify {
+        Patchify {
+            width: size.width as usize,
+            height: size.height as usize,
+            patch: self.patch_size as usize,
+            temporal: self.temporal_patch_size as usize,
+            merge: self.merge_size as usize,
+            mean: self.image_mean,
+            std: self.image_std,
+        }
     }
 
     /// Side of the square of pixels that becomes one token.

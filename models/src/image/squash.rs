@@ -21,6 +21,11 @@ impl Squash {
         self.side
     }
 
+    /// Mean and standard deviation of each channel.
+    pub fn normalisation(&self) -> ([f32; 3], [f32; 3]) {
+        (self.mean, self.std)
+    }
+
     /// The square picture, `[side, side, 3]` bytes.
     ///
     /// # Errors

@@ -4,6 +4,36 @@ use std::ops::Range;
 
 use super::PromptError;
 
+/// What stands for a picture in a prompt's ids, and in its expansion: the same tokens, of which the placeholder is
+/// repeated until there is one for each row of the picture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageSlot {
+    /// Tokens before the placeholder whose rows are the picture's too.
+    pub before: Vec<u32>,
+    /// The placeholder.
+    pub token: u32,
+    /// Tokens behind it whose rows are the picture's too.
+    pub behind: Vec<u32>,
+}
+
+impl ImageSlot {
+    /// A placeholder alone.
+    pub fn token(token: u32) -> Self {
+        Self { before: Vec::new(), token, behind: Vec::new() }
+    }
+
+    /// Tokens of a slot that is not expanded.
+    pub fn width(&self) -> usize {
+        self.before.len() + 1 + self.behind.len()
+    }
+
+    fn is_at(&self, ids: &[u32], place: usize) -> bool {
+        let Some(start) = place.checked_sub(self.before.len()) else { return false };
+        let stood = |ids: &[u32], wanted: &[u32], at: usize| ids.get(at..at + wanted.len()) == Some(wanted);
+        stood(ids, &self.before, start) && ids[place] == self.token && stood(ids, &self.behind, place + 1)
+    }
+}
+
 /// A prompt with room for its pictures.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expanded {
@@ -16,38 +46,39 @@ pub struct Expanded {
 /// Most tokens of a prompt: far beyond any model, far below what a `u32` position counts.
 const LIMIT: usize = 1 << 24;
 
-/// Repeats the `n`-th `placeholder` of `ids` `tokens[n]` times.
+/// Makes room in `ids` for pictures: the `n`-th slot becomes `tokens[n]` rows.
 ///
 /// On ids this equals what the reference does on text, as special tokens never merge with their neighbours.
 ///
 /// # Errors
 /// [`PromptError::Empty`], [`PromptError::Images`], [`PromptError::EmptyImage`], [`PromptError::TooLong`].
-pub fn expand_placeholders(ids: &[u32], placeholder: u32, tokens: &[usize]) -> Result<Expanded, PromptError> {
+pub fn expand_slots(ids: &[u32], slot: &ImageSlot, tokens: &[usize]) -> Result<Expanded, PromptError> {
     if ids.is_empty() {
         return Err(PromptError::Empty);
     }
-    let placeholders = ids.iter().filter(|&&id| id == placeholder).count();
-    if placeholders != tokens.len() {
-        return Err(PromptError::Images { token: placeholder, placeholders, images: tokens.len() });
+    let places: Vec<usize> = (0..ids.len()).filter(|&place| slot.is_at(ids, place)).collect();
+    if places.len() != tokens.len() {
+        return Err(PromptError::Images { token: slot.token, placeholders: places.len(), images: tokens.len() });
     }
-    if let Some(index) = tokens.iter().position(|&it| it == 0) {
+    let edges = slot.before.len() + slot.behind.len();
+    if let Some(index) = tokens.iter().position(|&it| it <= edges) {
         return Err(PromptError::EmptyImage { index });
     }
-    let length = tokens.iter().fold(ids.len() - placeholders, |sum, &it| sum.saturating_add(it));
+    let fewer = places.len().saturating_mul(edges + 1);
+    let length = tokens.iter().fold(ids.len().saturating_sub(fewer), |sum, &it| sum.saturating_add(it));
     if length > LIMIT {
         return Err(PromptError::TooLong { limit: LIMIT });
     }
     let mut expanded = Expanded { ids: Vec::with_capacity(length), spans: Vec::with_capacity(tokens.len()) };
-    let mut tokens = tokens.iter();
-    for &id in ids {
-        let start = expanded.ids.len();
-        if id != placeholder {
-            expanded.ids.push(id);
-        } else if let Some(&count) = tokens.next() {
-            expanded.ids.resize(start + count, placeholder);
-            expanded.spans.push(start..start + count);
-        }
+    let mut done = 0;
+    for (&place, &rows) in places.iter().zip(tokens) {
+        expanded.ids.extend(&ids[done..place]);
+        let start = expanded.ids.len() - slot.before.len();
+        expanded.ids.resize(expanded.ids.len() + rows - edges, slot.token);
+        expanded.spans.push(start..start + rows);
+        done = place + 1;
     }
+    expanded.ids.extend(&ids[done..]);
     Ok(expanded)
 }
 
@@ -59,22 +90,33 @@ mod tests {
 
     #[test]
     fn repeats_each_placeholder() {
-        let expanded = expand_placeholders(&[7, 9, 8, 9], 9, &[3, 1]).unwrap();
+        let expanded = expand_slots(&[7, 9, 8, 9], &ImageSlot::token(9), &[3, 1]).unwrap();
         assert_eq!(expanded.ids, [7, 9, 9, 9, 8, 9]);
         assert_eq!(expanded.spans, [1..4, 5..6]);
-        assert_eq!(expand_placeholders(&[7], 9, &[]).unwrap(), Expanded { ids: vec![7], spans: vec![] });
+        assert_eq!(expand_slots(&[7], &ImageSlot::token(9), &[]).unwrap(), Expanded { ids: vec![7], spans: vec![] });
+    }
+
+    #[test]
+    fn tokens_around_the_placeholder_are_rows_of_the_picture() {
+        let slot = ImageSlot { before: vec![5], token: 9, behind: vec![6] };
+        let expanded = expand_slots(&[7, 9, 5, 9, 6, 8], &slot, &[5]).unwrap();
+        assert_eq!(expanded.ids, [7, 9, 5, 9, 9, 9, 6, 8]);
+        assert_eq!((expanded.spans.len(), expanded.spans[0].clone()), (1, 2..7));
+        assert_eq!(expand_slots(&[5, 9, 6], &slot, &[2]), Err(PromptError::EmptyImage { index: 0 }));
+        assert!(matches!(expand_slots(&[9, 6], &slot, &[4]), Err(PromptError::Images { .. })));
     }
 
     #[test]
     fn names_what_disagrees() {
-        assert_eq!(expand_placeholders(&[], 9, &[]), Err(PromptError::Empty));
+        let slot = ImageSlot::token(9);
+        assert_eq!(expand_slots(&[], &slot, &[]), Err(PromptError::Empty));
         assert_eq!(
-            expand_placeholders(&[9, 9, 1], 9, &[4]).unwrap_err().to_string(),
+            expand_slots(&[9, 9, 1], &slot, &[4]).unwrap_err().to_string(),
             "the prompt has 2 image placeholders (token 9) for 1 pictures"
         );
-        assert_eq!(expand_placeholders(&[9, 9], 9, &[4, 0]), Err(PromptError::EmptyImage { index: 1 }));
+        assert_eq!(expand_slots(&[9, 9], &slot, &[4, 0]), Err(PromptError::EmptyImage { index: 1 }));
         let limit = LIMIT;
-        assert_eq!(expand_placeholders(&[9, 9], 9, &[usize::MAX, 1]), Err(PromptError::TooLong { limit }));
+        assert_eq!(expand_slots(&[9, 9], &slot, &[usize::MAX, 1]), Err(PromptError::TooLong { limit }));
     }
 
     proptest! {
@@ -82,7 +124,7 @@ mod tests {
         #[test]
         fn touches_only_slots(ids in prop::collection::vec(0u32..4, 1..40), count in 1usize..9) {
             let images = ids.iter().filter(|&&id| id == 0).count();
-            let expanded = expand_placeholders(&ids, 0, &vec![count; images]).unwrap();
+            let expanded = expand_slots(&ids, &ImageSlot::token(0), &vec![count; images]).unwrap();
             let text = |ids: &[u32]| ids.iter().copied().filter(|&id| id != 0).collect::<Vec<_>>();
             prop_assert_eq!(text(&expanded.ids), text(&ids));
             for span in expanded.spans {

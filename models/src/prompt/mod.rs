@@ -1,13 +1,18 @@
 //! From a rendered prompt to what the decoder is given: image slots and positions, and the prompts of systems that
 //! publish them as text.
 
+mod chat;
 mod cogagent;
 mod expand;
 mod mrope;
+mod positions;
+pub mod questions;
 
+pub use chat::{Chat, ChatFormat, CogTemplate};
 pub use cogagent::{AnswerFormat, CogAgentQuery, Platform, Step, UnknownKey};
-pub use expand::{Expanded, expand_placeholders};
+pub use expand::{Expanded, ImageSlot, expand_slots};
 pub use mrope::{MropePositions, mrope_positions};
+pub use positions::{PositionRule, Positions};
 
 /// How a prompt and its pictures can disagree.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +31,18 @@ pub enum PromptError {
         /// Pictures given.
         images: usize,
     },
+    /// The conversation does not alternate.
+    #[error("the conversation must be turns of user and assistant, the last one the user's")]
+    Turns,
+    /// The system takes one picture, and there are others.
+    #[error("the system takes one picture, the conversation has {images}")]
+    OneImage {
+        /// Pictures of the conversation.
+        images: usize,
+    },
+    /// The system cannot do without a picture.
+    #[error("the system needs a picture, the prompt has none")]
+    NoImage,
     /// A picture has no tokens.
     #[error("picture {index} has no tokens")]
     EmptyImage {

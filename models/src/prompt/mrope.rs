@@ -89,7 +89,7 @@ mod tests {
             Picture, QwenImageConfig, Size,
             testing::{golden, json},
         },
-        prompt::expand_placeholders,
+        prompt::{ImageSlot, expand_slots},
     };
 
     /// From messages and pictures to ids and positions, for every case of both models.
@@ -126,7 +126,7 @@ mod tests {
                     .collect();
                 let counts: Vec<usize> = grids.iter().map(|grid| grid.patches()).collect();
                 let ids = tokenizer.encode(&prompt).unwrap();
-                let expanded = expand_placeholders(&ids, placeholder, &counts).unwrap();
+                let expanded = expand_slots(&ids, &ImageSlot::token(placeholder), &counts).unwrap();
                 assert_eq!(serde_json::json!(expanded.ids), expected["input_ids"], "{folder}");
                 let spans: Vec<[usize; 2]> = expanded.spans.iter().map(|span| [span.start, span.len()]).collect();
                 assert_eq!(serde_json::json!(spans), expected["image_spans"], "{folder}");

@@ -20,6 +20,9 @@ impl Prepared {
     fn push(&mut self, id: u32) {
         self.ids.push(id);
         self.rows.push(Row::Token(id));
+        if !self.visual.is_empty() {
+            self.visual.push(false);
+        }
         self.positions.axes.iter_mut().for_each(|axis| axis.push(self.positions.next));
         self.positions.next += 1;
     }
@@ -42,6 +45,7 @@ impl Session {
     ) -> Result<Answer, RunError> {
         self.reserve(prompt.ids.len(), options.max_tokens)?;
         let settings = Settings { masked: true, ..Settings::from(options) };
+        self.look_at(prompt);
         self.record_step(settings)?;
         let mut so_far = prompt.clone();
         let mut answer = Answer { ids: Vec::new(), forced: 0, whole: false };

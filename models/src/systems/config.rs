@@ -1,13 +1,14 @@
-//! What the Qwen configurations have in common: the text decoder's keys, generation settings, checks of sizes.
+//! What configurations have in common: checks of sizes, stop tokens; and of Qwen's, the text decoder's keys.
 
+use fovea_engine::op::RopeStyle;
 use serde::Deserialize;
 
 use crate::{
-    blocks::{DecoderConfig, QwenVitConfig},
+    blocks::{DecoderConfig, DecoderNames, PatchMergerConfig, QwenVitConfig, RotaryConfig},
     checkpoint::{Files, LoadError},
 };
 
-const CONFIG: &str = "config.json";
+pub(super) const CONFIG: &str = "config.json";
 
 /// The decoder's keys of `config.json`, at the top level or, in files written since transformers 4.52, under
 /// `text_config`.
@@ -52,9 +53,10 @@ pub(super) struct Config<V> {
     eos: Option<OneOrMany>,
 }
 
+/// Token ids, one of them without brackets.
 #[derive(Deserialize, Clone)]
 #[serde(untagged)]
-enum OneOrMany {
+pub(super) enum OneOrMany {
     One(u32),
     Many(Vec<u32>),
 }
@@ -102,17 +104,8 @@ impl<V: serde::de::DeserializeOwned> Config<V> {
         })
     }
 
-    /// Ids that end an answer: those of `generation_config.json`, else of `config.json`.
     pub(super) fn stop(&self, files: Files<'_>) -> Result<Vec<u32>, LoadError> {
-        #[derive(Deserialize)]
-        struct Generation {
-            eos_token_id: Option<OneOrMany>,
-        }
-        let generation = match files.get("generation_config.json") {
-            Some(_) => files.json::<Generation>("generation_config.json")?.eos_token_id,
-            None => None,
-        };
-        Ok(generation.or_else(|| self.eos.clone()).map(Vec::from).unwrap_or_default())
+        stop(files, self.eos.clone())
     }
 
     pub(super) fn max_positions(&self) -> usize {
@@ -143,9 +136,7 @@ impl<V: serde::de::DeserializeOwned> Config<V> {
         if text.use_sliding_window {
             return Err(wrong("use_sliding_window", "true".to_owned(), "false".to_owned()));
         }
-        if !(text.rms_norm_eps > 0.0 && text.rms_norm_eps < 1.0) {
-            return Err(wrong("rms_norm_eps", text.rms_norm_eps.to_string(), "between 0 and 1".to_owned()));
-        }
+        epsilon("rms_norm_eps", text.rms_norm_eps)?;
         if !(text.rope_theta.is_finite() && text.rope_theta > 0.0) {
             return Err(wrong("rope_theta", text.rope_theta.to_string(), "a positive number".to_owned()));
         }
@@ -158,16 +149,36 @@ impl<V: serde::de::DeserializeOwned> Config<V> {
             feedforward: text.intermediate_size,
             vocabulary: text.vocab_size,
             eps: text.rms_norm_eps,
-            theta: text.rope_theta,
-            rope_sections: sections.clone(),
+            rotary: RotaryConfig { theta: text.rope_theta, sections: sections.clone(), style: RopeStyle::Halves },
             qkv_bias: true,
             tied: text.tie_word_embeddings,
+            names: DecoderNames::LLAMA,
+            expert: None,
+            cross: None,
         })
     }
 }
 
-/// Checks a tower's sizes; the names are those that both Qwen configurations share.
-pub(super) fn check_vision(vision: &QwenVitConfig, inner: usize, out: usize) -> Result<(), LoadError> {
+/// Ids that end an answer: those of `generation_config.json`, else `own` of `config.json`.
+pub(super) fn stop(files: Files<'_>, own: Option<OneOrMany>) -> Result<Vec<u32>, LoadError> {
+    #[derive(Deserialize)]
+    struct Generation {
+        eos_token_id: Option<OneOrMany>,
+    }
+    let generation = match files.get("generation_config.json") {
+        Some(_) => files.json::<Generation>("generation_config.json")?.eos_token_id,
+        None => None,
+    };
+    Ok(generation.or(own).map(Vec::from).unwrap_or_default())
+}
+
+/// Checks a tower's and its merger's sizes; the names are those that both Qwen configurations share.
+pub(super) fn check_vision(
+    vision: &QwenVitConfig,
+    merger: &PatchMergerConfig,
+    inner: usize,
+    out: usize,
+) -> Result<(), LoadError> {
     size("vision_config.depth", vision.depth, 1024)?;
     size("vision_config.hidden_size", vision.hidden, 1 << 16)?;
     size("vision_config.num_heads", vision.heads, 1024)?;
@@ -187,32 +198,39 @@ pub(super) fn check_vision(vision: &QwenVitConfig, inner: usize, out: usize) -> 
         let expected = "a multiple of 4".to_owned();
         return Err(wrong("vision_config.hidden_size / num_heads", head_dim.to_string(), expected));
     }
-    if vision.out != out {
+    if merger.out != out {
         let expected = format!("the decoder's hidden_size, {out}");
-        return Err(wrong("vision_config.out_hidden_size", vision.out.to_string(), expected));
+        return Err(wrong("vision_config.out_hidden_size", merger.out.to_string(), expected));
     }
     Ok(())
 }
 
-fn head(field: &'static str, head_dim: usize) -> Result<(), LoadError> {
+pub(super) fn head(field: &'static str, head_dim: usize) -> Result<(), LoadError> {
     if head_dim <= 256 && head_dim.is_multiple_of(2) {
         return Ok(());
     }
     Err(wrong(field, head_dim.to_string(), "an even head dimension of at most 256".to_owned()))
 }
 
+pub(super) fn epsilon(field: &'static str, eps: f32) -> Result<(), LoadError> {
+    if eps.is_finite() && (0.0..1.0).contains(&eps) {
+        return Ok(());
+    }
+    Err(wrong(field, eps.to_string(), "between 0 and 1".to_owned()))
+}
+
 pub(super) fn wrong(field: &'static str, got: String, expected: String) -> LoadError {
     LoadError::Field { file: CONFIG, field, got, expected }
 }
 
-fn size(field: &'static str, got: usize, most: usize) -> Result<(), LoadError> {
+pub(super) fn size(field: &'static str, got: usize, most: usize) -> Result<(), LoadError> {
     match got {
         1.. if got <= most => Ok(()),
         _ => Err(wrong(field, got.to_string(), format!("between 1 and {most}"))),
     }
 }
 
-fn divide(field: &'static str, number: usize, by: &'static str, divisor: usize) -> Result<usize, LoadError> {
+pub(super) fn divide(field: &'static str, number: usize, by: &'static str, divisor: usize) -> Result<usize, LoadError> {
     if divisor > 0 && number.is_multiple_of(divisor) {
         return Ok(number / divisor);
     }

@@ -1,16 +1,23 @@
 //! The systems: one small file for each, from its published configuration to a composition of blocks.
 
+mod cog;
+mod cogagent_18b;
+mod cogagent_9b;
+mod cogvlm2;
+mod cogvlm_17b;
 mod config;
+mod glm_4v_9b;
 mod qwen2_5_vl;
 mod qwen2_vl;
-mod size;
 
+use fovea_engine::weights::{Policy, WeightSource};
 use serde::Deserialize;
 
 use crate::{
-    blocks::{DecoderConfig, QwenVitConfig},
+    blocks::{DecoderConfig, Sizes, VisionConfig},
     checkpoint::{Files, LoadError},
-    image::{QwenImageConfig, Size},
+    image::{ImageConfig, PatchGrid, Size},
+    prompt::{ChatFormat, ImageSlot, PositionRule},
 };
 
 /// What the model writes boxes in.
@@ -20,23 +27,31 @@ pub enum Grammar {
     Qwen2Boxes,
     /// Qwen2.5-VL: JSON with `bbox_2d`, pixels of the resized picture.
     Qwen2_5Json,
-    /// CogAgent's action lines, thousandths of the picture.
+    /// CogAgent-9B's action lines, thousandths of the picture.
     CogAgent,
+    /// CogVLM, CogAgent-18B: `[[x0,y0,x1,y1]]` in running text, thousandths of the picture.
+    CogBoxes,
 }
 
 /// A system before its weights are loaded: the sizes of its blocks and how it reads and writes.
 #[derive(Clone, Debug)]
 pub struct Blueprint {
-    /// The `model_type` that chose it.
+    /// Its name.
     pub name: &'static str,
-    /// Vision tower and merger.
-    pub vision: QwenVitConfig,
+    /// Tower and connector.
+    pub vision: VisionConfig,
     /// Decoder.
     pub decoder: DecoderConfig,
     /// Image preparation.
-    pub image: QwenImageConfig,
-    /// Id of the placeholder that a picture's tokens replace.
-    pub image_token: u32,
+    pub image: ImageConfig,
+    /// What a picture's rows replace in a prompt.
+    pub slot: ImageSlot,
+    /// How the rows of a prompt are counted.
+    pub positions: PositionRule,
+    /// How conversations are written.
+    pub chat: ChatFormat,
+    /// How text is split, for a `tokenizer.model` of tiktoken; `None`: it is one of SentencePiece.
+    pub tiktoken: Option<&'static str>,
     /// Ids that end an answer.
     pub stop: Vec<u32>,
     /// Longest sequence that it was made for.
@@ -47,19 +62,64 @@ pub struct Blueprint {
     pub heat_layer: Option<usize>,
 }
 
-/// A reader of one system's configuration.
-type Read = fn(Files<'_>) -> Result<Blueprint, LoadError>;
-
-const SYSTEMS: &[(&str, Read)] = &[("qwen2_vl", qwen2_vl::read), ("qwen2_5_vl", qwen2_5_vl::read)];
-
-/// Names of all systems: their `model_type`.
-pub fn names() -> impl Iterator<Item = &'static str> {
-    SYSTEMS.iter().map(|(name, _)| *name)
+/// What a `config.json` tells the system by.
+#[derive(Deserialize)]
+struct Identity {
+    model_type: Option<String>,
+    #[serde(default)]
+    architectures: Vec<String>,
+    /// GLM-4V: interleaved rotary positions.
+    original_rope: Option<bool>,
+    /// CogVLM2: heads of keys and values.
+    num_multi_query_heads: Option<usize>,
 }
 
-#[derive(Deserialize)]
-struct ModelType {
-    model_type: String,
+impl Identity {
+    fn type_is(&self, name: &str) -> bool {
+        self.model_type.as_deref() == Some(name)
+    }
+
+    fn is_of(&self, architecture: &str) -> bool {
+        self.architectures.iter().any(|it| it == architecture)
+    }
+}
+
+/// A system: its name, the configurations that are its own, and their reader.
+struct Entry {
+    name: &'static str,
+    is: fn(&Identity) -> bool,
+    read: fn(Files<'_>) -> Result<Blueprint, LoadError>,
+}
+
+const SYSTEMS: &[Entry] = &[
+    Entry { name: "qwen2_vl", is: |it| it.type_is("qwen2_vl"), read: qwen2_vl::read },
+    Entry { name: "qwen2_5_vl", is: |it| it.type_is("qwen2_5_vl"), read: qwen2_5_vl::read },
+    Entry {
+        name: "glm_4v_9b",
+        is: |it| it.type_is("chatglm") && it.original_rope != Some(false),
+        read: glm_4v_9b::read,
+    },
+    Entry {
+        name: "cogagent_9b",
+        is: |it| it.type_is("chatglm") && it.original_rope == Some(false),
+        read: cogagent_9b::read,
+    },
+    Entry {
+        name: "cogvlm_17b",
+        is: |it| it.is_of("CogVLMForCausalLM") && it.num_multi_query_heads.is_none(),
+        read: cogvlm_17b::read,
+    },
+    Entry {
+        name: "cogvlm2",
+        is: |it| it.is_of("CogVLMForCausalLM") && it.num_multi_query_heads.is_some(),
+        read: cogvlm2::read,
+    },
+    Entry { name: "cogagent_18b", is: |it| it.is_of("CogAgentForCausalLM"), read: cogagent_18b::read },
+];
+
+/// Names of all systems.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    SYSTEMS.iter().map(|entry| entry.name)
 }
 
 impl Blueprint {
@@ -68,27 +128,76 @@ impl Blueprint {
     /// # Errors
     /// [`LoadError`] that names the file and the field.
     pub fn read(files: Files<'_>) -> Result<Self, LoadError> {
-        let ModelType { model_type } = files.json("config.json")?;
-        let Some((_, read)) = SYSTEMS.iter().find(|(name, _)| *name == model_type) else {
+        let identity: Identity = files.json(config::CONFIG)?;
+        let Some(entry) = SYSTEMS.iter().find(|entry| (entry.is)(&identity)) else {
             let known = names().collect::<Vec<_>>().join(", ");
-            return Err(LoadError::Architecture { found: model_type, known });
+            let found = identity.model_type.unwrap_or_else(|| identity.architectures.join(", "));
+            return Err(LoadError::Architecture { found, known });
         };
-        read(files)
+        (entry.read)(files)
     }
 
-    /// Tokens that a picture of `size` becomes.
+    /// The same with what the configuration leaves out and the tensors tell.
+    #[must_use]
+    pub fn fit(mut self, weights: &dyn WeightSource) -> Self {
+        if let Some((cross, at)) = &mut self.vision.cross {
+            cross.fit(weights, at);
+        }
+        self
+    }
+
+    /// Rows of the decoder that a picture of `size` becomes.
     ///
     /// # Errors
     /// [`LoadError::Image`] if no size fits it.
     pub fn image_tokens(&self, size: Size) -> Result<usize, LoadError> {
-        Ok(self.image.grid(size)?.merged(self.image.merge_size).patches())
+        Ok(self.image.grids(size)?.first().map_or(0, |&grid| self.vision.tokens(grid)))
     }
 
-    /// Parameters by part, in the order vision tower, merger, decoder layers, embedding, head.
-    pub fn parameters(&self) -> [(&'static str, u64); 5] {
-        let (tower, merger) = self.vision.parameters();
-        let (layers, embedding, head) = self.decoder.parameters();
-        [("vision tower", tower), ("merger", merger), ("decoder", layers), ("embedding", embedding), ("head", head)]
+    /// Features of a picture of `size` that every decoder layer attends to.
+    ///
+    /// # Errors
+    /// [`LoadError::Image`] if no size fits it.
+    pub fn cross_tokens(&self, size: Size) -> Result<usize, LoadError> {
+        let grids = self.image.grids(size)?;
+        Ok(self.vision.cross.as_ref().and(grids.get(1)).map_or(0, |grid| grid.patches()))
+    }
+
+    /// Its weights by part; the last two are always embedding and head.
+    pub fn parts(&self) -> Vec<(&'static str, Sizes)> {
+        let mut parts = vec![("vision tower", self.vision.tower.sizes())];
+        if let Some((cross, _)) = &self.vision.cross {
+            parts.push(("cross tower", cross.sizes()));
+        }
+        parts.push(("connector", self.vision.connector.sizes()));
+        parts.extend(self.decoder.expert_sizes().map(|sizes| ("visual experts", sizes)));
+        parts.extend(self.decoder.cross_sizes().map(|sizes| ("cross attention", sizes)));
+        parts.push(("decoder", self.decoder.layer_sizes()));
+        parts.push(("embedding", self.decoder.embedding_sizes()));
+        parts.push(("head", self.decoder.output_sizes()));
+        parts
+    }
+
+    /// Published weights that do not run, and are not loaded.
+    pub fn unused(&self) -> Sizes {
+        self.vision.cross.as_ref().map_or_else(Sizes::default, |(cross, _)| cross.unused())
+    }
+
+    /// Parameters by part, with those that do not run where there are any.
+    pub fn parameters(&self) -> Vec<(&'static str, u64)> {
+        let parts = self.parts().into_iter().map(|(name, sizes)| (name, sizes.parameters()));
+        parts.chain(Some(("unused", self.unused().parameters())).filter(|(_, count)| *count > 0)).collect()
+    }
+
+    /// Bytes of all weights on the GPU under a policy: matrices with their padding and scales, vectors in f32.
+    pub fn weight_bytes(&self, policy: &Policy) -> u64 {
+        self.parts().iter().fold(0, |sum, (_, sizes)| sum.saturating_add(sizes.bytes(policy)))
+    }
+
+    /// Multiply-adds of a step of decoding, but for its attention.
+    pub fn step_products(&self) -> u64 {
+        let (decoder, output) = (self.decoder.layer_sizes().products(), self.decoder.embedding_sizes().products());
+        decoder + output
     }
 
     /// Floating-point operations of encoding a picture of `size`, and of prefilling it with `text` further tokens.
@@ -96,8 +205,19 @@ impl Blueprint {
     /// # Errors
     /// [`LoadError::Image`] if no size fits it.
     pub fn flops(&self, size: Size, text: usize) -> Result<(u64, u64), LoadError> {
-        let grid = self.image.grid(size)?;
-        let tokens = grid.merged(self.image.merge_size).patches() + text;
-        Ok((self.vision.flops(grid), self.decoder.prefill_flops(tokens)))
+        let grids: Vec<PatchGrid> = self.image.grids(size)?;
+        let tokens = self.image_tokens(size)? + text;
+        Ok((self.vision.flops(&grids), self.decoder.prefill_flops(tokens, self.cross_tokens(size)?)))
+    }
+
+    /// Those of [`Blueprint::flops`] that are scores of attention and sums by them, which profilers of fused attention
+    /// leave out.
+    ///
+    /// # Errors
+    /// [`LoadError::Image`] if no size fits it.
+    pub fn score_flops(&self, size: Size, text: usize) -> Result<u64, LoadError> {
+        let tokens = self.image_tokens(size)? + text;
+        let encode = self.vision.score_flops(&self.image.grids(size)?);
+        Ok(encode + self.decoder.score_flops(tokens, self.cross_tokens(size)?))
     }
 }

@@ -8,9 +8,10 @@ use serde::Deserialize;
 
 use super::{Blueprint, Grammar, config};
 use crate::{
-    blocks::{Feedforward, Norm, QwenVitConfig},
+    blocks::{ConnectorConfig, Feedforward, Norm, PatchMergerConfig, QwenVitConfig, TowerConfig, VisionConfig},
     checkpoint::{Files, LoadError},
-    image::QwenImageConfig,
+    image::{ImageConfig, QwenImageConfig},
+    prompt::{ChatFormat, ImageSlot, PositionRule},
 };
 
 #[derive(Deserialize)]
@@ -68,16 +69,26 @@ pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
         window: Some(vision.window_size / token),
         full_blocks: vision.fullatt_block_indexes.clone(),
         position_grid: grid.map(|(_, side)| side),
-        out: vision.out_hidden_size,
     };
-    config::check_vision(&tower, vision.intermediate_size, decoder.hidden)?;
+    let merger =
+        PatchMergerConfig { width: tower.hidden, merge: tower.merge, norm: Norm::Rms, out: vision.out_hidden_size };
+    config::check_vision(&tower, &merger, vision.intermediate_size, decoder.hidden)?;
     Ok(Blueprint {
         name: "qwen2_5_vl",
-        image: QwenImageConfig::from_json(files.need("preprocessor_config.json")?)?,
-        image_token: config.image_token,
+        image: ImageConfig::Qwen(QwenImageConfig::from_json(files.need("preprocessor_config.json")?)?),
+        slot: ImageSlot::token(config.image_token),
+        positions: PositionRule::Mrope,
+        chat: ChatFormat::Template,
+        tiktoken: None,
         stop: config.stop(files)?,
         max_positions: config.max_positions(),
-        vision: tower,
+        vision: VisionConfig {
+            tower: TowerConfig::QwenVit(tower),
+            tower_at: "visual",
+            connector: ConnectorConfig::PatchMerger(merger),
+            connector_at: "visual.merger",
+            cross: None,
+        },
         decoder,
         grammar: match config.grounding.as_deref() {
             Some("cogagent") => Grammar::CogAgent,

@@ -7,9 +7,10 @@ use serde::Deserialize;
 
 use super::{Blueprint, Grammar, config};
 use crate::{
-    blocks::{Feedforward, Norm, QwenVitConfig},
+    blocks::{ConnectorConfig, Feedforward, Norm, PatchMergerConfig, QwenVitConfig, TowerConfig, VisionConfig},
     checkpoint::{Files, LoadError},
-    image::QwenImageConfig,
+    image::{ImageConfig, QwenImageConfig},
+    prompt::{ChatFormat, ImageSlot, PositionRule},
 };
 
 #[derive(Deserialize)]
@@ -48,16 +49,26 @@ pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
         window: None,
         full_blocks: Vec::new(),
         position_grid: None,
-        out: vision.hidden_size,
     };
-    config::check_vision(&tower, inner, decoder.hidden)?;
+    let merger =
+        PatchMergerConfig { width: tower.hidden, merge: tower.merge, norm: Norm::Layer, out: vision.hidden_size };
+    config::check_vision(&tower, &merger, inner, decoder.hidden)?;
     Ok(Blueprint {
         name: "qwen2_vl",
-        image: QwenImageConfig::from_json(files.need("preprocessor_config.json")?)?,
-        image_token: config.image_token,
+        image: ImageConfig::Qwen(QwenImageConfig::from_json(files.need("preprocessor_config.json")?)?),
+        slot: ImageSlot::token(config.image_token),
+        positions: PositionRule::Mrope,
+        chat: ChatFormat::Template,
+        tiktoken: None,
         stop: config.stop(files)?,
         max_positions: config.max_positions(),
-        vision: tower,
+        vision: VisionConfig {
+            tower: TowerConfig::QwenVit(tower),
+            tower_at: "visual",
+            connector: ConnectorConfig::PatchMerger(merger),
+            connector_at: "visual.merger",
+            cross: None,
+        },
         decoder,
         grammar: Grammar::Qwen2Boxes,
         heat_layer: config.heat_layer,

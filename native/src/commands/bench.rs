@@ -375,7 +375,7 @@ fn model_stages(gpu: &Gpu, common: &Common, rounds: usize) -> Outcome<Vec<StageT
         let prompt = session.prepare(&messages, std::slice::from_ref(&image))?;
         pollster::block_on(session.generate(&prompt, &options, &hear, &mut |_| true))?;
         let times = stages.finish();
-        image_tokens = image.grid.merged(blueprint.image.merge_size).patches();
+        image_tokens = image.rows();
         prompt_tokens = prompt.ids.len();
         if round > 0 {
             encode.push(times.encode.as_secs_f64());
@@ -386,8 +386,7 @@ fn model_stages(gpu: &Gpu, common: &Common, rounds: usize) -> Outcome<Vec<StageT
     let load = |error| Failure::load(&directory, error);
     let (encode_flops, prefill_flops) =
         blueprint.flops(size, prompt_tokens.saturating_sub(image_tokens)).map_err(load)?;
-    let [_, _, layers, embedding, head] = blueprint.parameters().map(|(_, count)| count);
-    let step = 2 * (layers + if head == 0 { embedding } else { head });
+    let step = 2 * blueprint.step_products();
     let named = |stage: &str| format!("model {} {} {stage}", blueprint.name, quant.name());
     Ok(vec![
         StageTime { name: named("encode"), seconds: median(encode), tokens: image_tokens, flops: encode_flops },

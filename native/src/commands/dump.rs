@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use fovea_models::{GenerateOptions, Session};
+use fovea_models::{GenerateOptions, Session, image::View};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde_json::json;
 
@@ -70,11 +70,11 @@ pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -
     let blueprint = loaded.system.blueprint();
     let mut session = Session::new(&loaded.system)?;
 
-    let patch_width = blueprint.vision.patch_width();
-    let mut counts = Vec::new();
+    let (mut counts, mut shape) = (Vec::new(), 1);
     for (picture, path) in pictures.iter().zip(&arguments.images.images) {
-        let grid = blueprint.image.grid(picture.size()).map_err(|error| Failure::picture(path, &error))?;
-        counts.push(grid.patches() * patch_width);
+        let prepared = blueprint.image.prepare(picture).map_err(|error| Failure::picture(path, &error))?;
+        counts.push(prepared.views.iter().map(View::values).sum::<usize>());
+        shape = prepared.views.first().map_or(1, View::patch_width);
     }
     if let (Some(pixels), Some(path)) = (&pixels, &arguments.pixels) {
         let needed: usize = counts.iter().sum();
@@ -85,7 +85,7 @@ pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -
     }
     let mut file = File::default();
     let (mut images, mut given) = (Vec::new(), pixels.as_deref());
-    let [mut pixel_values, mut tower, mut embeds] = [const { Vec::new() }; 3];
+    let [mut pixel_values, mut tower, mut embeds, mut cross] = [const { Vec::new() }; 4];
     for (picture, count) in pictures.iter().zip(counts) {
         let (own, rest) = match given.and_then(|given| given.split_at_checked(count)) {
             Some((own, rest)) => (Some(own), Some(rest)),
@@ -97,11 +97,15 @@ pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -
         pixel_values.extend(stages.pixel_values);
         tower.extend(stages.tower);
         embeds.extend(stages.embeds);
+        cross.extend(stages.cross.unwrap_or_default());
     }
     if !pictures.is_empty() {
-        file.floats("pixel_values", patch_width, &pixel_values);
-        file.floats("vision_tower", blueprint.vision.hidden, &tower);
-        file.floats("image_embeds", blueprint.vision.out, &embeds);
+        file.floats("pixel_values", shape, &pixel_values);
+        file.floats("vision_tower", blueprint.vision.tower.width(), &tower);
+        file.floats("image_embeds", blueprint.vision.connector.out(), &embeds);
+        if let Some((tower, _)) = &blueprint.vision.cross {
+            file.floats("cross_vision", tower.hidden, &cross);
+        }
     }
 
     let prompt = prompt.prepare(&session, &images)?;
@@ -130,16 +134,24 @@ pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -
     output.line(format_args!("written: {} ({})", arguments.out.display(), bytes(size)))
 }
 
-/// `pixel_values` of a safetensors file, all pictures one after the other.
+/// `pixel_values` of a safetensors file, all pictures one after the other; `cross_pixel_values` behind them for a system
+/// that looks twice.
 fn read_pixels(path: &Path) -> Outcome<Vec<f32>> {
     let bytes = read_bounded(path, LARGEST_PIXELS).map_err(|error| Failure::file(path, error))?;
     let tensors = SafeTensors::deserialize(&bytes).map_err(|error| Failure::file(path, error))?;
-    let tensor = tensors.tensor("pixel_values").map_err(|_| Failure::file(path, "tensor pixel_values is missing"))?;
-    if tensor.dtype() != Dtype::F32 {
-        return Err(Failure::file(path, format_args!("tensor pixel_values is {:?}, expected F32", tensor.dtype())));
+    let first = tensors.tensor("pixel_values").map_err(|_| Failure::file(path, "tensor pixel_values is missing"))?;
+    let mut values = Vec::new();
+    for (name, tensor) in
+        [("pixel_values", Some(first)), ("cross_pixel_values", tensors.tensor("cross_pixel_values").ok())]
+    {
+        let Some(tensor) = tensor else { continue };
+        if tensor.dtype() != Dtype::F32 {
+            return Err(Failure::file(path, format_args!("tensor {name} is {:?}, expected F32", tensor.dtype())));
+        }
+        let (words, _) = tensor.data().as_chunks::<4>();
+        values.extend(words.iter().map(|&word| f32::from_le_bytes(word)));
     }
-    let (words, _) = tensor.data().as_chunks::<4>();
-    Ok(words.iter().map(|&word| f32::from_le_bytes(word)).collect())
+    Ok(values)
 }
 
 /// Tensors on their way to a file.

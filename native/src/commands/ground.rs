@@ -133,8 +133,7 @@ pub(crate) fn answer(
     instruction: &str,
     AnswerArguments { max_tokens, free }: AnswerArguments,
 ) -> Outcome<Answer> {
-    let blueprint = session.system().blueprint();
-    let (grammar, merge) = (blueprint.grammar, blueprint.image.merge_size);
+    let grammar = session.system().blueprint().grammar;
     let stages = Stages::new();
     let options = GenerateOptions { max_tokens, ..GenerateOptions::default() };
     let hear = |stage| stages.hear(stage);
@@ -157,7 +156,7 @@ pub(crate) fn answer(
         tokens: ids.len(),
         forced,
         prompt_tokens: prompt.ids.len(),
-        image_tokens: image.grid.merged(merge).patches(),
+        image_tokens: image.rows(),
         resized: image.resized,
         times: stages.finish(),
     })

@@ -2,8 +2,7 @@
 
 use std::{path::PathBuf, str::FromStr};
 
-use fovea_engine::text::{ChatTemplate, TemplateFiles, Tokenizer};
-use fovea_models::{Blueprint, Files, LoadError, grounding::question, image::Size};
+use fovea_models::{Blueprint, Files, LoadError, Text, grounding::question, image::Size};
 use serde_json::json;
 
 use crate::{
@@ -65,6 +64,9 @@ pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -
         pictures.push((size, resized, tokens, encode, prefill));
     }
     let kv = blueprint.decoder.kv_bytes();
+    let kv_of = |tokens: usize, size: Size| {
+        (tokens + text) as u64 * kv + blueprint.decoder.cross_kv_bytes(blueprint.cross_tokens(size).unwrap_or_default())
+    };
     let weights = Quantisation::ALL.map(|quant| (quant.name(), blueprint.weight_bytes(&quant.policy())));
 
     if output.is_json() {
@@ -78,7 +80,9 @@ pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -
                     "prompt_tokens": tokens + text,
                     "encode_flops": encode,
                     "prefill_flops": prefill,
-                    "kv_cache_bytes": (tokens + text) as u64 * kv,
+                    "score_flops": blueprint.score_flops(*size, text).unwrap_or_default(),
+                    "cross_tokens": blueprint.cross_tokens(*size).unwrap_or_default(),
+                    "kv_cache_bytes": kv_of(*tokens, *size),
                 })
             })
             .collect();
@@ -116,11 +120,15 @@ pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -
                 gflop(*encode),
                 gflop(*prefill),
                 gflop(encode + prefill),
-                bytes((tokens + text) as u64 * kv),
+                gflop(blueprint.score_flops(*size, text).unwrap_or_default()),
+                bytes(kv_of(*tokens, *size)),
             ]
         })
         .collect();
-    output.table(&["picture", "resized", "tokens", "encode GFLOP", "prefill GFLOP", "sum", "KV cache"], &rows)?;
+    output.table(
+        &["picture", "resized", "tokens", "encode GFLOP", "prefill GFLOP", "sum", "of it scores", "KV cache"],
+        &rows,
+    )?;
     output.line(format_args!(
         "prefill and KV cache with a question of {text} tokens; keys and values in f32, {} a token",
         bytes(kv)
@@ -129,13 +137,10 @@ pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -
 
 /// Tokens of a short question beside the picture's.
 fn question_tokens(blueprint: &Blueprint, files: Files<'_>) -> Result<usize, LoadError> {
-    let Some(tokenizer) = files.get("tokenizer.json") else { return Ok(QUESTION_TOKENS) };
-    let template = ChatTemplate::from_files(TemplateFiles {
-        jinja: files.get("chat_template.jinja"),
-        json: files.get("chat_template.json"),
-        tokenizer_config: files.get("tokenizer_config.json"),
-    });
-    let Ok(template) = template else { return Ok(QUESTION_TOKENS) };
-    let prompt = template.render(&question(blueprint.grammar, "click Sign in"), true)?;
-    Ok(Tokenizer::from_tokenizer_json(tokenizer)?.encode(&prompt)?.len().saturating_sub(1))
+    let text = match Text::open(files, blueprint) {
+        Err(LoadError::MissingFile { .. }) => return Ok(QUESTION_TOKENS),
+        other => other?,
+    };
+    let ids = text.ids(&question(blueprint.grammar, "click Sign in"));
+    Ok(ids.map_or(QUESTION_TOKENS, |ids| ids.len().saturating_sub(blueprint.slot.width())))
 }

@@ -36,6 +36,7 @@ const OPTIONAL = [
   'generation_config.json',
   'preprocessor_config.json',
   'tokenizer.json',
+  'tokenizer.model',
   'tokenizer_config.json',
   'chat_template.json',
   'chat_template.jinja',

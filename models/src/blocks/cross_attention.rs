@@ -1,0 +1,152 @@
+//! Attention of every row of a decoder layer to a picture's features, in CogAgent-18B's few dimensions.
+//!
+//! `x = x + dense(softmax(q k^T / sqrt(d)) v)` with `q = query(RMSNorm(x))`, `[k | v] = key_value(features)`: no
+//! positions, no mask, no biases. Keys and values depend on the picture alone and are computed once for it. Source:
+//! `CrossAttention` of `modeling_cogagent.py`; Hong et al., "CogAgent", 2023.
+
+use fovea_engine::{
+    OpError, Recorder, Tensor,
+    op::{Attention, DecodeAttention, Epilogue, Heads, Mask, RmsNorm},
+    weights::{Scope, TensorClass, Weight, WeightError},
+};
+
+use super::Sizes;
+
+/// Sizes of the cross attention of every layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CrossAttentionConfig {
+    /// Width of the picture's features.
+    pub features: usize,
+    /// Width of queries, keys and values.
+    pub width: usize,
+    /// Heads.
+    pub heads: usize,
+}
+
+impl CrossAttentionConfig {
+    fn heads(&self) -> Heads {
+        let head_dim = self.width / self.heads;
+        let scale = (head_dim as f32).sqrt().recip();
+        Heads { heads: self.heads, kv_heads: self.heads, head_dim, scale }
+    }
+
+    /// Its weights in one layer of a decoder of width `hidden`; norm included.
+    pub(super) fn sizes(&self, layers: usize, hidden: usize) -> Sizes {
+        self.key_value_sizes(layers)
+            .matrix(TensorClass::Decoder, layers, self.width, hidden)
+            .matrix(TensorClass::Decoder, layers, hidden, self.width)
+            .vector(layers, hidden)
+    }
+
+    fn key_value_sizes(&self, layers: usize) -> Sizes {
+        Sizes::default().matrix(TensorClass::Decoder, layers, 2 * self.width, self.features)
+    }
+
+    /// Floating-point operations of the keys and values of `features` rows, in all layers.
+    pub(super) fn key_value_flops(&self, layers: usize, features: usize) -> u64 {
+        2 * features as u64 * self.key_value_sizes(layers).products()
+    }
+
+    /// Floating-point operations of scores and sums for `rows` of the decoder, in all layers.
+    pub(super) fn attention_flops(&self, layers: usize, rows: usize, features: usize) -> u64 {
+        4 * (layers * self.width) as u64 * rows as u64 * features as u64
+    }
+
+    /// Bytes of the keys and values of `features` rows, in all layers, in f32.
+    pub(super) fn key_value_bytes(&self, layers: usize, features: usize) -> u64 {
+        8 * (layers * self.width * features) as u64
+    }
+}
+
+/// A picture's keys and values for every layer, `[patches, width]` each, and how many they are.
+pub struct CrossCache {
+    pub(super) layers: Vec<(Tensor, Tensor)>,
+    /// `[1]` u32.
+    count: Tensor,
+}
+
+impl CrossCache {
+    /// Of the keys and values of every layer.
+    ///
+    /// # Errors
+    /// [`OpError`] without layers.
+    pub fn new(rec: &Recorder, layers: Vec<(Tensor, Tensor)>) -> Result<Self, OpError> {
+        let count = layers.first().map_or(0, |(keys, _)| keys.rows_and_width().0);
+        let count = rec.gpu().upload("patches attended to", &[1], &[count as u32])?;
+        Ok(Self { layers, count })
+    }
+
+    /// The keys and values, every layer's keys first.
+    pub fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        self.layers.iter().flat_map(|(keys, values)| [keys, values])
+    }
+
+    /// The same with `of` each tensor, such as where it lives beyond a program.
+    ///
+    /// # Errors
+    /// That of `of`.
+    pub fn map<E>(&self, of: impl Fn(&Tensor) -> Result<Tensor, E>) -> Result<Self, E> {
+        let layers = self.layers.iter().map(|(keys, values)| Ok((of(keys)?, of(values)?)));
+        Ok(Self { layers: layers.collect::<Result<_, E>>()?, count: self.count.clone() })
+    }
+}
+
+/// The cross attention's weights of one layer.
+pub(super) struct CrossAttention {
+    config: CrossAttentionConfig,
+    norm: Tensor,
+    query: Weight,
+    key: Weight,
+    value: Weight,
+    out: Weight,
+}
+
+impl CrossAttention {
+    /// Loads `cross_attn` and `post_cross_attention_layernorm` under a layer.
+    pub(super) async fn load(
+        layer: &Scope<'_>,
+        config: CrossAttentionConfig,
+        hidden: usize,
+    ) -> Result<Self, WeightError> {
+        let (at, class) = (layer.at("cross_attn"), TensorClass::Decoder);
+        let CrossAttentionConfig { features, width, .. } = config;
+        let both = [2 * width, features];
+        Ok(Self {
+            norm: layer.tensor("post_cross_attention_layernorm.weight", &[hidden]).await?,
+            query: at.matrix("query.weight", &[width, hidden], class).await?,
+            key: at.matrix_rows("key_value.weight", &both, 0..width, class).await?,
+            value: at.matrix_rows("key_value.weight", &both, width..2 * width, class).await?,
+            out: at.matrix("dense.weight", &[hidden, width], class).await?,
+            config,
+        })
+    }
+
+    /// Keys and values of a picture's features.
+    pub(super) fn record_keys(&self, rec: &mut Recorder, features: &Tensor) -> Result<(Tensor, Tensor), OpError> {
+        let keys = rec.matmul(features, &self.key, Epilogue::default())?;
+        Ok((keys, rec.matmul(features, &self.value, Epilogue::default())?))
+    }
+
+    /// The rows `x` after they have looked; `layer` is this layer's index.
+    pub(super) fn record(
+        &self,
+        rec: &mut Recorder,
+        x: &Tensor,
+        eps: f32,
+        cache: &CrossCache,
+        layer: usize,
+    ) -> Result<Tensor, OpError> {
+        let Some((keys, values)) = cache.layers.get(layer) else { return Ok(x.clone()) };
+        let normed = rec.rms_norm(x, RmsNorm { scale: &self.norm, eps })?;
+        let query = rec.matmul(&normed, &self.query, Epilogue::default())?;
+        let heads = self.config.heads();
+        let attended = if x.rows_and_width().0 == 1 {
+            let attention = DecodeAttention { heads, length: (&cache.count).into(), extra: 0 };
+            rec.attention_decode((&query).into(), keys, values, attention)?
+        } else {
+            let attention = Attention { heads, kv_len: keys.rows_and_width().0, mask: Mask::Full };
+            rec.attention((&query).into(), keys.into(), values.into(), attention)?
+        };
+        rec.matmul(&attended, &self.out, Epilogue { residual: Some(x), ..Epilogue::default() })
+    }
+}

@@ -1,0 +1,22 @@
+//! Rows in front of and behind others.
+
+use fovea_engine::{OpError, Recorder, Tensor};
+
+/// `first, first + 1, ..`, `[count]` on the GPU.
+pub(super) fn iota(rec: &Recorder, first: usize, count: usize) -> Result<Tensor, OpError> {
+    let rows: Vec<u32> = (first as u32..).take(count).collect();
+    Ok(rec.gpu().upload("rows", &[count], &rows)?)
+}
+
+/// All rows of each part, one part after the other.
+pub(super) fn join(rec: &mut Recorder, parts: &[&Tensor]) -> Result<Tensor, OpError> {
+    let mut first = 0;
+    let mut places = Vec::with_capacity(parts.len());
+    for part in parts {
+        let count = part.rows_and_width().0;
+        places.push(iota(rec, first, count)?);
+        first += count;
+    }
+    let parts: Vec<(&Tensor, &Tensor)> = parts.iter().copied().zip(&places).collect();
+    rec.assemble_rows(&parts)
+}

@@ -1,0 +1,42 @@
+//! Questions that the Cog models were trained to answer with boxes, as published in the READMEs of `zai-org/CogVLM`
+//! and `zai-org/CogAgent` (one of each kind's many wordings).
+
+use crate::grounding::Normalised1000;
+
+/// What to do on a screenshot (CogAgent-18B): a plan, the next action and, with `boxes`, where it goes.
+pub fn steps(task: &str, boxes: bool) -> String {
+    let grounding = if boxes { "(with grounding)" } else { "" };
+    format!("What steps do I need to take to \"{task}\"?{grounding}")
+}
+
+/// Where something is; the answer is a box.
+pub fn where_is(expression: &str) -> String {
+    format!("Where is {expression}? answer in [[x0,y0,x1,y1]] format.")
+}
+
+/// A description of the picture with a box for each thing.
+pub fn describe() -> String {
+    let wish = "and include the coordinates [[x0,y0,x1,y1]] for each mentioned object?";
+    format!("Can you provide a description of the image {wish}")
+}
+
+/// What lies in a box.
+pub fn describe_box(region: Normalised1000) -> String {
+    let corners = region.corners().map(|corner| format!("{:03}", corner.min(999))).join(",");
+    format!("Tell me what you see within the designated area [[{corners}]] in the picture.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn questions_are_those_published() {
+        let asked = "What steps do I need to take to \"Search for CogVLM\"?(with grounding)";
+        assert_eq!(steps("Search for CogVLM", true), asked);
+        assert_eq!(where_is("the menu"), "Where is the menu? answer in [[x0,y0,x1,y1]] format.");
+        let region = Normalised1000::new(86, 540, 400, 760).unwrap();
+        let asked = "Tell me what you see within the designated area [[086,540,400,760]] in the picture.";
+        assert_eq!(describe_box(region), asked);
+    }
+}
