@@ -3,10 +3,14 @@
 //! `FOVEA_TEST_ADAPTERS`, a comma-separated list of names, says which adapters must be there; a missing one fails the
 //! tests instead of thinning them out. Without it, every adapter that is found is tested.
 
-use std::{error::Error, sync::OnceLock};
+use std::{error::Error, ops::Range, sync::OnceLock};
 
-use crate::{Gpu, GpuError, GpuOptions, Recorder, Tensor};
+use crate::{
+    Gpu, GpuError, GpuOptions, Recorder, Tensor,
+    weights::{ByteSource, Bytes, WeightError},
+};
 
+pub mod golden;
 pub mod reference;
 
 /// Blocks until the GPU has finished a submission.
@@ -19,6 +23,35 @@ pub fn wait(device: &wgpu::Device, submission: Option<wgpu::SubmissionIndex>) {
 /// Blocks until a future of the engine is ready.
 pub fn block_on<F: Future>(future: F) -> F::Output {
     pollster::block_on(future)
+}
+
+/// A file in memory.
+pub struct Memory {
+    name: String,
+    bytes: Vec<u8>,
+}
+
+impl Memory {
+    /// The file `name` with these bytes.
+    pub fn new(name: &str, bytes: Vec<u8>) -> Self {
+        Self { name: name.to_owned(), bytes }
+    }
+}
+
+impl ByteSource for Memory {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn len(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    fn read(&self, range: Range<u64>) -> Bytes<'_> {
+        let found = self.bytes.get(range.start as usize..range.end as usize).map(<[u8]>::to_vec);
+        let error = WeightError::Read { file: self.name.clone(), reason: "ends early".to_owned() };
+        Box::pin(async move { found.ok_or(error) })
+    }
 }
 
 /// Every adapter, in every tier of features that it offers: all, without shader-f16, without subgroups, with neither.

@@ -3,13 +3,13 @@
 //! The fixtures are float32 results of the reference implementations; the limits come from their float64 runs
 //! (`shared/golden/README.md`). They lie at `FOVEA_GOLDEN`, else in `shared/golden` beside the repository.
 
-use std::{collections::BTreeMap, error::Error, ops::Range, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, error::Error, ops::Range, sync::Arc};
 
 use fovea_engine::{
     Gpu,
-    testing::{block_on, gpus, nmse},
+    testing::{Memory, block_on, golden, golden::json, gpus, nmse},
     text::{Message, Part, TokenBytes},
-    weights::{ByteSource, Bytes, Format, Policy, Safetensors, TensorInfo, WeightError, WeightSource, quant::Packer},
+    weights::{Bytes, Format, Policy, Safetensors, TensorInfo, WeightError, WeightSource, quant::Packer},
 };
 use fovea_models::{
     Checkpoint, EncodedImage, GenerateOptions, Grammar, Prepared, SMALL_FILES, Session, System,
@@ -23,54 +23,18 @@ type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 /// Normalised mean square error that a float32 implementation with its own order of summation stays below.
 const LIMIT: f64 = 1e-10;
 
-fn golden(path: &str) -> PathBuf {
-    let root = std::env::var_os("FOVEA_GOLDEN").map(PathBuf::from);
-    let root = root.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/golden"));
-    assert!(root.is_dir(), "no fixtures at {}: set FOVEA_GOLDEN to their folder", root.display());
-    root.join(path)
-}
-
-fn bytes(path: &str) -> Vec<u8> {
-    std::fs::read(golden(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
-}
-
-fn json(path: &str) -> serde_json::Value {
-    serde_json::from_slice(&bytes(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
-}
-
-/// A file in memory.
-struct Memory {
-    name: String,
-    bytes: Vec<u8>,
-}
-
-impl ByteSource for Memory {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn len(&self) -> u64 {
-        self.bytes.len() as u64
-    }
-
-    fn read(&self, range: Range<u64>) -> Bytes<'_> {
-        let found = self.bytes.get(range.start as usize..range.end as usize).map(<[u8]>::to_vec);
-        Box::pin(async move { found.ok_or(WeightError::Read { file: self.name.clone(), reason: "end".to_owned() }) })
-    }
-}
-
 fn checkpoint(model: &str, weights: Vec<u8>) -> Outcome<Checkpoint> {
     let files: BTreeMap<_, _> = SMALL_FILES
         .iter()
-        .filter(|file| golden(&format!("{model}/{file}")).exists())
-        .map(|file| ((*file).to_owned(), bytes(&format!("{model}/{file}"))))
+        .filter(|file| golden::path(&format!("{model}/{file}")).exists())
+        .map(|file| ((*file).to_owned(), golden::bytes(&format!("{model}/{file}"))))
         .collect();
-    let weights = Memory { bytes: weights, name: "model.safetensors".to_owned() };
+    let weights = Memory::new("model.safetensors", weights);
     Ok(Checkpoint::new(files, Box::new(block_on(Safetensors::open(vec![weights]))?)))
 }
 
 fn load(model: &str, gpu: &Gpu, format: Format) -> Outcome<Arc<System>> {
-    load_from(model, bytes(&format!("{model}/model.safetensors")), gpu, Policy::uniform(format))
+    load_from(model, golden::bytes(&format!("{model}/model.safetensors")), gpu, Policy::uniform(format))
 }
 
 fn load_from(model: &str, weights: Vec<u8>, gpu: &Gpu, policy: Policy) -> Outcome<Arc<System>> {
@@ -88,7 +52,7 @@ impl Case {
     fn open(model: &str, index: usize) -> Self {
         let folder = format!("{model}/cases/{index}");
         let (expected, tensors) =
-            (json(&format!("{folder}/expected.json")), bytes(&format!("{folder}/expected.safetensors")));
+            (json(&format!("{folder}/expected.json")), golden::bytes(&format!("{folder}/expected.safetensors")));
         Self { folder, expected, tensors }
     }
 
@@ -112,8 +76,8 @@ impl Case {
         (0..)
             .map(|n| if n == 0 { "image.png".to_owned() } else { format!("image{n}.png") })
             .map(|name| format!("{}/{name}", self.folder))
-            .take_while(|path| golden(path).exists())
-            .map(|path| Picture::decode(&bytes(&path)).expect("a picture"))
+            .take_while(|path| golden::path(path).exists())
+            .map(|path| Picture::decode(&golden::bytes(&path)).expect("a picture"))
             .collect()
     }
 
@@ -169,7 +133,7 @@ impl Case {
 impl Case {
     /// The system with the template that the case asks for.
     fn load(&self, model: &str, gpu: &Gpu) -> Outcome<Arc<System>> {
-        let plain = checkpoint(model, bytes(&format!("{model}/model.safetensors")))?;
+        let plain = checkpoint(model, golden::bytes(&format!("{model}/model.safetensors")))?;
         let mut files: BTreeMap<String, Vec<u8>> = plain.files().0.clone();
         if let Some(version) = json(&format!("{}/prompt.json", self.folder)).get("template_version") {
             let mut config = json(&format!("{model}/config.json"));
@@ -177,7 +141,7 @@ impl Case {
             files.insert("config.json".to_owned(), config.to_string().into_bytes());
         }
         let name = "model.safetensors".to_owned();
-        let weights = Memory { bytes: bytes(&format!("{model}/{name}")), name };
+        let weights = Memory::new(&name, golden::bytes(&format!("{model}/{name}")));
         let same = Checkpoint::new(files, Box::new(block_on(Safetensors::open(vec![weights]))?));
         Ok(Arc::new(block_on(System::load(&same, gpu, Policy::uniform(Format::F32), &|_| ()))?))
     }
@@ -507,7 +471,7 @@ fn another_picture_is_another_prompt() {
 #[test]
 fn kernels_are_built_before_the_weights_are_there() {
     for model in ["qwen2_vl", "qwen2_5_vl", "glm_4v_9b", "cogagent_9b", "cogvlm_17b", "cogvlm2", "cogagent_18b"] {
-        let plain = checkpoint(model, bytes(&format!("{model}/model.safetensors"))).expect("the fixture");
+        let plain = checkpoint(model, golden::bytes(&format!("{model}/model.safetensors"))).expect("the fixture");
         let warmed = block_on(fovea_models::warm(&plain, &gpus()[0], Policy::uniform(Format::Q4)));
         assert!(warmed.is_ok(), "{model}: {}", warmed.err().map(|error| error.to_string()).unwrap_or_default());
     }
@@ -592,13 +556,13 @@ fn a_tensor_larger_than_the_binding_limit_loads_and_matches() {
             println!("{}: bindings of {} bytes", gpu.name().name, gpu.caps().max_binding);
             continue;
         }
-        let plain = checkpoint("qwen2_5_vl", bytes("qwen2_5_vl/model.safetensors")).expect("the fixture");
+        let plain = checkpoint("qwen2_5_vl", golden::bytes("qwen2_5_vl/model.safetensors")).expect("the fixture");
         let mut files: BTreeMap<String, Vec<u8>> = plain.files().0.clone();
         let mut config = json("qwen2_5_vl/config.json");
         config["vocab_size"] = rows.into();
         files.insert("config.json".to_owned(), config.to_string().into_bytes());
         let name = "model.safetensors".to_owned();
-        let weights = Memory { bytes: bytes(&format!("qwen2_5_vl/{name}")), name };
+        let weights = Memory::new(&name, golden::bytes(&format!("qwen2_5_vl/{name}")));
         let inner = block_on(Safetensors::open(vec![weights])).expect("the fixture");
         let wide = Checkpoint::new(files, Box::new(Widened::new(inner, rows)));
         let system = block_on(System::load(&wide, gpu, Policy::uniform(Format::F32), &|_| ())).expect("loads");
@@ -618,7 +582,7 @@ fn a_tensor_larger_than_the_binding_limit_loads_and_matches() {
 
 /// The fixture's file with every weight matrix replaced by what remains of it after packing.
 fn dequantised(model: &str, format: Format) -> Vec<u8> {
-    let mut file = bytes(&format!("{model}/model.safetensors"));
+    let mut file = golden::bytes(&format!("{model}/model.safetensors"));
     let (header, metadata) = safetensors::SafeTensors::read_metadata(&file).expect("a safetensors file");
     for info in metadata.tensors().values().filter(|info| info.shape.len() > 1) {
         let (start, end) = (8 + header + info.data_offsets.0, 8 + header + info.data_offsets.1);

@@ -8,9 +8,6 @@ mod template;
 mod tokenizer;
 mod vocabulary;
 
-#[cfg(test)]
-mod testing;
-
 pub use template::{ChatTemplate, Message, Part, Role, TemplateFiles};
 pub use tokenizer::{TextStream, Tokenizer};
 pub use vocabulary::TokenBytes;

@@ -288,19 +288,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::text::{
-        Tokenizer,
-        testing::{golden, json},
+    use crate::{
+        testing::golden::{self, json},
+        text::Tokenizer,
     };
 
     const PATTERN: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
     fn sentencepiece(model: &str) -> Tokenizer {
-        Tokenizer::from_sentencepiece(&golden(&format!("{model}/tokenizer.model"))).unwrap()
+        Tokenizer::from_sentencepiece(&golden::bytes(&format!("{model}/tokenizer.model"))).unwrap()
     }
 
     fn tiktoken(model: &str) -> Tokenizer {
-        let file = |name| golden(&format!("{model}/{name}"));
+        let file = |name| golden::bytes(&format!("{model}/{name}"));
         Tokenizer::from_tiktoken(&file("tokenizer.model"), &file("tokenizer_config.json"), PATTERN).unwrap()
     }
 
@@ -333,7 +333,7 @@ mod tests {
         let text = "Where is the menu [[212,498,787,564]]  in the caf\u{e9}\n\npage \u{6253}\u{5f00}?";
         for model in ["llava", "llava_next"] {
             let own = sentencepiece(model).encode_plain(text).unwrap();
-            let published = Tokenizer::from_tokenizer_json(&golden(&format!("{model}/tokenizer.json"))).unwrap();
+            let published = Tokenizer::from_tokenizer_json(&golden::bytes(&format!("{model}/tokenizer.json"))).unwrap();
             assert_eq!(own, published.encode_plain(&format!(" {text}")).unwrap(), "{model}");
         }
     }
@@ -364,10 +364,10 @@ mod tests {
         let config = br#"{"added_tokens_decoder": {"x": {"content": "a"}}}"#;
         let config = message(Tokenizer::from_tiktoken(b"AA== 0", config, PATTERN));
         assert_eq!(config, "tokenizer_config.json: added_tokens_decoder: entry x is no id with a `content`");
-        let cut = golden("cogvlm_17b/tokenizer.model");
+        let cut = golden::bytes("cogvlm_17b/tokenizer.model");
         let cut = message(Tokenizer::from_sentencepiece(&cut[..cut.len() - 3]));
         assert_eq!(cut, "tokenizer.model: it is no SentencePiece model, or cut off");
-        let unigram = message(Tokenizer::from_sentencepiece(&golden("kosmos2/sentencepiece.bpe.model")));
+        let unigram = message(Tokenizer::from_sentencepiece(&golden::bytes("kosmos2/sentencepiece.bpe.model")));
         assert_eq!(unigram, "tokenizer.model: the model is of type 1; only BPE, 2, is read");
     }
 

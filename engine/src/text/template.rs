@@ -310,7 +310,7 @@ fn special_tokens(config: &Object) -> Result<BTreeMap<String, String>, TextError
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::text::testing::{golden, golden_models, json};
+    use crate::testing::golden::{self, json};
 
     fn rendered(source: &str, messages: &[Message]) -> Result<String, TextError> {
         let special = BTreeMap::from([("bos_token".to_owned(), "<s>".to_owned())]);
@@ -323,9 +323,11 @@ mod tests {
 
     #[test]
     fn renders_every_prompt_of_the_fixtures() {
-        for model in golden_models("chat_template.json") {
-            let (template, config) =
-                (golden(&format!("{model}/chat_template.json")), golden(&format!("{model}/tokenizer_config.json")));
+        for model in golden::models("chat_template.json") {
+            let (template, config) = (
+                golden::bytes(&format!("{model}/chat_template.json")),
+                golden::bytes(&format!("{model}/tokenizer_config.json")),
+            );
             let template = ChatTemplate::from_files(TemplateFiles {
                 json: Some(&template),
                 tokenizer_config: Some(&config),
@@ -345,7 +347,7 @@ mod tests {
     #[test]
     fn the_tokenizer_config_holds_the_same_template() {
         for model in ["qwen2_vl", "qwen2_5_vl", "internvl"] {
-            let config = golden(&format!("{model}/tokenizer_config.json"));
+            let config = golden::bytes(&format!("{model}/tokenizer_config.json"));
             let files = TemplateFiles { tokenizer_config: Some(&config), ..TemplateFiles::default() };
             let request = json(&format!("{model}/cases/2/prompt.json"));
             let messages: Vec<Message> = serde_json::from_value(request["messages"].clone()).unwrap();

@@ -323,10 +323,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::text::testing::{golden, golden_models, json};
+    use crate::testing::golden::{self, json};
 
     fn tokenizer(model: &str) -> Tokenizer {
-        Tokenizer::from_tokenizer_json(&golden(&format!("{model}/tokenizer.json"))).unwrap()
+        Tokenizer::from_tokenizer_json(&golden::bytes(&format!("{model}/tokenizer.json"))).unwrap()
     }
 
     fn ids_of(value: &serde_json::Value) -> Vec<u32> {
@@ -335,7 +335,7 @@ mod tests {
 
     #[test]
     fn decodes_every_generated_text_of_the_fixtures() {
-        for model in golden_models("tokenizer.json") {
+        for model in golden::models("tokenizer.json") {
             let tokenizer = tokenizer(&model);
             for case in 0..3 {
                 let expected = json(&format!("{model}/cases/{case}/expected.json"));
@@ -419,7 +419,7 @@ mod tests {
         /// A damaged file is an error, never a panic.
         #[test]
         fn damaged_files_do_not_panic(at in 0usize..15_000, byte in any::<u8>(), cut in any::<bool>()) {
-            let mut bytes = golden("qwen2_vl/tokenizer.json");
+            let mut bytes = golden::bytes("qwen2_vl/tokenizer.json");
             let at = at % bytes.len();
             bytes[at] = byte;
             if cut {

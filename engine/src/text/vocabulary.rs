@@ -81,15 +81,15 @@ fn unspaced(token: &str) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::text::testing::{golden, golden_models};
+    use crate::testing::golden;
 
     /// The bytes of a text's tokens, one after the other, are the text's.
     #[test]
     fn tokens_are_made_of_the_texts_bytes() {
         let text = "Grounded Operation: CLICK(box=[[012,345,678,999]], element_info='Größe 漢字 🙂')\n\t<x>";
         let mut seen = 0;
-        for model in golden_models("tokenizer.json") {
-            let tokenizer = Tokenizer::from_tokenizer_json(&golden(&format!("{model}/tokenizer.json"))).unwrap();
+        for model in golden::models("tokenizer.json") {
+            let tokenizer = Tokenizer::from_tokenizer_json(&golden::bytes(&format!("{model}/tokenizer.json"))).unwrap();
             let all = tokenizer.token_bytes();
             let ids = tokenizer.encode(text).unwrap();
             // Small vocabularies do not have every character.
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn marks_are_no_text() {
-        let tokenizer = Tokenizer::from_tokenizer_json(&golden("qwen2_5_vl/tokenizer.json")).unwrap();
+        let tokenizer = Tokenizer::from_tokenizer_json(&golden::bytes("qwen2_5_vl/tokenizer.json")).unwrap();
         let id = tokenizer.required_id("<|im_end|>").unwrap();
         assert_eq!(tokenizer.token_bytes()[id as usize], TokenBytes::Special("<|im_end|>".to_owned()));
     }

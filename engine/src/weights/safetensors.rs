@@ -121,25 +121,10 @@ impl<S: ByteSource> WeightSource for Safetensors<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::block_on;
+    use crate::testing::{Memory, block_on};
 
-    /// A file in memory.
-    struct Memory(Vec<u8>);
-
-    impl ByteSource for Memory {
-        fn name(&self) -> &str {
-            "model.safetensors"
-        }
-
-        fn len(&self) -> u64 {
-            self.0.len() as u64
-        }
-
-        fn read(&self, range: Range<u64>) -> Bytes<'_> {
-            let bytes = self.0.get(range.start as usize..range.end as usize).map(<[u8]>::to_vec);
-            let error = WeightError::Read { file: self.name().to_owned(), reason: "ends early".to_owned() };
-            Box::pin(async move { bytes.ok_or(error) })
-        }
+    fn memory(bytes: Vec<u8>) -> Memory {
+        Memory::new("model.safetensors", bytes)
     }
 
     fn file(header: &str, data: usize) -> Vec<u8> {
@@ -150,7 +135,7 @@ mod tests {
     }
 
     fn error(files: Vec<Vec<u8>>) -> String {
-        match block_on(Safetensors::open(files.into_iter().map(Memory).collect())) {
+        match block_on(Safetensors::open(files.into_iter().map(memory).collect())) {
             Ok(_) => panic!("opened"),
             Err(error) => error.to_string(),
         }
@@ -160,7 +145,7 @@ mod tests {
 
     #[test]
     fn whole_files_open() {
-        let source = block_on(Safetensors::open(vec![Memory(file(ONE, 24))])).expect("a whole file");
+        let source = block_on(Safetensors::open(vec![memory(file(ONE, 24))])).expect("a whole file");
         assert_eq!(source.names(), ["w"]);
         let info = source.info("w").expect("a tensor");
         assert_eq!((info.shape.as_slice(), info.dtype), (&[2, 3][..], StoredType::F32));
@@ -194,7 +179,7 @@ mod tests {
     #[test]
     fn integer_tensors_are_an_error_only_for_who_asks() {
         let header = ONE.replace("F32", "I32");
-        let source = block_on(Safetensors::open(vec![Memory(file(&header, 24))])).expect("a whole file");
+        let source = block_on(Safetensors::open(vec![memory(file(&header, 24))])).expect("a whole file");
         let message = source.missing("w").to_string();
         assert_eq!(message, "tensor w in model.safetensors: element type is I32, expected F32, F16 or BF16");
     }

@@ -1,18 +1,18 @@
 use std::collections::BTreeSet;
 
-use fovea_engine::text::Tokenizer;
+use fovea_engine::{testing::golden, text::Tokenizer};
 use proptest::prelude::*;
 
 use super::*;
 use crate::{
     grounding::{Action, CogAgentAnswer, Normalised1000, testing::actions},
-    image::{Size, testing::golden},
+    image::Size,
 };
 
 /// A vocabulary of bytes with phrases, and one of real merges.
 fn tokenizers() -> Vec<(&'static str, Arc<Tokenizer>, u32)> {
     let nano = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/nano/tokenizer.json")).unwrap();
-    let files = [("nano", nano), ("qwen2_5_vl", golden("qwen2_5_vl/tokenizer.json"))];
+    let files = [("nano", nano), ("qwen2_5_vl", golden::bytes("qwen2_5_vl/tokenizer.json"))];
     let opened = files.into_iter().map(|(name, file)| {
         let tokenizer = Tokenizer::from_tokenizer_json(&file).unwrap();
         let stop = tokenizer.required_id("<|im_end|>").unwrap();

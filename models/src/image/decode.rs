@@ -71,7 +71,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::image::testing::golden;
+    use fovea_engine::testing::golden;
 
     fn png(size: Size, colour: ExtendedColorType, samples: &[u8]) -> Vec<u8> {
         let mut file = Vec::new();
@@ -102,7 +102,7 @@ mod tests {
         for bytes in [&b""[..], b"hello", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"RIFF\0\0\0\0WEBP", b"GIF89a"] {
             assert!(matches!(Picture::decode(bytes), Err(ImageError::Decode(_))), "{bytes:?}");
         }
-        let mut cut = golden("qwen2_vl/cases/1/image.png");
+        let mut cut = golden::bytes("qwen2_vl/cases/1/image.png");
         cut.truncate(cut.len() / 2);
         assert!(matches!(Picture::decode(&cut), Err(ImageError::Decode(_))));
     }
@@ -131,7 +131,7 @@ mod tests {
         /// A damaged file is an error or a picture, never a panic.
         #[test]
         fn damaged_files_do_not_panic(at in 0usize..1_000, byte in any::<u8>(), cut in any::<bool>()) {
-            let mut bytes = golden("qwen2_vl/cases/0/image.png");
+            let mut bytes = golden::bytes("qwen2_vl/cases/0/image.png");
             let at = at % bytes.len();
             bytes[at] = byte;
             if cut {

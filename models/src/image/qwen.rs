@@ -321,20 +321,22 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::image::testing::{assert_pixels, golden, json, tensor};
+    use crate::image::testing::{assert_pixels, tensor};
+    use fovea_engine::testing::golden::{self, json};
 
     #[test]
     fn equals_the_reference() {
         let mut tensors = 0;
         for model in ["qwen2_vl", "qwen2_5_vl"] {
-            let config = QwenImageConfig::from_json(&golden(&format!("{model}/preprocessor_config.json"))).unwrap();
+            let config =
+                QwenImageConfig::from_json(&golden::bytes(&format!("{model}/preprocessor_config.json"))).unwrap();
             for case in 0..3 {
                 let folder = format!("{model}/cases/{case}");
                 let expected = json(&format!("{folder}/expected.json"));
                 let mut values = Vec::new();
                 for (index, file) in expected["images"].as_array().unwrap().iter().enumerate() {
                     let file = format!("{folder}/{}", file["file"].as_str().unwrap());
-                    let image = config.prepare(&Picture::decode(&golden(&file)).unwrap()).unwrap();
+                    let image = config.prepare(&Picture::decode(&golden::bytes(&file)).unwrap()).unwrap();
                     let PatchGrid { time, height, width } = image.grid;
                     assert_eq!(serde_json::json!([time, height, width]), expected["image_grid_thw"][index], "{file}");
                     values.extend(config.pixel_values(&image));

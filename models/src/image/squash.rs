@@ -52,7 +52,8 @@ impl Squash {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::testing::{assert_pixels, golden, json, tensor};
+    use crate::image::testing::{assert_pixels, tensor};
+    use fovea_engine::testing::golden::{self, json};
 
     /// Cases with stored pixels, and the sides their configurations ask for.
     #[test]
@@ -76,7 +77,7 @@ mod tests {
                 let Some(expected) = tensor(&format!("{model}/cases/{case}/expected.safetensors"), key) else {
                     continue;
                 };
-                let picture = Picture::decode(&golden(&format!("{model}/cases/{case}/image.png"))).unwrap();
+                let picture = Picture::decode(&golden::bytes(&format!("{model}/cases/{case}/image.png"))).unwrap();
                 let resized = squash.prepare(&picture).unwrap();
                 assert_pixels(&squash.pixel_values(&resized), &expected, &format!("{model}/{case}/{key}"));
                 checked += 1;

@@ -1,32 +1,10 @@
-//! Where the golden fixtures are, and how pixels are compared with them.
+//! How pixels are compared with the golden fixtures.
 
-use std::path::PathBuf;
-
-fn root() -> PathBuf {
-    let root = std::env::var_os("FOVEA_GOLDEN")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/golden"), PathBuf::from);
-    assert!(
-        root.is_dir(),
-        "no golden fixtures in {}: set FOVEA_GOLDEN to the folder that holds qwen2_vl, qwen2_5_vl and the others",
-        root.display()
-    );
-    root
-}
-
-/// Bytes of a fixture, named from the fixtures' folder.
-pub(crate) fn golden(path: &str) -> Vec<u8> {
-    let path = root().join(path);
-    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-/// A JSON fixture.
-pub(crate) fn json(path: &str) -> serde_json::Value {
-    serde_json::from_slice(&golden(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
-}
+use fovea_engine::testing::golden;
 
 /// Values of an f32 tensor of a safetensors fixture, if it has one of that name.
 pub(crate) fn tensor(path: &str, name: &str) -> Option<Vec<f32>> {
-    let bytes = golden(path);
+    let bytes = golden::bytes(path);
     let file = safetensors::SafeTensors::deserialize(&bytes).unwrap_or_else(|error| panic!("{path}: {error}"));
     let tensor = file.tensor(name).ok()?;
     assert_eq!(tensor.dtype(), safetensors::Dtype::F32, "{path}: {name}");

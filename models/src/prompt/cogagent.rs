@@ -171,7 +171,7 @@ impl fmt::Display for CogAgentQuery<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::testing::json;
+    use fovea_engine::testing::golden::json;
 
     #[test]
     fn queries_equal_the_reference() {

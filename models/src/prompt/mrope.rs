@@ -80,15 +80,13 @@ fn text(axes: &mut [Vec<u32>; 3], next: u32, count: usize) -> u32 {
 #[cfg(test)]
 #[allow(clippy::single_range_in_vec_init, reason = "lists of slots, some of one slot")]
 mod tests {
+    use fovea_engine::testing::golden::{self, json};
     use fovea_engine::text::{ChatTemplate, Message, TemplateFiles, Tokenizer};
     use proptest::prelude::*;
 
     use super::*;
     use crate::{
-        image::{
-            Picture, QwenImageConfig, Size,
-            testing::{golden, json},
-        },
+        image::{Picture, QwenImageConfig, Size},
         prompt::{ImageSlot, expand_slots},
     };
 
@@ -96,14 +94,15 @@ mod tests {
     #[test]
     fn prompts_equal_the_reference() {
         for model in ["qwen2_vl", "qwen2_5_vl"] {
-            let tokenizer = Tokenizer::from_tokenizer_json(&golden(&format!("{model}/tokenizer.json"))).unwrap();
+            let tokenizer = Tokenizer::from_tokenizer_json(&golden::bytes(&format!("{model}/tokenizer.json"))).unwrap();
             let template = ChatTemplate::from_files(TemplateFiles {
-                json: Some(&golden(&format!("{model}/chat_template.json"))),
-                tokenizer_config: Some(&golden(&format!("{model}/tokenizer_config.json"))),
+                json: Some(&golden::bytes(&format!("{model}/chat_template.json"))),
+                tokenizer_config: Some(&golden::bytes(&format!("{model}/tokenizer_config.json"))),
                 ..TemplateFiles::default()
             })
             .unwrap();
-            let image = QwenImageConfig::from_json(&golden(&format!("{model}/preprocessor_config.json"))).unwrap();
+            let image =
+                QwenImageConfig::from_json(&golden::bytes(&format!("{model}/preprocessor_config.json"))).unwrap();
             let placeholder = tokenizer.required_id("<|image_pad|>").unwrap();
 
             for case in 0..3 {
@@ -120,7 +119,7 @@ mod tests {
                     .iter()
                     .map(|it| {
                         let file = format!("{folder}/{}", it["file"].as_str().unwrap());
-                        let size = Picture::decode(&golden(&file)).unwrap().size();
+                        let size = Picture::decode(&golden::bytes(&file)).unwrap().size();
                         image.grid(size).unwrap().merged(image.merge_size)
                     })
                     .collect();
