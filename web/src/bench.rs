@@ -38,9 +38,7 @@ impl Device {
         let all = heads.saturating_mul(head_dim);
         let gpu = self.gpu();
         let qkv = gpu.tensor("bench", &[rows, all.saturating_mul(3)], DType::F32).map_err(Failure::from)?;
-        let scale = (head_dim as f32).sqrt().recip();
-        let sizes = Heads { heads, kv_heads: heads, head_dim, scale };
-        let attention = Attention { heads: sizes, kv_len: rows, mask: Mask::Full };
+        let attention = Attention { heads: Heads::new(heads, heads, head_dim), kv_len: rows, mask: Mask::Full };
         self.time(times, |rec| {
             rec.attention(qkv.columns(0, all), qkv.columns(all, all), qkv.columns(2 * all, all), attention).map(|_| ())
         })

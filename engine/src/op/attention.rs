@@ -22,6 +22,13 @@ pub struct Heads {
     pub scale: f32,
 }
 
+impl Heads {
+    /// With the usual scale, `1 / sqrt(head_dim)`.
+    pub fn new(heads: usize, kv_heads: usize, head_dim: usize) -> Self {
+        Self { heads, kv_heads, head_dim, scale: (head_dim as f32).sqrt().recip() }
+    }
+}
+
 /// What a [`Recorder::attention`] needs besides queries, keys and values.
 #[derive(Clone, Copy, Debug)]
 pub struct Attention<'a> {
@@ -370,7 +377,7 @@ mod tests {
     }
 
     fn heads(kv_heads: usize, group: usize, head_dim: usize) -> Heads {
-        Heads { heads: kv_heads * group, kv_heads, head_dim, scale: 1.0 / (head_dim as f32).sqrt() }
+        Heads::new(kv_heads * group, kv_heads, head_dim)
     }
 
     /// Fused queries, keys and values of as many rows, under every mask.

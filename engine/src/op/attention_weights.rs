@@ -100,7 +100,7 @@ mod tests {
             start in 0usize..9,
             seed: u64,
         ) {
-            let sizes = Heads { heads: kv_heads * group, kv_heads, head_dim, scale: (head_dim as f32).sqrt().recip() };
+            let sizes = Heads::new(kv_heads * group, kv_heads, head_dim);
             let width = start + sizes.heads * head_dim;
             let row = random(width, seed);
             let k = random((keys + spare) * kv_heads * head_dim, seed ^ 1);

@@ -25,9 +25,7 @@ pub struct CrossAttentionConfig {
 
 impl CrossAttentionConfig {
     fn heads(&self) -> Heads {
-        let head_dim = self.width / self.heads;
-        let scale = (head_dim as f32).sqrt().recip();
-        Heads { heads: self.heads, kv_heads: self.heads, head_dim, scale }
+        Heads::new(self.heads, self.heads, self.width / self.heads)
     }
 
     /// Its weights in one layer of a decoder of width `hidden`; norm included.

@@ -131,8 +131,7 @@ impl DecoderConfig {
     }
 
     fn head_sizes(&self) -> Heads {
-        let scale = (self.head_dim as f32).sqrt().recip();
-        Heads { heads: self.heads, kv_heads: self.kv_heads, head_dim: self.head_dim, scale }
+        Heads::new(self.heads, self.kv_heads, self.head_dim)
     }
 
     /// A set of projections in every layer.

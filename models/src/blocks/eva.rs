@@ -14,7 +14,8 @@ use fovea_engine::{
 use super::{
     Norm, Sizes,
     parts::{Linear, NormWeights},
-    rows::{iota, join},
+    rows::{behind_first, join},
+    sizes::full_score_flops,
 };
 use crate::image::PatchGrid;
 
@@ -65,7 +66,7 @@ impl EvaConfig {
 
     /// Those of them that are scores of attention and sums by them.
     pub fn score_flops(&self, grid: PatchGrid) -> u64 {
-        4 * (self.depth * self.hidden) as u64 * (grid.patches() as u64 + 1).pow(2)
+        full_score_flops(self.depth, self.hidden, grid.patches() + 1)
     }
 }
 
@@ -129,11 +130,8 @@ impl Eva {
         let patches = self.patch_embed.record(rec, pixels, Activation::None, None)?;
         let mut x = join(rec, &[&self.class_token, &patches])?;
         rec.add_into(&x, &self.positions)?;
-        let attention = Attention {
-            heads: Heads { heads, kv_heads: heads, head_dim, scale: (head_dim as f32).sqrt().recip() },
-            kv_len: x.rows_and_width().0,
-            mask: Mask::Full,
-        };
+        let kv_len = x.rows_and_width().0;
+        let attention = Attention { heads: Heads::new(heads, heads, head_dim), kv_len, mask: Mask::Full };
         for layer in &self.layers {
             let qkv = layer.qkv.record(rec, &x, Activation::None, None)?;
             let (q, k, v) = (qkv.columns(0, hidden), qkv.columns(hidden, hidden), qkv.columns(2 * hidden, hidden));
@@ -146,8 +144,6 @@ impl Eva {
             let normed = layer.mlp_norm.record(rec, &inner)?;
             x = rec.add(&x, &normed)?;
         }
-        let count = pixels.rows_and_width().0;
-        let behind = iota(rec, 1, count)?;
-        rec.gather_rows(&x, (&behind).into(), count)
+        behind_first(rec, &x)
     }
 }

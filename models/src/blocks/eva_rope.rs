@@ -16,7 +16,8 @@ use fovea_engine::{
 use super::{
     Norm, Sizes,
     parts::{Linear, NormWeights},
-    rows::{iota, join},
+    rows::{behind_first, join},
+    sizes::full_score_flops,
 };
 use crate::image::PatchGrid;
 
@@ -109,7 +110,7 @@ impl EvaRopeConfig {
 
     /// Those of them that are scores of attention and sums by them.
     pub fn score_flops(&self, grid: PatchGrid) -> u64 {
-        4 * (self.depth * self.hidden) as u64 * (grid.patches() as u64 + 1).pow(2)
+        full_score_flops(self.depth, self.hidden, grid.patches() + 1)
     }
 }
 
@@ -194,11 +195,8 @@ impl EvaRope {
         let patches = self.patch_embed.record(rec, pixels, Activation::None, None)?;
         let mut x = join(rec, &[&self.class_token, &patches])?;
         rec.add_into(&x, &self.positions)?;
-        let attention = Attention {
-            heads: Heads { heads, kv_heads: heads, head_dim, scale: (head_dim as f32).sqrt().recip() },
-            kv_len: x.rows_and_width().0,
-            mask: Mask::Full,
-        };
+        let kv_len = x.rows_and_width().0;
+        let attention = Attention { heads: Heads::new(heads, heads, head_dim), kv_len, mask: Mask::Full };
         for layer in &self.layers {
             let normed = layer.attention_norm.record(rec, &x)?;
             let query = layer.query.record(rec, &normed, Activation::None, None)?;
@@ -216,9 +214,7 @@ impl EvaRope {
             let gated = layer.mlp_inner_norm.record(rec, &gated)?;
             x = layer.down.record(rec, &gated, Activation::None, Some(&x))?;
         }
-        let count = pixels.rows_and_width().0;
-        let behind = iota(rec, 1, count)?;
-        let features = rec.gather_rows(&x, (&behind).into(), count)?;
+        let features = behind_first(rec, &x)?;
         rec.add(&features, &self.out_positions)
     }
 }

@@ -237,11 +237,7 @@ impl QwenVit {
         let normed = block.norm1.record(rec, x)?;
         let qkv = block.qkv.record(rec, &normed, Activation::None, None)?;
         rec.rope(qkv.columns(0, 2 * hidden), 2 * heads, head_dim, &self.rope, positions.into())?;
-        let attention = Attention {
-            heads: Heads { heads, kv_heads: heads, head_dim, scale: (head_dim as f32).sqrt().recip() },
-            kv_len: x.rows_and_width().0,
-            mask,
-        };
+        let attention = Attention { heads: Heads::new(heads, heads, head_dim), kv_len: x.rows_and_width().0, mask };
         let (q, k, v) = (qkv.columns(0, hidden), qkv.columns(hidden, hidden), qkv.columns(2 * hidden, hidden));
         let attended = rec.attention(q, k, v, attention)?;
         let x = block.proj.record(rec, &attended, Activation::None, Some(x))?;

@@ -20,3 +20,10 @@ pub(super) fn join(rec: &mut Recorder, parts: &[&Tensor]) -> Result<Tensor, OpEr
     let parts: Vec<(&Tensor, &Tensor)> = parts.iter().copied().zip(&places).collect();
     rec.assemble_rows(&parts)
 }
+
+/// All rows but the first, such as those behind a class token.
+pub(super) fn behind_first(rec: &mut Recorder, x: &Tensor) -> Result<Tensor, OpError> {
+    let count = x.rows_and_width().0.saturating_sub(1);
+    let rows = iota(rec, 1, count)?;
+    rec.gather_rows(x, (&rows).into(), count)
+}

@@ -72,3 +72,8 @@ impl Sizes {
         matrices.fold(self.vectors.saturating_mul(4), u64::saturating_add)
     }
 }
+
+/// Floating-point operations of scores and sums where `rows` attend to each other in full, in `layers` of this width.
+pub(super) fn full_score_flops(layers: usize, width: usize, rows: usize) -> u64 {
+    4 * (layers * width) as u64 * (rows as u64).pow(2)
+}
