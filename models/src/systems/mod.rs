@@ -7,6 +7,7 @@ mod cogvlm2;
 mod cogvlm_17b;
 mod config;
 mod glm_4v_9b;
+mod qwen;
 mod qwen2_5_vl;
 mod qwen2_vl;
 

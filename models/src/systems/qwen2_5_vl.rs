@@ -6,12 +6,10 @@
 
 use serde::Deserialize;
 
-use super::{Blueprint, Grammar, config};
+use super::{Blueprint, Grammar, config::wrong, qwen};
 use crate::{
-    blocks::{ConnectorConfig, Feedforward, Norm, PatchMergerConfig, QwenVitConfig, TowerConfig, VisionConfig},
+    blocks::{Feedforward, Norm, QwenVitConfig},
     checkpoint::{Files, LoadError},
-    image::{ImageConfig, QwenImageConfig},
-    prompt::{ChatFormat, ImageSlot, PositionRule},
 };
 
 #[derive(Deserialize)]
@@ -21,11 +19,11 @@ struct Vision {
     intermediate_size: usize,
     num_heads: usize,
     out_hidden_size: usize,
-    #[serde(default = "patch_size")]
+    #[serde(default = "super::qwen::patch_size")]
     patch_size: usize,
-    #[serde(default = "two")]
+    #[serde(default = "super::qwen::two")]
     spatial_merge_size: usize,
-    #[serde(default = "two")]
+    #[serde(default = "super::qwen::two")]
     temporal_patch_size: usize,
     #[serde(default = "window_size")]
     window_size: usize,
@@ -33,21 +31,12 @@ struct Vision {
     num_position_embeddings: Option<usize>,
 }
 
-pub(super) fn patch_size() -> usize {
-    14
-}
-
-pub(super) fn two() -> usize {
-    2
-}
-
 fn window_size() -> usize {
     112
 }
 
 pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
-    let config = config::Config::<Vision>::read(files)?;
-    let decoder = config.decoder()?;
+    let config = qwen::Config::<Vision>::read(files)?;
     let vision = &config.vision;
     let token = vision.patch_size.saturating_mul(vision.spatial_merge_size).max(1);
     let grid = vision.num_position_embeddings.map(|count| (count, count.isqrt()));
@@ -55,7 +44,7 @@ pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
         && side * side != count
     {
         let expected = "a square number".to_owned();
-        return Err(config::wrong("vision_config.num_position_embeddings", count.to_string(), expected));
+        return Err(wrong("vision_config.num_position_embeddings", count.to_string(), expected));
     }
     let tower = QwenVitConfig {
         depth: vision.depth,
@@ -70,30 +59,10 @@ pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
         full_blocks: vision.fullatt_block_indexes.clone(),
         position_grid: grid.map(|(_, side)| side),
     };
-    let merger =
-        PatchMergerConfig { width: tower.hidden, merge: tower.merge, norm: Norm::Rms, out: vision.out_hidden_size };
-    config::check_vision(&tower, &merger, vision.intermediate_size, decoder.hidden)?;
-    Ok(Blueprint {
-        name: "qwen2_5_vl",
-        image: ImageConfig::Qwen(QwenImageConfig::from_json(files.need("preprocessor_config.json")?)?),
-        slot: ImageSlot::token(config.image_token),
-        positions: PositionRule::Mrope,
-        chat: ChatFormat::Template,
-        tiktoken: None,
-        stop: config.stop(files)?,
-        max_positions: config.max_positions(),
-        vision: VisionConfig {
-            tower: TowerConfig::QwenVit(tower),
-            tower_at: "visual",
-            connector: ConnectorConfig::PatchMerger(merger),
-            connector_at: "visual.merger",
-            cross: None,
-        },
-        decoder,
-        grammar: match config.grounding.as_deref() {
-            Some("cogagent") => Grammar::CogAgent,
-            _ => Grammar::Qwen2_5Json,
-        },
-        heat_layer: config.heat_layer,
-    })
+    let parts = (tower, vision.intermediate_size, vision.out_hidden_size);
+    let grammar = match config.grounding.as_deref() {
+        Some("cogagent") => Grammar::CogAgent,
+        _ => Grammar::Qwen2_5Json,
+    };
+    config.compose("qwen2_5_vl", files, parts, grammar)
 }
