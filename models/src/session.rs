@@ -334,9 +334,7 @@ impl Session {
             rec.keep(tensor);
         }
         let program = rec.finish()?;
-        self.rows.clear();
-        program.run_paced(pace(self.gpu()), &|_| ()).await?;
-        self.rows = prompt.rows.clone();
+        self.read_rows(&program, prompt, &|_| ()).await?;
         Ok(PrefillStages {
             hidden_first: program.read(&prefill.hidden_first).await?,
             hidden_last: program.read(&prefill.hidden_last).await?,
@@ -351,32 +349,27 @@ impl Session {
     /// # Errors
     /// [`RunError`]; [`RunError::NotInPrompt`] for a picture that the prompt does not have.
     pub async fn look(&mut self, prompt: &Prepared, image: &EncodedImage) -> Result<Vec<f32>, RunError> {
+        let places: Vec<usize> = (0..prompt.rows.len()).filter(|&at| prompt.rows[at].is_of(image)).collect();
+        if places.is_empty() {
+            return Err(RunError::NotInPrompt);
+        }
         self.reserve(prompt.ids.len(), 1)?;
-        let all = prompt.rows.len();
-        if self.rows.len() < all || self.rows[..all - 1] != prompt.rows[..all - 1] {
-            // The rows before the last one must be there.
+        let before = &prompt.rows[..prompt.rows.len() - 1];
+        if !self.rows.starts_with(before) {
             let mut rec = Recorder::new(self.gpu());
             self.record_prefill(&mut rec, prompt, Rows::Last)?;
             let program = rec.finish()?;
-            self.rows.clear();
-            program.run_paced(pace(self.gpu()), &|_| ()).await?;
-            self.rows = prompt.rows.clone();
+            self.read_rows(&program, prompt, &|_| ()).await?;
         }
         let mut rec = Recorder::new(self.gpu());
         let (_, prefill) = self.record_prefill(&mut rec, prompt, Rows::Watched)?;
         prefill.looks.iter().for_each(|look| rec.keep(look));
         let program = rec.finish()?;
-        self.rows.clear();
-        program.run_paced(pace(self.gpu()), &|_| ()).await?;
-        self.rows = prompt.rows.clone();
+        self.read_rows(&program, prompt, &|_| ()).await?;
         let wanted = match self.system.blueprint().heat_layer {
             Some(layer) => prefill.looks.get(layer..=layer).unwrap_or_default(),
             None => &prefill.looks,
         };
-        let places: Vec<usize> = (0..all).filter(|&at| prompt.rows[at].is_of(image)).collect();
-        if places.is_empty() {
-            return Err(RunError::NotInPrompt);
-        }
         let mut sums = vec![0.0; places.len()];
         for look in wanted {
             let weights: Vec<f32> = program.read(look).await?;
@@ -490,11 +483,17 @@ impl Session {
         }
         rec.keep(&prefill.logits);
         let program = rec.finish()?;
-        // Should this fail half way, the cache holds nothing that can be relied on.
+        self.read_rows(&program, prompt, on_stage).await?;
+        Ok((program, prefill.logits))
+    }
+
+    /// Runs a recorded prefill, behind which the cache holds the prompt. Should it fail or be dropped half way, the cache
+    /// holds nothing that can be relied on.
+    async fn read_rows(&mut self, program: &Program, prompt: &Prepared, on_stage: OnStage<'_>) -> Result<(), GpuError> {
         self.rows.clear();
         program.run_paced(pace(self.gpu()), &|done| on_stage(Stage::Prefill(done))).await?;
-        self.rows = prompt.rows.clone();
-        Ok((program, prefill.logits))
+        self.rows.clone_from(&prompt.rows);
+        Ok(())
     }
 
     /// Records the step that feeds the last token and draws the next, unless it is recorded already.

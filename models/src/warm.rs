@@ -27,6 +27,17 @@ const VOCABULARY: usize = 1024;
 /// # Errors
 /// As [`crate::System::load`], but for what is wrong with the weights themselves.
 pub async fn warm(checkpoint: &Checkpoint, gpu: &Gpu, policy: Policy) -> Result<(), LoadError> {
+    let (blueprint, vision, decoder) = blank(checkpoint, gpu, policy).await?;
+    match record(&blueprint, &vision, &decoder, gpu) {
+        Ok(()) => Ok(()),
+        Err(RunError::Gpu(error)) => Err(error.into()),
+        // Whatever does not fit together is told by loading, or by the call that needs it.
+        Err(_) => Ok(()),
+    }
+}
+
+/// One layer of each kind.
+async fn blank(checkpoint: &Checkpoint, gpu: &Gpu, policy: Policy) -> Result<(Blueprint, Vision, Decoder), LoadError> {
     let mut blueprint = Blueprint::read(checkpoint.files())?.fit(checkpoint.weights());
     match &mut blueprint.vision.tower {
         TowerConfig::QwenVit(tower) => {
@@ -44,12 +55,7 @@ pub async fn warm(checkpoint: &Checkpoint, gpu: &Gpu, policy: Policy) -> Result<
     let root = loader.at("");
     let vision = Vision::load(&root, blueprint.vision.clone()).await?;
     let decoder = Decoder::load(&root, blueprint.decoder.clone()).await?;
-    match record(&blueprint, &vision, &decoder, gpu) {
-        Ok(()) => Ok(()),
-        Err(RunError::Gpu(error)) => Err(error.into()),
-        // Whatever does not fit together is told by loading, or by the call that needs it.
-        Err(_) => Ok(()),
-    }
+    Ok((blueprint, vision, decoder))
 }
 
 fn record(blueprint: &Blueprint, vision: &Vision, decoder: &Decoder, gpu: &Gpu) -> Result<(), RunError> {
@@ -80,4 +86,34 @@ fn record(blueprint: &Blueprint, vision: &Vision, decoder: &Decoder, gpu: &Gpu) 
     let logits = decoder.record_step(&mut rec, &state, &cache, &rope, cross.as_ref())?;
     rec.sample(&logits, sampling, &state)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use fovea_engine::{
+        testing::{Memory, block_on, golden, gpus},
+        weights::{Format, Safetensors},
+    };
+
+    use super::*;
+    use crate::{checkpoint::SMALL_FILES, systems};
+
+    #[test]
+    fn every_system_can_be_warmed() {
+        let models = golden::models("model.safetensors");
+        for system in systems::names().filter(|name| models.iter().any(|model| model == name)) {
+            let files = SMALL_FILES
+                .iter()
+                .filter(|file| golden::path(&format!("{system}/{file}")).exists())
+                .map(|file| ((*file).to_owned(), golden::bytes(&format!("{system}/{file}"))))
+                .collect();
+            let weights = Memory::new(system, golden::bytes(&format!("{system}/model.safetensors")));
+            let weights = block_on(Safetensors::open(vec![weights])).expect("the fixture's weights");
+            let checkpoint = Checkpoint::new(files, Box::new(weights));
+            let gpu = &gpus()[0];
+            let (blueprint, vision, decoder) =
+                block_on(blank(&checkpoint, gpu, Policy::uniform(Format::F32))).expect(system);
+            record(&blueprint, &vision, &decoder, gpu).expect(system);
+        }
+    }
 }
