@@ -35,6 +35,8 @@ pub struct GpuOptions {
     pub without_f16: bool,
     /// Pretend that the adapter lacks subgroups.
     pub without_subgroups: bool,
+    /// The device will have subgroups although wgpu does not know: in a browser, whoever opens it can ask for them.
+    pub granted_subgroups: bool,
     /// How to wait for the GPU; without it, futures rely on the environment to poll the device.
     pub wait: Option<Wait>,
 }
@@ -193,7 +195,8 @@ fn probe(adapter: &wgpu::Adapter, options: &GpuOptions) -> Caps {
     let (features, limits, info) = (adapter.features(), adapter.limits(), adapter.get_info());
     Caps {
         f16: features.contains(wgpu::Features::SHADER_F16) && !options.without_f16,
-        subgroups: features.contains(wgpu::Features::SUBGROUP) && !options.without_subgroups,
+        subgroups: (features.contains(wgpu::Features::SUBGROUP) || options.granted_subgroups)
+            && !options.without_subgroups,
         subgroup_sizes: (info.subgroup_min_size, info.subgroup_max_size),
         timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
         packed_dot: cfg!(target_arch = "wasm32"),
@@ -233,7 +236,7 @@ impl Gpu {
 
         let mut features = wgpu::Features::empty();
         features.set(wgpu::Features::SHADER_F16, caps.f16);
-        features.set(wgpu::Features::SUBGROUP, caps.subgroups);
+        features.set(wgpu::Features::SUBGROUP, caps.subgroups && !options.granted_subgroups);
         features.set(wgpu::Features::TIMESTAMP_QUERY, caps.timestamps);
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {

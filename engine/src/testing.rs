@@ -75,7 +75,7 @@ fn tiers(adapter: &str) -> Vec<Gpu> {
     let mut gpus: Vec<Gpu> = Vec::new();
     for (without_f16, without_subgroups) in [(false, false), (true, false), (false, true), (true, true)] {
         let adapter = Some(adapter.to_owned());
-        let options = GpuOptions { adapter, without_f16, without_subgroups, wait: Some(wait) };
+        let options = GpuOptions { adapter, without_f16, without_subgroups, wait: Some(wait), ..GpuOptions::default() };
         let gpu = block_on(Gpu::open(&options)).unwrap_or_else(|e| panic!("FOVEA_TEST_ADAPTERS: {e}"));
         if !gpus.iter().any(|other| other.caps() == gpu.caps()) {
             gpus.push(gpu);

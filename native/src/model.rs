@@ -97,6 +97,7 @@ impl GpuArguments {
             without_f16: self.no_f16,
             without_subgroups: self.no_subgroups,
             wait: Some(wait),
+            ..GpuOptions::default()
         };
         Ok(pollster::block_on(Gpu::open(&options))?)
     }

@@ -1,7 +1,7 @@
 // Stands in for the package's `fovea/index.js` in tests of the demo page: plays states that are rare, or slow, in
 // earnest. `globalThis.fake`, set before the page loads, says which:
 //
-//   capabilities   what `Fovea.capabilities()` answers, in part
+//   info           what `fovea.info` says, in part
 //   loads          for each `Fovea.load` in turn: { error, from, to, cache, hold }, shares of the bytes
 //                  between which it goes
 //   grounds        for each `ground` in turn: { error, reload, answer, hold }; `reload` is a
@@ -76,20 +76,6 @@ function heatAround(point, width, height) {
 }
 
 export class Fovea {
-  static async capabilities() {
-    return {
-      supported: true,
-      adapter: 'Test adapter',
-      f16: true,
-      subgroups: true,
-      timestamps: false,
-      software: false,
-      maxBufferSize: 2 ** 30,
-      maxStorageBufferBindingSize: 2 ** 30,
-      ...fake.capabilities,
-    };
-  }
-
   static async load({ onProgress, signal, ...options }) {
     note('load', options);
     await download(fake.loads?.shift() ?? {}, signal, onProgress);
@@ -113,6 +99,8 @@ export class Fovea {
       adapter: 'Test adapter',
       f16: tier.f16,
       subgroups: tier.subgroups,
+      software: false,
+      ...fake.info,
     };
   }
 

@@ -152,6 +152,16 @@ describe('loading', () => {
     await page.close();
   });
 
+  test('says what the adapter lacks', async () => {
+    const page = await open({ info: { f16: false, software: true } });
+    await ready(page);
+    assert.match(await page.textContent('#model-notice'), /draws with the processor/);
+    await page.click('#settings-open');
+    assert.equal(await page.textContent('#settings-f16'), '(this adapter has none)');
+    assert.equal(await page.textContent('#settings-subgroups'), '');
+    await page.close();
+  });
+
   test('passes the settings on, and remembers them', async () => {
     const page = await open();
     await ready(page);

@@ -498,10 +498,29 @@ test('a tier without features asks for none of them', { timeout }, async () => {
   assert.equal(seen.answers[1].text, seen.answers[0].text);
   assert.equal(seen.all.supported, true);
   assert.equal(seen.all.software, true);
-  assert.equal(seen.all.subgroups, seen.answers[0].info.subgroups);
   assert.equal(seen.none.supported, true);
   assert.equal(seen.none.subgroups, false);
   assert.ok(seen.none.maxBufferSize >= 1 << 27);
+});
+
+test('a worker has subgroups where the adapter has them, a page leaves its own devices alone', { timeout }, async () => {
+  const page = await open();
+  const seen = await page.evaluate(async () => {
+    const { requestDevice } = GPUAdapter.prototype;
+    const adapter = await navigator.gpu.requestAdapter({ powerPreference: 'high-performance' });
+    const answers = [];
+    for (const options of [{}, { tier: { subgroups: false } }, { thread: 'page' }]) {
+      const fovea = await test.Fovea.load(options);
+      const { text } = await fovea.ground(await test.crop(), 'click Sign in');
+      answers.push({ subgroups: fovea.info.subgroups, software: fovea.info.software, text });
+      fovea.dispose();
+    }
+    const untouched = GPUAdapter.prototype.requestDevice === requestDevice;
+    return { has: adapter.features.has('subgroups'), answers, untouched };
+  });
+  assert.deepEqual(seen.answers.map((answer) => answer.subgroups), [seen.has, false, false]);
+  assert.ok(seen.answers.every(({ software, text }) => software && text === seen.answers[0].text), seen.answers);
+  assert.ok(seen.untouched);
 });
 
 test('pictures of every kind give the same pixels, and stay usable', { timeout }, async () => {

@@ -22,17 +22,22 @@ impl Device {
 #[wasm_bindgen]
 impl Device {
     /// Opens the fastest adapter. `tier`: `{f16?: boolean, subgroups?: boolean}`, `false` leaves a feature unused.
+    /// `subgroups`: JavaScript sees to it that the device has them, as wgpu does not.
     ///
     /// # Errors
     /// `webgpu-unavailable`, `adapter-too-small`.
-    pub async fn open(tier: JsValue) -> Result<Device, JsValue> {
+    pub async fn open(tier: JsValue, subgroups: bool) -> Result<Device, JsValue> {
         let off = |name: &str| Reflect::get(&tier, &JsValue::from_str(name)).is_ok_and(|value| value == JsValue::FALSE);
         if !has_webgpu() {
             let found = "this browser has no WebGPU (navigator.gpu is missing)".to_owned();
             return Err(Failure::from(GpuError::NoAdapter { filter: None, found }).into());
         }
-        let options =
-            GpuOptions { without_f16: off("f16"), without_subgroups: off("subgroups"), ..GpuOptions::default() };
+        let options = GpuOptions {
+            without_f16: off("f16"),
+            without_subgroups: off("subgroups"),
+            granted_subgroups: subgroups,
+            ..GpuOptions::default()
+        };
         let gpu = Gpu::open(&options).await.map_err(Failure::from)?;
         Ok(Self { gpu })
     }

@@ -169,6 +169,7 @@ impl Model {
             "parameters": blueprint.parameters().iter().map(|(_, count)| count).sum::<u64>(),
             "quantisation": self.quantisation,
             "adapter": gpu.name().name,
+            "software": gpu.caps().software,
             "f16": gpu.caps().f16,
             "subgroups": gpu.caps().subgroups,
         }))

@@ -117,7 +117,7 @@ function ready({ info, progress, seconds: time }: Extract<ModelState, { kind: 'r
 }
 
 /** What is worth knowing although it works. */
-function notices({ model, adapter, settings }: State): string {
+function notices({ model, settings }: State): string {
   const said: string[] = [];
   const progress = 'progress' in model ? model.progress : undefined;
   if (progress?.cache.problem && settings.keep) {
@@ -125,7 +125,7 @@ function notices({ model, adapter, settings }: State): string {
     const problem = progress.cache.problem.replace(/\b(\d{4,})( bytes)?/g, (_, digits: string) => bytes(Number(digits)));
     said.push(`The next visit downloads the model again: ${problem}.`);
   }
-  if (model.kind === 'ready' && adapter?.software) {
+  if (model.kind === 'ready' && model.info.software) {
     said.push('This browser draws with the processor, not with a graphics card: a picture takes many seconds.');
   }
   return said.join('\n');

@@ -70,7 +70,7 @@ export function connectPictureFrame(store: Store, onRemedy: (remedy: Remedy) => 
     scene.hidden = picture === undefined;
     toolbar.hidden = picture === undefined;
     frame.classList.toggle('filled', picture !== undefined);
-    document.body.classList.toggle('software', state.adapter?.software === true);
+    document.body.classList.toggle('software', state.model.kind === 'ready' && state.model.info.software);
     frame.classList.toggle('busy', state.run.kind === 'running');
     heat.hidden = !state.heat || !result?.grounding.heat;
     showHeat.checked = state.heat;

@@ -65,7 +65,6 @@ export class Session {
       }
       this.#fovea = fovea;
       this.#setReady(fovea, progress);
-      void this.#askAdapter();
     } catch (error) {
       if (!isCurrent()) return;
       const far = progress && { progress };
@@ -75,13 +74,6 @@ export class Session {
     if (this.#store.state.run.kind !== 'waiting') return;
     if (this.#fovea) void this.run(this.#instruction);
     else this.#store.set({ run: { kind: 'idle' } });
-  }
-
-  /** Only to tell the person; it opens a second device for a moment, and so waits until the first one works. */
-  async #askAdapter(): Promise<void> {
-    if (this.#store.state.adapter) return;
-    const adapter = await Fovea.capabilities().catch(() => undefined);
-    if (adapter) this.#store.set({ adapter });
   }
 
   /** Also hears of the package's making a lost device anew, long after loading. */

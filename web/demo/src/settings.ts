@@ -113,10 +113,11 @@ export function connectSettings(current: () => State, apply: (settings: Settings
   });
 
   return () => {
-    const { settings, adapter } = current();
+    const { settings, model } = current();
+    const info = model.kind === 'ready' ? model.info : undefined;
     fill(settings);
     for (const feature of ['f16', 'subgroups'] as const) {
-      setText(byId(`settings-${feature}`), adapter?.supported && !adapter[feature] ? '(this adapter has none)' : '');
+      setText(byId(`settings-${feature}`), info && settings[feature] && !info[feature] ? '(this adapter has none)' : '');
     }
     void showStored();
     dialog.showModal();

@@ -1,6 +1,6 @@
 /** All that the page shows, in one place. Panels render it; `session.ts` and the sources of pictures change it. */
 
-import type { Capabilities, Grounding, Memory, ModelInfo, Progress, StageProgress } from './fovea/index.js';
+import type { Grounding, Memory, ModelInfo, Progress, StageProgress } from './fovea/index.js';
 import type { Picture } from './picture.js';
 import type { Problem } from './problem.js';
 import type { Settings } from './settings.js';
@@ -43,8 +43,6 @@ export type Zoom = 'fit' | 'actual' | 'box';
 export interface State {
   settings: Settings;
   model: ModelState;
-  /** What the adapter can do; asked for once a model is loaded. */
-  adapter?: Capabilities;
   picture?: Picture | undefined;
   /** Why the last picture was not taken. */
   pictureProblem?: Problem | undefined;

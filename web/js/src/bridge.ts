@@ -92,7 +92,8 @@ export interface BridgeModel {
 export interface Bridge {
   /** Instantiates the module. */
   default(input: { module_or_path: URL | Response | WebAssembly.Module }): Promise<unknown>;
-  Device: { open(tier: Tier): Promise<BridgeDevice> };
+  /** `subgroups`: the device that will be requested has them. */
+  Device: { open(tier: Tier, subgroups: boolean): Promise<BridgeDevice> };
   Model: {
     /** `on_progress` hears bytes of tensors that are loaded, and of all. Pipelines are built while bytes arrive. */
     load(

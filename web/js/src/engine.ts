@@ -14,7 +14,8 @@ import type { Emit, Host, LoadParams, Method, Params, Result, WirePicture } from
 import { ModelSource } from './source.js';
 import type { ChunkStore, StorageEnvironment } from './store.js';
 import { environment, NoStore, openStore } from './store.js';
-import type { Capabilities, Generation, Grounding, Memory, ModelInfo, Timings } from './types.js';
+import type { withSubgroups } from './subgroups.js';
+import type { Capabilities, Generation, Grounding, Memory, ModelInfo, Tier, Timings } from './types.js';
 
 /** What the engine stands on; tests put their own in. */
 export interface EngineOptions {
@@ -23,6 +24,8 @@ export interface EngineOptions {
   storage?: StorageEnvironment;
   fetch?: typeof fetch;
   pixels?: typeof toPixels;
+  /** Opens a device with subgroups where the adapter has them; without it, there are none (see `subgroups.ts`). */
+  subgroups?: typeof withSubgroups;
 }
 
 /** A model on its device. */
@@ -196,7 +199,7 @@ export class Engine implements Host {
   async #capabilities(tier: Params<'capabilities'>['tier']): Promise<Capabilities> {
     const bridge = await this.#module();
     try {
-      const device = await bridge.Device.open(tier);
+      const device = await this.#open(bridge, tier);
       const capabilities = device.capabilities();
       device.destroy();
       device.free();
@@ -379,6 +382,12 @@ export class Engine implements Host {
     return this.#bridge;
   }
 
+  #open(bridge: Bridge, tier: Tier): Promise<BridgeDevice> {
+    const open = (subgroups: boolean) => bridge.Device.open(tier, subgroups);
+    const { subgroups } = this.#options;
+    return subgroups && tier.subgroups !== false ? subgroups(open) : open(false);
+  }
+
   /** The model, on a device that works: the present one, or a new one. */
   async #ready(signal: AbortSignal, emit: Emit): Promise<Loaded> {
     if (this.#loaded && !this.#deviceFailure()) return this.#loaded;
@@ -390,7 +399,7 @@ export class Engine implements Host {
 
     const life = this.#life;
     const opened = this.#module().then(async (bridge) => {
-      const device = await bridge.Device.open(params.tier);
+      const device = await this.#open(bridge, params.tier);
       if (this.#life === life) this.#device = device;
       return { bridge, device };
     });

@@ -247,6 +247,8 @@ export interface ModelInfo {
   quantisation: Quantisation;
   /** Name of the adapter that runs it. */
   adapter: string;
+  /** Whether the adapter is a processor in disguise, hence slow. */
+  software: boolean;
   f16: boolean;
   subgroups: boolean;
 }

@@ -84,7 +84,7 @@ class FakeModule {
           });
           module.loaded += 1;
           return {
-            info: () => ({ architecture: 'fake', adapter: 'fake', quantisation }),
+            info: () => ({ architecture: 'fake', adapter: 'fake', software: false, quantisation }),
             weight_bytes: () => 600,
             kv_bytes: () => 300,
             encode: (rgba, width, height, onStage, signal) =>
