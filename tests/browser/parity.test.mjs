@@ -31,23 +31,26 @@ after(async () => {
 });
 
 // Compiling kernels takes most of the time: without subgroups, one case has them all.
-const TIERS = [
-  { name: 'with all features', tier: {}, cases: [0, 1, 2] },
-  { name: 'without subgroups', tier: { subgroups: false }, cases: [0] },
+const RUNS = [
+  { system: 'qwen2_5_vl', tier: {}, cases: [0, 1, 2] },
+  { system: 'qwen2_5_vl', tier: { subgroups: false }, cases: [0] },
+  { system: 'cogagent_18b', tier: {}, cases: [0] },
+  { system: 'cogagent_9b', tier: {}, cases: [0] },
 ];
 
-for (const { name, tier, cases } of TIERS) {
-  test(`qwen2_5_vl equals the reference, ${name}`, { timeout }, async (t) => {
+for (const { system, tier, cases } of RUNS) {
+  const without = tier.subgroups === false ? ', without subgroups' : '';
+  test(`${system} equals the reference${without}`, { timeout }, async (t) => {
     const page = await browser.page(`${server.url}parity.html`);
     await page.waitForFunction(() => globalThis.parity);
     const compared = await page.evaluate(
-      async ({ tier, cases }) => {
-        const model = await parity.load('qwen2_5_vl', tier);
+      async ({ system, tier, cases }) => {
+        const model = await parity.load(system, cases[0], tier);
         const all = [];
-        for (const index of cases) all.push(await parity.compare(model, 'qwen2_5_vl', index));
+        for (const index of cases) all.push(await parity.compare(model, system, index));
         return all;
       },
-      { tier, cases },
+      { system, tier, cases },
     );
     for (const [at, { errors, ownPixels, ids, expectedIds, generated, expectedGenerated }] of compared.entries()) {
       const limit = ownPixels ? LIMIT_OWN_PIXELS : LIMIT;

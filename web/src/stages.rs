@@ -15,7 +15,7 @@ use crate::{
 #[wasm_bindgen]
 impl Model {
     /// Encodes a picture of RGBA pixels and reads every stage back: `{image, pixel_values, vision_tower,
-    /// image_embeds}`, the latter three `Float32Array`. With `pixel_values`, those are taken instead of the prepared
+    /// image_embeds, cross_vision}`, all but the first `Float32Array`, the last empty without a cross tower. With `pixel_values`, those are taken instead of the prepared
     /// ones.
     ///
     /// # Errors
@@ -34,9 +34,13 @@ impl Model {
         let (encoded, stages) = session.encode_stages(&picture, pixels.as_deref()).await.map_err(Failure::from)?;
         let told = Object::new();
         set(&told, "image", &self.hold(encoded, 0.0).into());
-        for (name, values) in
-            [("pixel_values", &stages.pixel_values), ("vision_tower", &stages.tower), ("image_embeds", &stages.embeds)]
-        {
+        let cross = stages.cross.unwrap_or_default();
+        for (name, values) in [
+            ("pixel_values", &stages.pixel_values),
+            ("vision_tower", &stages.tower),
+            ("image_embeds", &stages.embeds),
+            ("cross_vision", &cross),
+        ] {
             set(&told, name, &Float32Array::from(values.as_slice()));
         }
         Ok(told.into())
