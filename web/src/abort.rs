@@ -33,3 +33,63 @@ pub(crate) async fn until_abort<T>(
     signal.remove_event_listener_with_callback("abort", listener)?;
     outcome
 }
+
+#[cfg(all(test, target_arch = "wasm32"))]
+mod tests {
+    use std::{cell::Cell, future::pending, rc::Rc};
+
+    use wasm_bindgen_test::wasm_bindgen_test;
+    use web_sys::AbortController;
+
+    use super::*;
+
+    /// Tells when it is dropped.
+    struct Dropped(Rc<Cell<bool>>);
+
+    impl Drop for Dropped {
+        fn drop(&mut self) {
+            self.0.set(true);
+        }
+    }
+
+    #[wasm_bindgen_test]
+    async fn work_that_ends_first_is_not_disturbed() {
+        let controller = AbortController::new().expect("a controller");
+        for signal in [None, Some(controller.signal())] {
+            assert_eq!(until_abort(signal, async { Ok(7) }).await, Ok(7));
+        }
+        controller.abort();
+        let failed: Result<(), _> = until_abort(None, async { Err(JsValue::from(8)) }).await;
+        assert_eq!(failed, Err(JsValue::from(8)));
+    }
+
+    #[wasm_bindgen_test]
+    async fn a_signal_drops_the_work_and_gives_its_reason() {
+        let controller = AbortController::new().expect("a controller");
+        let dropped = Rc::new(Cell::new(false));
+        let work = {
+            let (held, controller) = (Dropped(Rc::clone(&dropped)), controller.clone());
+            async move {
+                controller.abort_with_reason(&JsValue::from("enough"));
+                pending::<()>().await;
+                drop(held);
+                Ok(())
+            }
+        };
+        assert_eq!(until_abort(Some(controller.signal()), work).await, Err(JsValue::from("enough")));
+        assert!(dropped.get());
+    }
+
+    #[wasm_bindgen_test]
+    async fn a_signal_that_has_fired_starts_nothing() {
+        let controller = AbortController::new().expect("a controller");
+        controller.abort_with_reason(&JsValue::from("before"));
+        let started = Cell::new(false);
+        let work = async {
+            started.set(true);
+            Ok(())
+        };
+        assert_eq!(until_abort(Some(controller.signal()), work).await, Err(JsValue::from("before")));
+        assert!(!started.get());
+    }
+}

@@ -99,3 +99,57 @@ pub(crate) fn message(thrown: &JsValue) -> String {
         None => thrown.as_string().unwrap_or_else(|| format!("{thrown:?}")),
     }
 }
+
+#[cfg(all(test, target_arch = "wasm32"))]
+mod tests {
+    use fovea_models::image::ImageError;
+    use wasm_bindgen_test::wasm_bindgen_test;
+
+    use super::*;
+
+    fn field(object: &JsValue, name: &str) -> JsValue {
+        Reflect::get(object, &JsValue::from_str(name)).unwrap_or(JsValue::UNDEFINED)
+    }
+
+    #[wasm_bindgen_test]
+    fn failures_are_errors_with_a_code() {
+        let lost = || GpuError::Lost("reset".to_owned());
+        for (failure, code) in [
+            (Failure::from(lost()), "device-lost"),
+            // However deep it lies.
+            (LoadError::Weight(WeightError::Gpu(lost())).into(), "device-lost"),
+            (RunError::Op(OpError::Gpu(lost())).into(), "device-lost"),
+            (GpuError::OutOfMemory { what: None, message: String::new() }.into(), "out-of-memory"),
+            (GpuError::NoAdapter { filter: None, found: String::new() }.into(), "webgpu-unavailable"),
+            (GpuError::Rejected(String::new()).into(), "internal"),
+            (LoadError::MissingFile { file: "config.json".to_owned() }.into(), "model"),
+            (RunError::Image(ImageError::Empty { width: 0, height: 1 }).into(), "image"),
+            (RunError::NotInPrompt.into(), "prompt"),
+            (Failure::Argument("no".to_owned()), "prompt"),
+            (Failure::Busy, "internal"),
+        ] {
+            let message = failure.to_string();
+            let thrown = JsValue::from(failure);
+            assert!(thrown.is_instance_of::<js_sys::Error>());
+            assert_eq!(field(&thrown, "code"), JsValue::from_str(code), "{message}");
+            assert_eq!(super::message(&thrown), message);
+            assert!(field(&thrown, "detail").is_undefined());
+        }
+    }
+
+    #[wasm_bindgen_test]
+    fn limits_are_told_in_numbers() {
+        let adapter = "small".to_owned();
+        let limit = GpuError::TooSmall { adapter, what: "max_compute_workgroup_storage_size", has: 16, needs: 32 };
+        let detail = field(&Failure::from(limit).into(), "detail");
+        assert_eq!(field(&detail, "limit"), JsValue::from_str("max_compute_workgroup_storage_size"));
+        assert_eq!((field(&detail, "has"), field(&detail, "needs")), (JsValue::from(16), JsValue::from(32)));
+    }
+
+    #[wasm_bindgen_test]
+    fn anything_can_be_thrown() {
+        assert_eq!(message(&JsValue::from_str("plain")), "plain");
+        assert_eq!(message(&js_sys::Error::new("an error").into()), "an error");
+        assert!(!message(&JsValue::NULL).is_empty());
+    }
+}

@@ -31,6 +31,9 @@ extern "C" {
     fn bytes(this: &Listed) -> f64;
 }
 
+/// The largest whole number that JavaScript counts to.
+const LARGEST_FILE: f64 = 9_007_199_254_740_991.0;
+
 /// Largest of the small files that is read.
 const LARGEST_SMALL_FILE: u64 = 64 << 20;
 
@@ -80,8 +83,15 @@ impl ByteSource for RemoteFile {
 /// Opens what a source lists: small files are read, of the weights only the headers.
 pub(crate) async fn open(source: Source, thrown: &Thrown) -> Result<Checkpoint, Failure> {
     let source = Rc::new(source);
-    let listed: BTreeMap<String, u64> =
-        source.files().iter().map(|file| (file.name(), file.bytes().max(0.0) as u64)).collect();
+    let mut listed = BTreeMap::new();
+    for file in source.files() {
+        let (name, bytes) = (file.name(), file.bytes());
+        // Also false for what is no number.
+        if !(0.0..=LARGEST_FILE).contains(&bytes) {
+            return Err(LoadError::File { file: name, reason: format!("it is listed with {bytes} bytes") }.into());
+        }
+        listed.insert(name, bytes as u64);
+    }
     let file = |name: &str| {
         let missing = || LoadError::MissingFile { file: name.to_owned() };
         let len = *listed.get(name).ok_or_else(missing)?;
@@ -103,4 +113,87 @@ pub(crate) async fn open(source: Source, thrown: &Thrown) -> Result<Checkpoint, 
     let weights = names.iter().map(|name| file(name)).collect::<Result<_, _>>()?;
     let weights = Safetensors::open(weights).await.map_err(LoadError::from)?;
     Ok(Checkpoint::new(small, Box::new(weights)))
+}
+
+#[cfg(all(test, target_arch = "wasm32"))]
+mod tests {
+    use js_sys::{Array, Object};
+    use wasm_bindgen::closure::Closure;
+    use wasm_bindgen_test::wasm_bindgen_test;
+
+    use super::*;
+    use crate::error::set;
+
+    /// A source of JavaScript's: files by name and listed length; `read` gives `bytes`, or throws.
+    fn source(files: &[(&str, JsValue)], bytes: Result<&'static [u8], &'static str>) -> Source {
+        let listed: Array = files
+            .iter()
+            .map(|(name, bytes)| {
+                let file = Object::new();
+                set(&file, "name", &JsValue::from_str(name));
+                set(&file, "bytes", bytes);
+                file
+            })
+            .collect();
+        let read = Closure::<dyn Fn(JsValue, f64, f64) -> Promise>::new(move |_, start: f64, end: f64| match bytes {
+            Ok(bytes) => {
+                let (start, end) = (start as usize, (end as usize).min(bytes.len()));
+                Promise::resolve(&JsValue::from(Uint8Array::from(bytes.get(start..end).unwrap_or_default())))
+            }
+            Err(reason) => Promise::reject(&js_sys::TypeError::new(reason)),
+        });
+        let it = Object::new();
+        set(&it, "files", &listed);
+        set(&it, "read", &read.into_js_value());
+        it.unchecked_into()
+    }
+
+    async fn refused(source: Source) -> (String, Option<JsValue>) {
+        let thrown = Thrown::default();
+        let error = match open(source, &thrown).await {
+            Ok(_) => panic!("it opened"),
+            Err(error) => error.to_string(),
+        };
+        (error, thrown.take())
+    }
+
+    #[wasm_bindgen_test]
+    async fn a_source_without_a_configuration_is_no_model() {
+        let (error, thrown) = refused(source(&[], Ok(b""))).await;
+        assert_eq!(error, "config.json is missing");
+        assert!(thrown.is_none());
+    }
+
+    #[wasm_bindgen_test]
+    async fn a_read_of_another_length_is_refused() {
+        let (error, _) = refused(source(&[("config.json", JsValue::from(9))], Ok(b"{}"))).await;
+        assert!(error.contains("config.json") && error.contains("2 bytes of 9"), "{error}");
+    }
+
+    #[wasm_bindgen_test]
+    async fn what_a_read_throws_is_kept() {
+        let (error, thrown) = refused(source(&[("config.json", JsValue::from(2))], Err("the connection broke"))).await;
+        assert!(error.contains("config.json") && error.contains("the connection broke"), "{error}");
+        assert!(thrown.is_some_and(|thrown| thrown.is_instance_of::<js_sys::TypeError>()));
+    }
+
+    #[wasm_bindgen_test]
+    async fn absurd_lengths_are_refused() {
+        for (length, told) in [
+            (1e12, "more than 64 MiB"),
+            (1e18, "1000000000000000000 bytes"),
+            (f64::INFINITY, "inf bytes"),
+            (-1.0, "-1 bytes"),
+            (f64::NAN, "NaN bytes"),
+        ] {
+            let (error, _) = refused(source(&[("config.json", JsValue::from(length))], Ok(b"{}"))).await;
+            assert!(error.starts_with("config.json: ") && error.contains(told), "{error}");
+        }
+    }
+
+    #[wasm_bindgen_test]
+    async fn weights_that_are_not_there_are_named() {
+        let (error, _) = refused(source(&[("config.json", JsValue::from(2))], Ok(b"{}"))).await;
+        assert!(error.contains("model.safetensors"), "{error}");
+    }
 }

@@ -4,12 +4,12 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use crate::step::{Steps, command, shown};
 use crate::vulkan::with_test_adapters;
 use crate::workspace::{cargo, root, target_dir};
-use crate::{Outcome, lint, wasm, web};
+use crate::{Outcome, lint, web};
 
 pub(crate) fn run(filter: &[String]) -> Outcome {
     if !filter.is_empty() {
@@ -22,8 +22,9 @@ pub(crate) fn run(filter: &[String]) -> Outcome {
     steps.run("tests", || nextest("all", &[]));
     counts.add_nextest();
     steps.run("doc tests", || doc_tests(&mut counts));
-    steps.run("wasm", || wasm::run(&[]));
+    // What `./x wasm` checks is built here.
     steps.run("web", || web::build(false));
+    steps.run("bridge", || libtest(web::bridge_tests()?, &mut counts));
     steps.run("package", || node_tests("test", &mut counts));
     steps.run("browser", || node_tests("../../tests/browser", &mut counts));
     let outcome = steps.finish();
@@ -40,12 +41,17 @@ fn nextest(profile: &str, filter: &[String]) -> Outcome {
 fn doc_tests(counts: &mut Counts) -> Outcome {
     let mut test = cargo(&["test", "--workspace", "--doc"]);
     with_test_adapters(&mut test)?;
+    libtest(test, counts)
+}
+
+/// Tests that report as Rust's own harness does.
+fn libtest(mut test: Command, counts: &mut Counts) -> Outcome {
     println!("$ {}", shown(&test));
     let output = test.stderr(Stdio::inherit()).output().map_err(|error| format!("cargo did not start: {error}"))?;
     let text = String::from_utf8_lossy(&output.stdout);
     print!("{text}");
     counts.add_libtest(&text);
-    if output.status.success() { Ok(()) } else { Err(format!("cargo test --doc ended with {}", output.status)) }
+    if output.status.success() { Ok(()) } else { Err(format!("cargo test ended with {}", output.status)) }
 }
 
 /// Tests of Node's own runner, one file after the other: a browser fills the machine.

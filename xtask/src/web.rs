@@ -48,8 +48,7 @@ pub(crate) fn build(release: bool) -> Outcome {
     install()?;
     let module = compile()?;
     let made = package().join("dist/wasm");
-    let mut bundle = cargo(&["run", "--quiet", "--package", "fovea-web-bundle", "--"]);
-    command(bundle.arg(module).arg(&made))?;
+    command(Command::new(bundle()?).arg(module).arg(&made))?;
     if release {
         optimise(&made.join("fovea_web_bg.wasm"))?;
     }
@@ -57,6 +56,23 @@ pub(crate) fn build(release: bool) -> Outcome {
     let mut pack = node(&package(), "scripts/build.js");
     command(if release { pack.arg("--release") } else { &mut pack })?;
     command(&mut node(root(), "web/demo/build.mjs"))
+}
+
+/// The tests of the crate, in Node.
+pub(crate) fn bridge_tests() -> Result<Command, String> {
+    let mut test = wasm::toolchain("test")?;
+    test.args(["--profile", PROFILE, "--package", "fovea-web", "--lib", "--target-dir"]).arg(wasm::folder());
+    test.env("FOVEA_WEB_BUNDLE", bundle()?);
+    // Cargo splits the runner at blanks and starts it in the crate's folder.
+    test.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", "node js/scripts/bridge-tests.cjs");
+    Ok(test)
+}
+
+/// The program that makes JavaScript of the module. Built with the whole workspace's features, as the tests are, so that
+/// its dependencies are not built twice.
+fn bundle() -> Result<PathBuf, String> {
+    command(&mut cargo(&["build", "--quiet", "--workspace", "--bin", "fovea-web-bundle"]))?;
+    Ok(target_dir().join("debug/fovea-web-bundle"))
 }
 
 /// The npm packages of the lock file, if they are not there yet.
