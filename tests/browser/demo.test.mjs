@@ -28,7 +28,9 @@ before(async () => {
     type: 'text/javascript',
     read: (start, end) => fake.subarray(start, end),
   });
-  browser = await launch({ context: { viewport: { width: 1280, height: 800 } } });
+  // The browser's chooser takes the tab of this title by itself.
+  const args = ['--auto-select-tab-capture-source-by-title=Captured page'];
+  browser = await launch({ args, context: { viewport: { width: 1280, height: 800 } } });
 });
 
 after(async () => {
@@ -402,6 +404,27 @@ describe('pictures', () => {
     await shown('Captured picture 320 × 200');
     assert.equal(await page.evaluate(() => captured.getTracks().every((track) => track.readyState === 'ended')), true);
     await page.close();
+  });
+
+  test('are captured from another tab', async () => {
+    const other = await browser.page();
+    await other.setViewportSize({ width: 640, height: 480 });
+    await other.setContent('<title>Captured page</title><body style="margin: 0; background: rgb(0 128 0)">');
+    // A tab that draws nothing new gives no frame.
+    await other.evaluate(() => setInterval(() => (document.body.textContent = performance.now()), 50));
+    const page = await open();
+    await ready(page);
+    await page.bringToFront();
+    await page.click('#capture');
+    await shows(page, 'Captured picture 640 × 480');
+    const [red, green, blue] = await page.evaluate(() => {
+      const context = new OffscreenCanvas(1, 1).getContext('2d');
+      context.drawImage(document.querySelector('#picture'), 600, 440, 1, 1, 0, 0, 1, 1);
+      return [...context.getImageData(0, 0, 1, 1).data];
+    });
+    assert.ok(green > 80 && red < 40 && blue < 40, `${red} ${green} ${blue}`);
+    await page.close();
+    await other.close();
   });
 
   test('that are broken, too large or none are refused in words', async () => {
