@@ -80,6 +80,8 @@ for (let round = 0; round <= ROUNDS; round += 1) {
   for (const [name, run] of Object.entries(runs)) {
     const time = await run();
     if (round > 0) times[name].push(time);
+    const shown = STAGES.map((stage) => `${stage} ${time[stage].toFixed(0)} ms`).join(', ');
+    console.error(`${round > 0 ? `round ${round}` : 'warm-up'}: ${name}: ${shown}`);
   }
 }
 await browser.close();
