@@ -32,7 +32,7 @@ const peer = JSON.parse(await readFile(new URL('node_modules/onnxruntime-web/pac
 const server = await serve(
   {
     '/': 'tools/peers/web/page',
-    '/fovea/': 'web/js/dist/wasm',
+    '/fovea/': 'web/js/dist',
     '/ort/': 'tools/peers/web/node_modules/onnxruntime-web/dist',
   },
   // onnxruntime-web starts its module from a blob.

@@ -1,7 +1,8 @@
 // The page of the comparison: Fovea's module and onnxruntime-web, each with a device of its own on the same adapter.
 // `compare.mjs` drives it through `peers`.
 
-import fovea, { Device } from '/fovea/fovea_web.js';
+import { withSubgroups } from '/fovea/subgroups.js';
+import fovea, { Device } from '/fovea/wasm/fovea_web.js';
 import * as ort from '/ort/ort.webgpu.min.mjs';
 
 import { MICROSOFT, model } from './onnx.js';
@@ -28,8 +29,8 @@ for (const name of ['dispatchWorkgroups', 'dispatchWorkgroupsIndirect']) {
   };
 }
 
-await fovea({ module_or_path: '/fovea/fovea_web_bg.wasm' });
-const ours = await Device.open({});
+await fovea({ module_or_path: '/fovea/wasm/fovea_web_bg.wasm' });
+const ours = await withSubgroups((subgroups) => Device.open({}, subgroups));
 
 const OPTIONS = {
   executionProviders: ['webgpu'],
