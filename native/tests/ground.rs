@@ -158,11 +158,13 @@ fn evaluation_counts_hits() {
     };
     let hit = question([width / 4, height / 4, width / 2, height / 2], "text");
     let miss = question([0, 0, width / 4, height / 4], "icon");
-    let annotations = scratch.write("annotations.json", json!([hit, miss, hit]).to_string());
-    let predictions = scratch.path("predictions.jsonl");
+    let mut absent = hit.clone();
+    (absent["bbox"], absent["role"], absent["instruction"]) = (Value::Null, json!("link"), json!("click <it>"));
+    let annotations = scratch.write("annotations.json", json!([hit, miss, hit, absent]).to_string());
+    let (predictions, report) = (scratch.path("predictions.jsonl"), scratch.path("report/index.html"));
     let mut command = fovea();
     command.arg("eval").arg(annotations).arg("--images").arg(scratch.dir()).arg("--model").arg(model.dir());
-    command.arg("--predictions").arg(&predictions).args([
+    command.arg("--predictions").arg(&predictions).arg("--report").arg(&report).args([
         "--json",
         "--free",
         "--quant",
@@ -174,11 +176,21 @@ fn evaluation_counts_hits() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let told: Value = serde_json::from_slice(&output.stdout).unwrap();
     let hits = |group: &str| (told["groups"][group]["q8"]["hits"].clone(), told["groups"][group]["count"].clone());
-    assert_eq!(hits("all"), (json!(2), json!(3)));
+    assert_eq!(hits("all"), (json!(2), json!(4)));
     assert_eq!(hits("type icon"), (json!(0), json!(1)));
-    assert_eq!(hits("source fixture"), (json!(2), json!(3)));
+    assert_eq!(hits("source fixture"), (json!(2), json!(4)));
+    assert_eq!(hits("role link"), (json!(0), json!(1)));
+    assert_eq!(hits("not on the screen"), (json!(0), json!(1)));
+    assert_eq!(hits("width under 600"), (json!(2), json!(4)));
+    let kinds = json!({ "right": 2, "in another target": 1, "a place for what is not there": 1 });
+    assert_eq!(told["groups"]["all"]["answers"], kinds);
     let lines = fs::read_to_string(predictions).unwrap();
     let correct: Vec<bool> =
         lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["correct"].as_bool().unwrap()).collect();
-    assert_eq!(correct, [true, false, true]);
+    assert_eq!(correct, [true, false, true, false]);
+    let page = fs::read_to_string(report).unwrap();
+    assert_eq!(page.matches("<figure>").count(), 4);
+    assert_eq!(page.matches("data:image/jpeg").count(), 1, "a screenshot is there once");
+    assert_eq!((page.matches(r#"class="target""#).count(), page.matches(r#"class="answer""#).count()), (3, 4));
+    assert!(page.contains("click &lt;it&gt;") && !page.contains("<it>"));
 }

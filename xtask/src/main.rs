@@ -5,6 +5,7 @@ mod docs;
 mod ground;
 mod licences;
 mod lint;
+mod nano_report;
 mod rooms;
 mod sizes;
 mod step;
@@ -57,6 +58,12 @@ const TASKS: &[Task] = &[
         arguments: "[ARGUMENTS...]",
         about: "time ops and the whole path on an adapter (arguments of `fovea bench`)",
         run: bench::run,
+    },
+    Task {
+        name: "nano-report",
+        arguments: "[ARGUMENTS...]",
+        about: "ask nano the shipped questions; its answers go to target/nano-report/index.html (arguments of `fovea eval`)",
+        run: nano_report::run,
     },
     Task {
         name: "licences",

@@ -1,7 +1,11 @@
 //! `fovea eval`: accuracy on screenshots with known targets, in ScreenSpot's format.
 
+mod groups;
+mod kind;
+mod page;
+
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     fs::File,
     io::{BufWriter, Write},
     path::{Path, PathBuf},
@@ -11,10 +15,9 @@ use std::{
 use fovea_models::{
     Session,
     grounding::{PixelBox, PixelPoint, read_answer},
-    image::{Picture, Size},
+    image::Picture,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use crate::{
     Common,
@@ -26,11 +29,17 @@ use crate::{
     prompt::json,
 };
 
+use self::{
+    groups::{Groups, Tally, keys},
+    kind::Kind,
+    page::Page,
+};
 use super::ground::{AnswerArguments, answer};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// A list of {img_filename, bbox: [x, y, width, height], instruction, data_type, data_source}.
+    /// A list of {img_filename, bbox: [x, y, width, height], instruction, data_type, data_source, role, language}. The
+    /// last four are for grouping; a bbox of null says that the target is not on the screen.
     #[arg(value_name = "ANNOTATIONS.json")]
     annotations: PathBuf,
     /// Directory of the screenshots.
@@ -39,6 +48,9 @@ pub(crate) struct Arguments {
     /// Where to write each prediction as a line of JSON, as it comes.
     #[arg(long, value_name = "FILE")]
     predictions: Option<PathBuf>,
+    /// Where to write a page that shows every answer on its screenshot, the wrong ones by kind.
+    #[arg(long, value_name = "PAGE.html")]
+    report: Option<PathBuf>,
     /// Ask only so many questions, spread evenly.
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -53,19 +65,31 @@ pub(crate) struct Arguments {
 #[derive(Clone, Deserialize, Serialize)]
 struct Annotation {
     img_filename: String,
-    /// Left, top, width, height in pixels.
-    bbox: [f32; 4],
+    /// Left, top, width, height in pixels; `None`: the target is not there.
+    bbox: Option<[f32; 4]>,
     instruction: String,
     #[serde(default)]
     data_type: String,
     #[serde(default)]
     data_source: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    role: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    language: String,
 }
 
 impl Annotation {
-    fn target(&self) -> PixelBox {
-        let [x, y, width, height] = self.bbox;
-        PixelBox::new(x, y, x + width, y + height)
+    fn target(&self) -> Option<PixelBox> {
+        self.bbox.map(|[x, y, width, height]| PixelBox::new(x, y, x + width, y + height))
+    }
+}
+
+/// Whether the point lies in the target, or is missing as the target is.
+fn is_right(target: Option<PixelBox>, point: Option<PixelPoint>) -> bool {
+    match (target, point) {
+        (Some(target), Some(point)) => target.contains(point),
+        (None, None) => true,
+        _ => false,
     }
 }
 
@@ -80,50 +104,8 @@ struct Prediction<'a> {
     r#box: Option<[f32; 4]>,
     answer: String,
     correct: bool,
+    kind: &'static str,
     seconds: f64,
-}
-
-/// Hits among questions.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Tally {
-    hits: usize,
-    count: usize,
-}
-
-impl Tally {
-    fn add(&mut self, hit: bool) {
-        self.hits += usize::from(hit);
-        self.count += 1;
-    }
-
-    fn share(self) -> f64 {
-        self.hits as f64 / self.count.max(1) as f64
-    }
-
-    /// Wilson's score interval at 95 %: sound for small counts, too.
-    fn interval(self) -> (f64, f64) {
-        const Z: f64 = 1.959_964;
-        let n = self.count as f64;
-        if self.count == 0 {
-            return (0.0, 1.0);
-        }
-        let p = self.share();
-        let middle = p + Z * Z / (2.0 * n);
-        let half = Z * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
-        let scale = 1.0 + Z * Z / n;
-        (((middle - half) / scale).max(0.0), ((middle + half) / scale).min(1.0))
-    }
-}
-
-/// What is known of a group of questions: all, one type, one source.
-#[derive(Clone, Default)]
-struct Group {
-    model: BTreeMap<&'static str, Tally>,
-    ocr: Tally,
-    centre: Tally,
-    /// Sum of the chances of a random point.
-    random: f64,
-    count: usize,
 }
 
 pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -> Outcome {
@@ -140,7 +122,8 @@ pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -
 
     let directory = common.model.directory()?;
     let gpu = common.gpu.open()?;
-    let mut groups: BTreeMap<(usize, String), Group> = BTreeMap::new();
+    let mut page = arguments.report.as_ref().map(|_| Page::new(&format!("{}", gpu.name())));
+    let mut groups = Groups::new();
     let bar = progress::steps(chosen.len() * quants.len());
     let started = Instant::now();
     for (round, &quant) in quants.iter().enumerate() {
@@ -162,7 +145,11 @@ pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -
             let point = action.as_ref().and_then(|action| action.click_point());
             let region = action.as_ref().and_then(|action| action.target()).map(|target| target.region);
             let target = annotation.target();
-            let correct = point.is_some_and(|point| target.contains(point));
+            let others = all.iter().filter(|other| other.img_filename == annotation.img_filename);
+            let others: Vec<PixelBox> =
+                others.filter_map(Annotation::target).filter(|it| Some(*it) != target).collect();
+            let kind = Kind::of(target, &others, point);
+            let correct = kind == Kind::Right;
             hits.add(correct);
             let prediction = Prediction {
                 index,
@@ -172,14 +159,19 @@ pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -
                 r#box: region.map(|it| [it.left(), it.top(), it.right(), it.bottom()]),
                 answer: answer.text,
                 correct,
+                kind: kind.name(),
                 seconds: start.elapsed().as_secs_f64(),
             };
             if let Some((path, file)) = &mut predictions {
                 let line = serde_json::to_string(&prediction).map_err(|error| Failure::file(path, error))?;
                 writeln!(file, "{line}").and_then(|()| file.flush()).map_err(|error| Failure::file(path, error))?;
             }
-            for key in keys(annotation) {
+            if let Some(page) = &mut page {
+                page.add(&picture, &prediction, kind);
+            }
+            for key in keys(annotation, size) {
                 let group = groups.entry(key).or_default();
+                *group.kinds.entry(kind).or_default() += 1;
                 group.model.entry(quant.name()).or_default().add(correct);
                 if round == 0 {
                     group.baselines(target, size, ocr.as_ref().map(|points| points.get(&index).copied()));
@@ -191,96 +183,16 @@ pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -
         }
     }
     bar.finish_and_clear();
+    if let (Some(page), Some(path)) = (page, &arguments.report) {
+        page.write(path)?;
+    }
     let seconds = started.elapsed().as_secs_f64() / (chosen.len() * quants.len()).max(1) as f64;
-    report(&groups, ocr.is_some(), seconds, output)
+    groups::report(&groups, ocr.is_some(), seconds, output)
 }
 
 fn create(path: &Path) -> Outcome<(&Path, BufWriter<File>)> {
     let file = File::create(path).map_err(|error| Failure::file(path, error))?;
     Ok((path, BufWriter::new(file)))
-}
-
-/// The groups that a question counts in; the number keeps their order.
-fn keys(annotation: &Annotation) -> Vec<(usize, String)> {
-    let mut keys = vec![(0, "all".to_owned())];
-    if !annotation.data_type.is_empty() {
-        keys.push((1, format!("type {}", annotation.data_type)));
-    }
-    if !annotation.data_source.is_empty() {
-        keys.push((2, format!("source {}", annotation.data_source)));
-    }
-    keys
-}
-
-impl Group {
-    fn baselines(&mut self, target: PixelBox, size: Size, ocr: Option<Option<PixelPoint>>) {
-        let (width, height) = (size.width as f32, size.height as f32);
-        let inside = |from: f32, to: f32, most: f32| (to.min(most) - from.max(0.0)).max(0.0);
-        let area = inside(target.left(), target.right(), width) * inside(target.top(), target.bottom(), height);
-        self.random += f64::from(area) / size.pixels().max(1) as f64;
-        self.centre.add(target.contains(PixelPoint { x: width / 2.0, y: height / 2.0 }));
-        if let Some(point) = ocr {
-            self.ocr.add(point.is_some_and(|point| target.contains(point)));
-        }
-        self.count += 1;
-    }
-}
-
-fn report(groups: &BTreeMap<(usize, String), Group>, ocr: bool, seconds: f64, output: &mut Output) -> Outcome {
-    if output.is_json() {
-        let tally = |tally: Tally| {
-            let (low, high) = tally.interval();
-            json!({ "hits": tally.hits, "accuracy": tally.share(), "interval": [low, high] })
-        };
-        let groups: serde_json::Map<_, _> = groups
-            .iter()
-            .map(|((_, name), group)| {
-                let mut value = json!({
-                    "count": group.count,
-                    "random": group.random / group.count.max(1) as f64,
-                    "centre": tally(group.centre),
-                });
-                for (quant, hits) in &group.model {
-                    value[*quant] = tally(*hits);
-                }
-                if ocr {
-                    value["ocr"] = tally(group.ocr);
-                }
-                (name.clone(), value)
-            })
-            .collect();
-        return output.value(&json!({ "groups": groups, "seconds_per_question": seconds }));
-    }
-    let percent = |share: f64| format!("{:.1} %", 100.0 * share);
-    let quants: Vec<_> = groups.values().next().map(|group| group.model.keys().copied().collect()).unwrap_or_default();
-    let mut headings = vec!["questions".to_owned(), "count".to_owned()];
-    for quant in &quants {
-        headings.extend([format!("{quant} hits"), (*quant).to_owned(), "95 % interval".to_owned()]);
-    }
-    headings.extend(["random".to_owned(), "centre".to_owned()]);
-    if ocr {
-        headings.push("ocr".to_owned());
-    }
-    let rows: Vec<_> = groups
-        .iter()
-        .map(|((_, name), group)| {
-            let mut row = vec![name.clone(), group.count.to_string()];
-            for quant in &quants {
-                let tally = group.model.get(quant).copied().unwrap_or_default();
-                let (low, high) = tally.interval();
-                let interval = format!("{:.1} to {:.1}", 100.0 * low, 100.0 * high);
-                row.extend([tally.hits.to_string(), percent(tally.share()), interval]);
-            }
-            row.extend([percent(group.random / group.count.max(1) as f64), percent(group.centre.share())]);
-            if ocr {
-                row.push(percent(group.ocr.share()));
-            }
-            row
-        })
-        .collect();
-    let headings: Vec<_> = headings.iter().map(String::as_str).collect();
-    output.table(&headings, &rows)?;
-    output.line(format_args!("{seconds:.2} s a question"))
 }
 
 /// A question that cannot be counted is found before any is asked.
@@ -290,7 +202,10 @@ fn check(path: &Path, annotations: &[Annotation]) -> Outcome {
     }
     for (index, annotation) in annotations.iter().enumerate() {
         let wrong = |reason: &str| Err(Failure::file(path, format_args!("annotation {index}: {reason}")));
-        if annotation.bbox.iter().any(|it| !it.is_finite()) || annotation.bbox[2] < 0.0 || annotation.bbox[3] < 0.0 {
+        let is_box = |[x, y, width, height]: [f32; 4]| {
+            [x, y, width, height].iter().all(|it| it.is_finite()) && width >= 0.0 && height >= 0.0
+        };
+        if !annotation.bbox.is_none_or(is_box) {
             return wrong("bbox must be [x, y, width, height]");
         }
         if annotation.instruction.trim().is_empty() {
@@ -337,31 +252,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn intervals_are_wilsons() {
-        // Wilson 1927; values from R's prop.test(x, n, correct = FALSE).
-        let near = |got: (f64, f64), want: (f64, f64)| {
-            assert!((got.0 - want.0).abs() < 1e-4 && (got.1 - want.1).abs() < 1e-4, "{got:?} {want:?}");
-        };
-        near(Tally { hits: 5, count: 10 }.interval(), (0.2366, 0.7634));
-        near(Tally { hits: 0, count: 10 }.interval(), (0.0, 0.2775));
-        near(Tally::default().interval(), (0.0, 1.0));
-    }
-
-    #[test]
     fn questions_are_spread() {
         assert_eq!(spread(10, Some(3)), [0, 3, 6]);
         assert_eq!(spread(2, Some(5)), [0, 1]);
         assert_eq!(spread(0, None), [0usize; 0]);
-    }
-
-    #[test]
-    fn baselines_know_the_picture() {
-        let mut group = Group::default();
-        let target = PixelBox::new(0.0, 0.0, 50.0, 50.0);
-        group.baselines(target, Size::new(100, 100), Some(Some(PixelPoint { x: 1.0, y: 1.0 })));
-        group.baselines(target, Size::new(100, 100), Some(None));
-        assert_eq!(group.random / 2.0, 0.25);
-        assert_eq!(group.centre, Tally { hits: 2, count: 2 });
-        assert_eq!(group.ocr, Tally { hits: 1, count: 2 });
     }
 }
