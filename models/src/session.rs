@@ -18,7 +18,7 @@ use fovea_engine::{
 use crate::{
     blocks::{Context, KvCache, Rows},
     checkpoint::RunError,
-    prompt::{Positions, PromptError, expand_slots},
+    prompt::{Filling, Positions, PromptError, SlotText, expand_slots},
     system::System,
 };
 
@@ -46,6 +46,8 @@ pub struct Prepared {
     rows: Vec<Row>,
     /// Whether the visual expert takes a row; empty if there is none.
     visual: Vec<bool>,
+    /// The row where the first picture stands.
+    picture_at: usize,
 }
 
 impl Prepared {
@@ -148,6 +150,8 @@ pub struct Session {
     memory: Option<Memory>,
     /// What the KV cache holds.
     rows: Vec<Row>,
+    /// How many of these rows the last prompt had: the others were answered.
+    read: usize,
     encoded: Vec<Arc<EncodedImage>>,
     never: Tensor,
     /// The tokens that a grammar allows next: a bit each.
@@ -163,7 +167,15 @@ impl Session {
         let never = system.gpu().upload("no stop token", &[1], &[u32::MAX])?;
         let words = system.blueprint().decoder.vocabulary.div_ceil(32);
         let allowed = system.gpu().tensor("allowed tokens", &[words], DType::U32)?;
-        Ok(Self { system: Arc::clone(system), memory: None, rows: Vec::new(), encoded: Vec::new(), never, allowed })
+        Ok(Self {
+            system: Arc::clone(system),
+            memory: None,
+            rows: Vec::new(),
+            read: 0,
+            encoded: Vec::new(),
+            never,
+            allowed,
+        })
     }
 
     /// The system that answers.
@@ -193,7 +205,7 @@ impl Session {
     /// # Errors
     /// [`RunError::Text`], [`RunError::Prompt`].
     pub fn prepare_text(&self, prompt: &str, images: &[Arc<EncodedImage>]) -> Result<Prepared, RunError> {
-        self.prepare_ids(&self.system.tokenizer().encode(prompt)?, images)
+        self.prepare_ids(&self.system.tokenizer().encode_prompt(prompt)?, images)
     }
 
     /// Token ids, one placeholder for each picture, with their pictures.
@@ -202,16 +214,19 @@ impl Session {
     /// [`RunError::Prompt`], [`RunError::Token`].
     pub fn prepare_ids(&self, ids: &[u32], images: &[Arc<EncodedImage>]) -> Result<Prepared, RunError> {
         let blueprint = self.system.blueprint();
-        let vocabulary = blueprint.decoder.vocabulary;
+        let vocabulary = blueprint.decoder.embedding_rows();
         if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocabulary) {
             return Err(RunError::Token { id, vocabulary });
         }
         let grids: Vec<_> = images.iter().map(|image| image.grid).collect();
-        let counts: Vec<_> = images.iter().map(|image| image.rows()).collect();
+        let fillings = images.iter().map(|image| self.filling(image)).collect::<Result<Vec<_>, _>>()?;
         if blueprint.decoder.cross.is_some() && images.is_empty() {
             return Err(PromptError::NoImage.into());
         }
-        let expanded = expand_slots(ids, &blueprint.slot, &counts)?;
+        if blueprint.slot.text == SlotText::Apart && images.len() > 1 {
+            return Err(PromptError::OneImage { images: images.len() }.into());
+        }
+        let expanded = expand_slots(ids, &blueprint.slot, &fillings)?;
         let positions = blueprint.positions.positions(expanded.ids.len(), &expanded.spans, &grids)?;
         let mut visual = Vec::new();
         if blueprint.decoder.expert.is_some() {
@@ -220,12 +235,24 @@ impl Session {
             expanded.spans.iter().for_each(|span| visual[span.start..span.end - 1].fill(true));
         }
         let mut rows: Vec<Row> = expanded.ids.iter().map(|&id| Row::Token(id)).collect();
-        for (span, image) in expanded.spans.iter().zip(images) {
-            for (row, place) in rows[span.clone()].iter_mut().enumerate() {
-                *place = Row::Image { hash: image.hash, row };
+        for (places, image) in expanded.rows.iter().zip(images) {
+            for (row, &place) in places.iter().enumerate() {
+                rows[place] = Row::Image { hash: image.hash, row };
             }
         }
-        Ok(Prepared { ids: expanded.ids, positions, images: images.to_vec(), rows, visual })
+        let picture_at = expanded.spans.first().map_or(0, |span| span.start);
+        Ok(Prepared { ids: expanded.ids, positions, images: images.to_vec(), rows, visual, picture_at })
+    }
+
+    /// What fills a picture's slot.
+    fn filling(&self, image: &EncodedImage) -> Result<Filling, RunError> {
+        let (slot, tokenizer) = (&self.system.blueprint().slot, self.system.tokenizer());
+        let placeholder = tokenizer.token(slot.token).unwrap_or_default();
+        Ok(match (slot.text, slot.text.write(&placeholder, &image.views, &image.tiling)) {
+            (SlotText::Apart, _) => Filling::Apart,
+            (_, None) => Filling::Rows(image.rows()),
+            (_, Some(text)) => Filling::Written(tokenizer.encode(&text)?),
+        })
     }
 
     /// Takes memory for a prompt and its answer, unless there is enough.
@@ -279,6 +306,10 @@ impl Session {
             return Err(RunError::TooLong { prompt: prompt.ids.len(), answer: 0, capacity: 0 });
         };
         let shared = self.rows.iter().zip(&prompt.rows).take_while(|(a, b)| a == b).count();
+        // Where rows see those behind them, only the very same prompt is worth anything.
+        let whole = system.decoder.config().options.whole_prompt;
+        let shared = if whole && self.read != prompt.rows.len() { 0 } else { shared };
+        let shared = if whole && shared < prompt.rows.len() { 0 } else { shared };
         // At least one row must run: its logits choose the answer's first token.
         let past = match rows {
             Rows::Last | Rows::Watched => shared.min(prompt.rows.len().saturating_sub(1)),
@@ -317,6 +348,7 @@ impl Session {
             past,
             visual: prompt.visual.get(past..).unwrap_or_default(),
             cross: memory.cross.as_ref().and_then(|image| image.cross.as_ref()),
+            picture_at: prompt.picture_at,
         };
         let prefill = system.decoder.record_prefill(rec, x, &positions, &context, rows)?;
         Ok((past, prefill))
@@ -355,7 +387,7 @@ impl Session {
         }
         self.reserve(prompt.ids.len(), 1)?;
         let before = &prompt.rows[..prompt.rows.len() - 1];
-        if !self.rows.starts_with(before) {
+        if self.system.blueprint().decoder.options.whole_prompt || !self.rows.starts_with(before) {
             let mut rec = Recorder::new(self.gpu());
             self.record_prefill(&mut rec, prompt, Rows::Last)?;
             let program = rec.finish()?;
@@ -493,6 +525,7 @@ impl Session {
         self.rows.clear();
         program.run_paced(pace(self.gpu()), &|done| on_stage(Stage::Prefill(done))).await?;
         self.rows.clone_from(&prompt.rows);
+        self.read = prompt.rows.len();
         Ok(())
     }
 

@@ -130,9 +130,14 @@ impl System {
     /// [`RunError::Text`] for ids that the tokenizer does not have.
     pub fn decode_answer(&self, ids: &[u32]) -> Result<String, RunError> {
         Ok(match self.blueprint.grammar {
-            // It names its boxes between special tokens.
-            Grammar::Qwen2Boxes => self.tokenizer().decode_with_special(ids)?,
-            Grammar::Qwen2_5Json | Grammar::CogAgent | Grammar::CogBoxes => self.tokenizer().decode(ids)?,
+            // They name their boxes between special tokens.
+            Grammar::Qwen2Boxes | Grammar::InternBoxes => self.tokenizer().decode_with_special(ids)?,
+            Grammar::Qwen2_5Json
+            | Grammar::CogAgent
+            | Grammar::CogBoxes
+            | Grammar::UnitBoxes
+            | Grammar::PaliGemma
+            | Grammar::Words => self.tokenizer().decode(ids)?,
         })
     }
 }

@@ -45,6 +45,7 @@ async fn blank(checkpoint: &Checkpoint, gpu: &Gpu, policy: Policy) -> Result<(Bl
             tower.full_blocks = if tower.full_blocks.is_empty() { vec![] } else { vec![1] };
         }
         TowerConfig::Eva(tower) => tower.depth = 1,
+        TowerConfig::Vit(tower) => tower.depth = tower.depth.min(1),
     }
     if let Some((cross, _)) = &mut blueprint.vision.cross {
         cross.depth = 1;
@@ -63,9 +64,9 @@ fn record(blueprint: &Blueprint, vision: &Vision, decoder: &Decoder, gpu: &Gpu) 
     let prepared = blueprint.image.prepare(&black)?;
     let mut rec = Recorder::new(gpu);
     let pixels = prepared.views.iter().map(|view| patchify(&mut rec, view)).collect::<Result<Vec<_>, _>>()?;
-    let output = vision.record(&mut rec, &pixels)?;
-    let cross = match &output.cross {
-        Some(features) => Some(decoder.record_cross(&mut rec, features)?),
+    let output = vision.record(&mut rec, &pixels, &prepared.tiling)?;
+    let cross = match blueprint.vision.attended(&output, &prepared.tiling) {
+        Some((features, seen)) => Some(decoder.record_cross(&mut rec, features, seen)?),
         None => None,
     };
     let x = output.embeds;
@@ -79,7 +80,8 @@ fn record(blueprint: &Blueprint, vision: &Vision, decoder: &Decoder, gpu: &Gpu) 
     rec.place_rows(&text, &image_rows, &ids)?;
     // Both experts have rows: those of most pictures outnumber the words.
     let visual: Vec<bool> = (0..tokens).map(|row| row < tokens / 2).collect();
-    let context = Context { cache: &cache, rope: &rope, past: 0, visual: &visual, cross: cross.as_ref() };
+    let context =
+        Context { cache: &cache, rope: &rope, past: 0, visual: &visual, cross: cross.as_ref(), picture_at: 0 };
     let prefill = decoder.record_prefill(&mut rec, text, &zeros(3 * tokens)?, &context, Rows::Last)?;
     let sampling = Sampling::greedy(&ids);
     rec.prefill_sampled(&prefill.logits, sampling, &state)?;

@@ -75,6 +75,8 @@ kernels! {
     ADD = "add", (params read read write), [];
     /// A sum in place.
     ADD_INTO = "add_into", (params read write), [];
+    /// A product, element by element.
+    MULTIPLY = "multiply", (params read read write), [];
     /// A product with one number.
     SCALE = "scale", (params read write), [];
     /// A copy, to measure memory.

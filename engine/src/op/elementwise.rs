@@ -1,10 +1,10 @@
-//! Sums and multiples, element by element.
+//! Sums and products, element by element.
 
 use super::prelude::*;
 
 #[derive(Clone, Copy, NoUninit)]
 #[repr(C)]
-struct SumParams {
+struct PairParams {
     count: u32,
     period: u32,
 }
@@ -22,7 +22,7 @@ impl Recorder {
     /// # Errors
     /// [`OpError::Shape`], [`OpError::DType`].
     pub fn add(&mut self, a: &Tensor, b: &Tensor) -> Result<Tensor, OpError> {
-        let params = sum_params(Check("add"), "a", a, b)?;
+        let params = pair_params(Check("add"), "a", a, b)?;
         let y = self.transient(a.shape(), DType::F32);
         self.dispatch(Dispatch {
             op: "add",
@@ -40,7 +40,7 @@ impl Recorder {
     /// # Errors
     /// [`OpError::Shape`], [`OpError::DType`].
     pub fn add_into(&mut self, into: &Tensor, b: &Tensor) -> Result<(), OpError> {
-        let params = sum_params(Check("add_into"), "into", into, b)?;
+        let params = pair_params(Check("add_into"), "into", into, b)?;
         self.dispatch(Dispatch {
             op: "add_into",
             kernel: kernels::ADD_INTO.variant(),
@@ -49,6 +49,24 @@ impl Recorder {
             workgroups: Workgroups::for_items(into.len(), 128),
             cost: Cost::moving(&[b, into, into]).flops(into.len() as u64),
         })
+    }
+
+    /// `a * b` in a new tensor, element by element, all f32. `b` is as in [`Recorder::add`].
+    ///
+    /// # Errors
+    /// [`OpError::Shape`], [`OpError::DType`].
+    pub fn multiply(&mut self, a: &Tensor, b: &Tensor) -> Result<Tensor, OpError> {
+        let params = pair_params(Check("multiply"), "a", a, b)?;
+        let y = self.transient(a.shape(), DType::F32);
+        self.dispatch(Dispatch {
+            op: "multiply",
+            kernel: kernels::MULTIPLY.variant(),
+            params,
+            bindings: &[a, b, &y],
+            workgroups: Workgroups::for_items(a.len(), 128),
+            cost: Cost::moving(&[a, b, &y]).flops(a.len() as u64),
+        })?;
+        Ok(y)
     }
 
     /// `x * factor` in a new tensor, f32.
@@ -70,13 +88,13 @@ impl Recorder {
     }
 }
 
-fn sum_params(check: Check, name: &'static str, a: &Tensor, b: &Tensor) -> Result<SumParams, OpError> {
+fn pair_params(check: Check, name: &'static str, a: &Tensor, b: &Tensor) -> Result<PairParams, OpError> {
     check.dtype(name, a, DType::F32)?;
     check.dtype("b", b, DType::F32)?;
     if !a.shape().ends_with(b.shape()) {
         return Err(check.shape("b", b, format!("{:?} or its last axes", a.shape())));
     }
-    Ok(SumParams { count: a.len() as u32, period: b.len() as u32 })
+    Ok(PairParams { count: a.len() as u32, period: b.len() as u32 })
 }
 
 #[cfg(test)]
@@ -89,7 +107,7 @@ mod tests {
 
         /// One rounding of the exact result, as IEEE 754 has it: equal to the processor's, bit by bit.
         #[test]
-        fn sums_and_multiples_are_exact(rows in 1usize..40, width in 1usize..700, factor in -9f32..9.0, seed: u64) {
+        fn sums_and_products_are_exact(rows in 1usize..40, width in 1usize..700, factor in -9f32..9.0, seed: u64) {
             let a = random(rows * width, seed);
             let (b, row) = (random(rows * width, seed ^ 1), random(width, seed ^ 2));
             on_every_gpu(|gpu, run| {
@@ -99,13 +117,14 @@ mod tests {
                 let results = run.record_all(|rec| {
                     rec.add_into(&into, &y)?;
                     rec.add_into(&into, &z)?;
-                    Ok(vec![rec.add(&x, &y)?, rec.add(&x, &z)?, rec.scale(&x, factor)?, into])
+                    Ok(vec![rec.add(&x, &y)?, rec.add(&x, &z)?, rec.scale(&x, factor)?, into, rec.multiply(&x, &z)?])
                 })?;
                 for i in 0..a.len() {
                     assert_eq!(results[0][i], a[i] + b[i]);
                     assert_eq!(results[1][i], a[i] + row[i % width]);
                     assert_eq!(results[2][i], a[i] * factor);
                     assert_eq!(results[3][i], a[i] + b[i] + row[i % width]);
+                    assert_eq!(results[4][i], a[i] * row[i % width]);
                 }
                 Ok(())
             });

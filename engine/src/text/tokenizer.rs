@@ -93,7 +93,7 @@ impl Tokenizer {
     }
 
     /// As `tokenizer(text, add_special_tokens=False)`: special tokens written in `text` become their ids, none is
-    /// added. For a rendered chat prompt, which already holds them all.
+    /// added.
     ///
     /// # Errors
     /// [`TextError::Tokenizer`] if the tokenizer has no id for a piece of the text.
@@ -101,6 +101,16 @@ impl Tokenizer {
         match &self.kind {
             Kind::HuggingFace(it) => ids(&it.tokenizer, text, false),
         }
+    }
+
+    /// A rendered prompt: as [`Tokenizer::encode_wrapped`], unless it already begins with the token that would be put
+    /// there. Templates of some models write it, those of others leave it to the tokenizer; `transformers` decides alike.
+    ///
+    /// # Errors
+    /// [`TextError::Tokenizer`] if the tokenizer has no id for a piece of the text.
+    pub fn encode_prompt(&self, text: &str) -> Result<Vec<u32>, TextError> {
+        let (bare, wrapped) = (self.encode(text)?, self.encode_wrapped(text)?);
+        Ok(if bare.first() == wrapped.first() { bare } else { wrapped })
     }
 
     /// `text` as mere text: what looks like a special token is spelled out in ordinary ones, none is added. For words
@@ -352,10 +362,11 @@ mod tests {
 
     #[test]
     fn encodes_a_text_only_prompt_as_the_reference() {
-        for model in ["qwen2_vl", "qwen2_5_vl", "internvl", "idefics3", "pixtral"] {
+        let models = ["qwen2_vl", "qwen2_5_vl", "internvl", "idefics3", "pixtral", "llava", "llava_next", "mllama"];
+        for model in models {
             let expected = json(&format!("{model}/cases/2/expected.json"));
             let prompt = expected["prompt"].as_str().unwrap();
-            assert_eq!(tokenizer(model).encode(prompt).unwrap(), ids_of(&expected["input_ids"]), "{model}");
+            assert_eq!(tokenizer(model).encode_prompt(prompt).unwrap(), ids_of(&expected["input_ids"]), "{model}");
         }
     }
 

@@ -200,6 +200,29 @@ impl<'a> Scope<'a> {
         self.joined(&[(name, shape)]).await?.reshape(shape).ok_or_else(|| self.loader.source.missing(name))
     }
 
+    /// A tensor in f32 as a matrix of `rows` rows, whatever axes of length one the source has before or between: a class
+    /// token, a table of positions.
+    ///
+    /// # Errors
+    /// [`WeightError`] that names the tensor.
+    pub async fn table(&self, name: &str, rows: usize, width: usize) -> Result<Tensor, WeightError> {
+        let matrix = [rows, width];
+        let bare = |shape: &[usize]| shape.iter().copied().filter(|&axis| axis != 1).collect::<Vec<_>>();
+        let own = self.loader.source.info(&self.full(name)).map(|info| info.shape.as_slice());
+        let shape = own.filter(|own| bare(own) == bare(&matrix)).unwrap_or(&matrix);
+        self.joined(&[(name, shape)]).await?.reshape(&matrix).ok_or_else(|| self.loader.source.missing(name))
+    }
+
+    /// The numbers of a tensor in f32, on the processor: gates, which decide what is recorded.
+    ///
+    /// # Errors
+    /// [`WeightError`] that names the tensor.
+    pub async fn numbers(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, WeightError> {
+        let mut values = Vec::new();
+        self.append(name, shape, &mut values).await?;
+        Ok(values)
+    }
+
     /// Several tensors one after the other as one vector in f32: the biases of fused projections.
     ///
     /// # Errors
@@ -207,21 +230,26 @@ impl<'a> Scope<'a> {
     pub async fn joined(&self, parts: &[(&str, &[usize])]) -> Result<Tensor, WeightError> {
         let mut values = Vec::new();
         for (name, shape) in parts {
-            let name = self.full(name);
-            let info = self.loader.info(&name, shape)?;
-            let append = &mut |chunk: &[f32]| {
-                values.extend_from_slice(chunk);
-                Ok(())
-            };
-            match self.loader.blank {
-                true => values.resize(values.len() + shape.iter().product::<usize>(), 0.0),
-                false => self.loader.stream(&name, info, whole(info), append).await?,
-            }
+            self.append(name, shape, &mut values).await?;
         }
         if values.is_empty() {
             return Err(WeightError::Empty { tensor: self.prefix.clone() });
         }
         Ok(self.gpu().upload(&self.prefix, &[values.len()], &values)?)
+    }
+
+    async fn append(&self, name: &str, shape: &[usize], values: &mut Vec<f32>) -> Result<(), WeightError> {
+        let name = self.full(name);
+        let info = self.loader.info(&name, shape)?;
+        if self.loader.blank {
+            values.resize(values.len() + shape.iter().product::<usize>(), 0.0);
+            return Ok(());
+        }
+        let append = &mut |chunk: &[f32]| {
+            values.extend_from_slice(chunk);
+            Ok(())
+        };
+        self.loader.stream(&name, info, whole(info), append).await
     }
 
     /// A weight matrix in the format of its class. `shape[0]` are its rows; further axes are flattened into a row, as

@@ -56,27 +56,35 @@ impl CrossAttentionConfig {
     }
 }
 
-/// A picture's keys and values for every layer, `[patches, width]` each, and how many they are.
+/// A picture's keys and values for every layer that attends to it, `[features, width]` each.
 pub struct CrossCache {
-    pub(super) layers: Vec<(Tensor, Tensor)>,
-    /// `[1]` u32.
-    count: Tensor,
+    /// By the layers' indices, in order.
+    layers: Vec<(usize, (Tensor, Tensor))>,
+    /// How many of them rows behind the picture see.
+    pub(super) seen: usize,
+    /// The same on the GPU, `[1]` u32.
+    pub(super) seen_count: Tensor,
 }
 
 impl CrossCache {
-    /// Of the keys and values of every layer.
+    /// Of the keys and values of each layer by its index, of which the first `seen` are seen by rows behind the picture.
     ///
     /// # Errors
-    /// [`OpError`] without layers.
-    pub fn new(rec: &Recorder, layers: Vec<(Tensor, Tensor)>) -> Result<Self, OpError> {
-        let count = layers.first().map_or(0, |(keys, _)| keys.rows_and_width().0);
-        let count = rec.gpu().upload("patches attended to", &[1], &[count as u32])?;
-        Ok(Self { layers, count })
+    /// [`OpError::Gpu`].
+    pub fn new(rec: &Recorder, layers: Vec<(usize, (Tensor, Tensor))>, seen: usize) -> Result<Self, OpError> {
+        let seen_count = rec.gpu().upload("features attended to", &[1], &[seen as u32])?;
+        Ok(Self { layers, seen, seen_count })
+    }
+
+    /// Keys and values of the layer of this index.
+    pub(super) fn of(&self, layer: usize) -> Option<&(Tensor, Tensor)> {
+        let place = self.layers.binary_search_by_key(&layer, |(index, _)| *index).ok()?;
+        self.layers.get(place).map(|(_, tensors)| tensors)
     }
 
     /// The keys and values, every layer's keys first.
     pub fn tensors(&self) -> impl Iterator<Item = &Tensor> {
-        self.layers.iter().flat_map(|(keys, values)| [keys, values])
+        self.layers.iter().flat_map(|(_, (keys, values))| [keys, values])
     }
 
     /// The same with `of` each tensor, such as where it lives beyond a program.
@@ -84,8 +92,9 @@ impl CrossCache {
     /// # Errors
     /// That of `of`.
     pub fn map<E>(&self, of: impl Fn(&Tensor) -> Result<Tensor, E>) -> Result<Self, E> {
-        let layers = self.layers.iter().map(|(keys, values)| Ok((of(keys)?, of(values)?)));
-        Ok(Self { layers: layers.collect::<Result<_, E>>()?, count: self.count.clone() })
+        let layers = self.layers.iter().map(|(index, (keys, values))| Ok((*index, (of(keys)?, of(values)?))));
+        let layers = layers.collect::<Result<_, E>>()?;
+        Ok(Self { layers, seen: self.seen, seen_count: self.seen_count.clone() })
     }
 }
 
@@ -134,12 +143,12 @@ impl CrossAttention {
         cache: &CrossCache,
         layer: usize,
     ) -> Result<Tensor, OpError> {
-        let Some((keys, values)) = cache.layers.get(layer) else { return Ok(x.clone()) };
+        let Some((keys, values)) = cache.of(layer) else { return Ok(x.clone()) };
         let normed = rec.rms_norm(x, RmsNorm { scale: &self.norm, eps })?;
         let query = rec.matmul(&normed, &self.query, Epilogue::default())?;
         let heads = self.config.heads();
         let attended = if x.rows_and_width().0 == 1 {
-            let attention = DecodeAttention { heads, length: (&cache.count).into(), extra: 0 };
+            let attention = DecodeAttention { heads, length: (&cache.seen_count).into(), extra: 0 };
             rec.attention_decode((&query).into(), keys, values, attention)?
         } else {
             let attention = Attention { heads, kv_len: keys.rows_and_width().0, mask: Mask::Full };

@@ -5,23 +5,31 @@ mod cross_attention;
 mod decoder;
 mod eva;
 mod eva_rope;
+mod gated_cross;
 mod glu_adapter;
+mod newline;
 mod parts;
 mod patch_merger;
+mod projector;
 mod qwen_vit;
 mod rows;
 mod sizes;
 mod vision;
+mod vit;
 
 pub use cross_attention::{CrossAttentionConfig, CrossCache};
 pub use decoder::{
-    Context, Decoder, DecoderConfig, DecoderNames, ExpertConfig, KvCache, Prefill, ProjectionNames, RotaryConfig, Rows,
+    Context, Decoder, DecoderConfig, DecoderNames, DecoderOptions, ExpertConfig, KvCache, Prefill, ProjectionNames,
+    RopeScaling, RotaryConfig, Rows,
 };
 pub use eva::{Eva, EvaConfig};
 pub use eva_rope::{EvaRope, EvaRopeConfig};
+pub use gated_cross::GatedCrossConfig;
 pub use glu_adapter::{GluAdapter, GluAdapterConfig};
 pub use parts::Norm;
 pub use patch_merger::{PatchMerger, PatchMergerConfig};
+pub use projector::{InputNorm, Projector, ProjectorConfig};
 pub use qwen_vit::{Feedforward, QwenVit, QwenVitConfig};
 pub use sizes::{Matrices, Sizes};
 pub use vision::{ConnectorConfig, Pixels, TowerConfig, Vision, VisionConfig, VisionOutput};
+pub use vit::{LayerConfig, LayerNames, Scales, Vit, VitConfig, VitNames, VitPositions};

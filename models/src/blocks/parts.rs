@@ -68,6 +68,25 @@ impl Linear {
         Self::stacked(at, &[""], out, width, class).await
     }
 
+    /// Projections of the same input as one, their outputs side by side: `weight` of each, of any shape whose first axis
+    /// are its outputs, and `bias` if it is wanted.
+    pub(super) async fn shaped(
+        at: &Scope<'_>,
+        names: &[&str],
+        shape: &[usize],
+        bias: bool,
+        class: TensorClass,
+    ) -> Result<Self, WeightError> {
+        let join = |name: &str, kind: &str| if name.is_empty() { kind.to_owned() } else { format!("{name}.{kind}") };
+        let weights: Vec<_> = names.iter().map(|name| join(name, "weight")).collect();
+        let weights: Vec<(&str, &[usize])> = weights.iter().map(|name| (name.as_str(), shape)).collect();
+        let biases: Vec<_> = names.iter().map(|name| join(name, "bias")).collect();
+        let out = shape.get(..1).unwrap_or_default();
+        let biases: Vec<(&str, &[usize])> = biases.iter().map(|name| (name.as_str(), out)).collect();
+        let weight = at.stacked(&weights, class).await?;
+        Ok(Self { weight, bias: if bias { Some(at.joined(&biases).await?) } else { None } })
+    }
+
     /// `weight`, `[out, width]`, and `bias`, `[out]`, if there is one, by their names.
     pub(super) async fn named(
         at: &Scope<'_>,
@@ -97,9 +116,7 @@ impl Linear {
     /// A convolution whose kernels do not overlap, as the projection of what each sees: `weight` of any shape whose
     /// first axis are its outputs, and `bias`.
     pub(super) async fn convolution(at: &Scope<'_>, shape: &[usize], class: TensorClass) -> Result<Self, WeightError> {
-        let out = shape.first().copied().unwrap_or_default();
-        let weight = at.matrix("weight", shape, class).await?;
-        Ok(Self { weight, bias: Some(at.tensor("bias", &[out]).await?) })
+        Self::shaped(at, &[""], shape, true, class).await
     }
 
     /// Projections of the same input as one, their outputs side by side.
@@ -110,13 +127,7 @@ impl Linear {
         width: usize,
         class: TensorClass,
     ) -> Result<Self, WeightError> {
-        let join = |name: &str, kind: &str| if name.is_empty() { kind.to_owned() } else { format!("{name}.{kind}") };
-        let weights: Vec<_> = names.iter().map(|name| join(name, "weight")).collect();
-        let biases: Vec<_> = names.iter().map(|name| join(name, "bias")).collect();
-        let shape = [out, width];
-        let weights: Vec<(&str, &[usize])> = weights.iter().map(|name| (name.as_str(), &shape[..])).collect();
-        let biases: Vec<(&str, &[usize])> = biases.iter().map(|name| (name.as_str(), &shape[..1])).collect();
-        Ok(Self { weight: at.stacked(&weights, class).await?, bias: Some(at.joined(&biases).await?) })
+        Self::shaped(at, names, &[out, width], true, class).await
     }
 
     /// `residual + activate(x w^T + bias)`.

@@ -7,10 +7,12 @@ use fovea_engine::{
 };
 
 use super::{
-    Eva, EvaConfig, EvaRope, EvaRopeConfig, GluAdapter, GluAdapterConfig, PatchMerger, PatchMergerConfig, QwenVit,
-    QwenVitConfig, Sizes,
+    Eva, EvaConfig, EvaRope, EvaRopeConfig, GluAdapter, GluAdapterConfig, PatchMerger, PatchMergerConfig, Projector,
+    ProjectorConfig, QwenVit, QwenVitConfig, Sizes, Vit, VitConfig,
+    newline::lines,
+    rows::{behind_first, join},
 };
-use crate::image::PatchGrid;
+use crate::image::{PatchGrid, Tiling};
 
 /// Sizes of a tower: what turns patches into features.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +21,8 @@ pub enum TowerConfig {
     QwenVit(QwenVitConfig),
     /// EVA2-CLIP-E as CogVLM has it.
     Eva(EvaConfig),
+    /// The pre-norm transformer: CLIP's, SigLIP's, InternViT, Pixtral's.
+    Vit(Box<VitConfig>),
 }
 
 impl TowerConfig {
@@ -27,6 +31,7 @@ impl TowerConfig {
         match self {
             Self::QwenVit(config) => config.hidden,
             Self::Eva(config) => config.hidden,
+            Self::Vit(config) => config.layer.hidden,
         }
     }
 
@@ -35,6 +40,20 @@ impl TowerConfig {
         match self {
             Self::QwenVit(config) => config.sizes(),
             Self::Eva(config) => config.sizes(),
+            Self::Vit(config) => config.sizes(),
+        }
+    }
+
+    /// Tiles whose rows it yields, which may be more than there are.
+    fn tiles(&self, tiling: &Tiling) -> usize {
+        tiling.tiles()
+    }
+
+    /// Weights that are published and do not run.
+    pub fn unused(&self) -> Sizes {
+        match self {
+            Self::QwenVit(_) | Self::Eva(_) => Sizes::default(),
+            Self::Vit(config) => config.unused(),
         }
     }
 
@@ -42,6 +61,7 @@ impl TowerConfig {
         match self {
             Self::QwenVit(config) => config.flops(grid),
             Self::Eva(config) => config.flops(grid),
+            Self::Vit(config) => config.flops(grid),
         }
     }
 
@@ -49,6 +69,7 @@ impl TowerConfig {
         match self {
             Self::QwenVit(config) => config.score_flops(grid),
             Self::Eva(config) => config.score_flops(grid),
+            Self::Vit(config) => config.score_flops(grid),
         }
     }
 }
@@ -60,6 +81,8 @@ pub enum ConnectorConfig {
     PatchMerger(PatchMergerConfig),
     /// CogVLM's.
     GluAdapter(GluAdapterConfig),
+    /// One or two projections.
+    Projector(ProjectorConfig),
 }
 
 impl ConnectorConfig {
@@ -68,6 +91,7 @@ impl ConnectorConfig {
         match self {
             Self::PatchMerger(config) => config.out,
             Self::GluAdapter(config) => config.out,
+            Self::Projector(config) => config.out,
         }
     }
 
@@ -76,13 +100,14 @@ impl ConnectorConfig {
         match self {
             Self::PatchMerger(config) => patches.merged(config.merge as u32),
             Self::GluAdapter(config) => patches.merged(config.merge()),
+            Self::Projector(config) => patches.merged(config.merge as u32),
         }
     }
 
     /// Rows before those of the grid, and behind them.
     pub fn edges(&self) -> (usize, usize) {
         match self {
-            Self::PatchMerger(_) => (0, 0),
+            Self::PatchMerger(_) | Self::Projector(_) => (0, 0),
             Self::GluAdapter(_) => (1, 1),
         }
     }
@@ -92,6 +117,7 @@ impl ConnectorConfig {
         match self {
             Self::PatchMerger(config) => config.sizes(),
             Self::GluAdapter(config) => config.sizes(),
+            Self::Projector(config) => config.sizes(),
         }
     }
 }
@@ -103,48 +129,92 @@ pub struct VisionConfig {
     pub tower: TowerConfig,
     /// The prefix of the tower's tensors.
     pub tower_at: &'static str,
+    /// Whether the first row of each view, a class token's, does not go on to the connector.
+    pub drop_class: bool,
     /// From features to rows of the decoder.
     pub connector: ConnectorConfig,
     /// The prefix of the connector's tensors.
     pub connector_at: &'static str,
+    /// The learned row behind each line of tiles, where a picture is laid out so (LLaVA-NeXT).
+    pub newline: Option<&'static str>,
+    /// Whether layers of the decoder attend to the connector's rows, which do not enter it.
+    pub apart: bool,
     /// The tower whose features every layer of the decoder attends to, and the prefix of its tensors.
     pub cross: Option<(EvaRopeConfig, &'static str)>,
 }
 
 impl VisionConfig {
-    /// Rows of the decoder that a picture becomes, from the grid of its first view.
-    pub fn tokens(&self, grid: PatchGrid) -> usize {
+    /// Of the views of a picture, those that the tower sees: all but what is for the cross tower.
+    fn seen<'a, V>(&self, views: &'a [V]) -> &'a [V] {
+        if self.cross.is_some() { views.get(..1).unwrap_or_default() } else { views }
+    }
+
+    /// Rows of the prompt that a picture of these views becomes.
+    pub fn tokens(&self, grids: &[PatchGrid], tiling: &Tiling) -> usize {
+        if self.apart { 0 } else { self.rows(grids, tiling) }
+    }
+
+    /// Rows of the connector for these views.
+    fn rows(&self, grids: &[PatchGrid], tiling: &Tiling) -> usize {
         let (before, behind) = self.connector.edges();
-        before + self.connector.grid(grid).patches() + behind
+        match (self.newline, grids.first()) {
+            (Some(_), Some(&first)) => lines(self.connector.grid(first), tiling).len(),
+            _ => self.seen(grids).iter().map(|&grid| before + self.connector.grid(grid).patches() + behind).sum(),
+        }
+    }
+
+    /// Rows that layers of the decoder attend to, for a picture of these views.
+    pub fn cross_tokens(&self, grids: &[PatchGrid], tiling: &Tiling) -> usize {
+        match &self.cross {
+            Some(_) => grids.get(1).map_or(0, |grid| grid.patches()),
+            None if self.apart => self.rows(grids, tiling),
+            None => 0,
+        }
+    }
+
+    /// What layers of the decoder attend to, and how many rows of it belong to tiles that show the picture.
+    pub fn attended<'a>(&self, output: &'a VisionOutput, tiling: &Tiling) -> Option<(&'a Tensor, usize)> {
+        match &output.cross {
+            Some(features) => Some((features, features.rows_and_width().0)),
+            None if self.apart => {
+                let all = output.embeds.rows_and_width().0;
+                Some((&output.embeds, all / self.tower.tiles(tiling) * tiling.tiles()))
+            }
+            None => None,
+        }
+    }
+
+    /// The tokens of each view that the tower sees.
+    pub fn token_grids(&self, grids: &[PatchGrid]) -> Vec<PatchGrid> {
+        self.seen(grids).iter().map(|&grid| self.connector.grid(grid)).collect()
     }
 
     /// Floating-point operations for one picture of these views, a multiply-add counted as two.
     pub fn flops(&self, grids: &[PatchGrid]) -> u64 {
-        let (Some(&first), second) = (grids.first(), grids.get(1)) else { return 0 };
-        let connector = 2 * self.connector.grid(first).patches() as u64 * self.connector.sizes().products();
-        let cross = match (&self.cross, second) {
-            (Some((config, _)), Some(&grid)) => config.flops(grid),
-            _ => 0,
-        };
-        self.tower.flops(first) + connector + cross
+        let connector = self.connector.sizes().products();
+        let each =
+            |&grid: &PatchGrid| self.tower.flops(grid) + 2 * self.connector.grid(grid).patches() as u64 * connector;
+        let cross = self.cross.as_ref().zip(grids.get(1)).map_or(0, |((config, _), &grid)| config.flops(grid));
+        self.seen(grids).iter().map(each).sum::<u64>() + cross
     }
 
     /// Those of them that are scores of attention and sums by them.
     pub fn score_flops(&self, grids: &[PatchGrid]) -> u64 {
-        let first = grids.first().map_or(0, |&grid| self.tower.score_flops(grid));
-        let cross = self.cross.as_ref().zip(grids.get(1)).map_or(0, |((config, _), &grid)| config.score_flops(grid));
-        first + cross
+        let tower: u64 = self.seen(grids).iter().map(|&grid| self.tower.score_flops(grid)).sum();
+        tower + self.cross.as_ref().zip(grids.get(1)).map_or(0, |((config, _), &grid)| config.score_flops(grid))
     }
 }
 
 enum Tower {
     QwenVit(QwenVit),
     Eva(Eva),
+    Vit(Box<Vit>),
 }
 
 enum Connector {
     PatchMerger(Box<PatchMerger>),
     GluAdapter(Box<GluAdapter>),
+    Projector(Projector),
 }
 
 /// One view of a picture on the GPU.
@@ -157,8 +227,8 @@ pub struct Pixels {
 
 /// What [`Vision::record`] yields.
 pub struct VisionOutput {
-    /// Features, `[patches, width]`.
-    pub tower: Tensor,
+    /// Features of each view, `[rows, width]`: a class token's first if the tower has one that goes so far.
+    pub tower: Vec<Tensor>,
     /// What enters the decoder, `[tokens, out]`.
     pub embeds: Tensor,
     /// What the decoder's layers attend to, `[patches of the second view, width of its tower]`.
@@ -167,9 +237,11 @@ pub struct VisionOutput {
 
 /// Weights of tower and connector.
 pub struct Vision {
+    config: VisionConfig,
     tower: Tower,
     connector: Connector,
     cross: Option<EvaRope>,
+    newline: Option<Tensor>,
 }
 
 impl Vision {
@@ -179,10 +251,14 @@ impl Vision {
     /// [`WeightError`] that names the tensor.
     pub async fn load(root: &Scope<'_>, config: VisionConfig) -> Result<Self, WeightError> {
         let (tower, connector) = (root.at(config.tower_at), root.at(config.connector_at));
+        let out = config.connector.out();
+        let kept = config.clone();
         Ok(Self {
+            config: kept,
             tower: match config.tower {
                 TowerConfig::QwenVit(config) => Tower::QwenVit(QwenVit::load(&tower, config).await?),
                 TowerConfig::Eva(config) => Tower::Eva(Eva::load(&tower, config).await?),
+                TowerConfig::Vit(config) => Tower::Vit(Box::new(Vit::load(&tower, *config).await?)),
             },
             connector: match config.connector {
                 ConnectorConfig::PatchMerger(config) => {
@@ -191,20 +267,25 @@ impl Vision {
                 ConnectorConfig::GluAdapter(config) => {
                     Connector::GluAdapter(Box::new(GluAdapter::load(&connector, config).await?))
                 }
+                ConnectorConfig::Projector(config) => Connector::Projector(Projector::load(&connector, config).await?),
             },
             cross: match config.cross {
                 Some((config, at)) => Some(EvaRope::load(&root.at(at), config).await?),
                 None => None,
             },
+            newline: match config.newline {
+                Some(name) => Some(root.table(name, 1, out).await?),
+                None => None,
+            },
         })
     }
 
-    /// Records what a picture becomes: its views, the first for the tower, the second for the cross tower if there is
-    /// one.
+    /// Records what a picture becomes. All views are for the tower, each on its own, their rows one after the other; if
+    /// there is a cross tower, the first is for the tower and the second for that one.
     ///
     /// # Errors
     /// [`OpError`] if pixels do not fit their grid; [`OpError::Value`] if a view is missing.
-    pub fn record(&self, rec: &mut Recorder, views: &[Pixels]) -> Result<VisionOutput, OpError> {
+    pub fn record(&self, rec: &mut Recorder, views: &[Pixels], tiling: &Tiling) -> Result<VisionOutput, OpError> {
         let view = |index: usize| {
             views.get(index).ok_or_else(|| OpError::Value {
                 op: "vision",
@@ -214,18 +295,39 @@ impl Vision {
             })
         };
         let first = view(0)?;
-        let tower = match &self.tower {
-            Tower::QwenVit(tower) => tower.record(rec, &first.values, first.grid)?,
-            Tower::Eva(tower) => tower.record(rec, &first.values)?,
-        };
-        let embeds = match &self.connector {
-            Connector::PatchMerger(connector) => connector.record(rec, &tower)?,
-            Connector::GluAdapter(connector) => connector.record(rec, &tower, first.grid)?,
-        };
+        let seen = self.config.seen(views);
+        let (mut tower, mut embeds) = (Vec::with_capacity(seen.len()), Vec::with_capacity(seen.len()));
+        for view in seen {
+            let features = self.record_tower(rec, view)?;
+            let patches = if self.config.drop_class { behind_first(rec, &features)? } else { features.clone() };
+            embeds.push(match &self.connector {
+                Connector::PatchMerger(connector) => connector.record(rec, &patches)?,
+                Connector::GluAdapter(connector) => connector.record(rec, &patches, view.grid)?,
+                Connector::Projector(connector) => connector.record(rec, &patches, view.grid)?,
+            });
+            tower.push(features);
+        }
+        let mut parts: Vec<&Tensor> = embeds.iter().chain(&self.newline).collect();
+        let mut embeds = if let &mut [one] = parts.as_mut_slice() { one.clone() } else { join(rec, &parts)? };
+        if self.newline.is_some() {
+            let learned = embeds.rows_and_width().0 - 1;
+            let order = lines(self.config.connector.grid(first.grid), tiling);
+            let order: Vec<u32> = order.iter().map(|row| row.unwrap_or(learned) as u32).collect();
+            let rows = rec.gpu().upload("rows in lines", &[order.len()], &order)?;
+            embeds = rec.gather_rows(&embeds, (&rows).into(), order.len())?;
+        }
         let cross = match &self.cross {
             Some(tower) => Some(tower.record(rec, &view(1)?.values)?),
             None => None,
         };
         Ok(VisionOutput { tower, embeds, cross })
+    }
+
+    fn record_tower(&self, rec: &mut Recorder, view: &Pixels) -> Result<Tensor, OpError> {
+        match &self.tower {
+            Tower::QwenVit(tower) => tower.record(rec, &view.values, view.grid),
+            Tower::Eva(tower) => tower.record(rec, &view.values),
+            Tower::Vit(tower) => tower.record(rec, &view.values, view.grid),
+        }
     }
 }

@@ -62,14 +62,34 @@ start: "[[" N "," N "," N "," N "]]"
 N: /[0-9]{3}/
 "#;
 
+const INTERN: &str = r#"
+start: (<ref> LABEL </ref>)? <box> "[[" N ", " N ", " N ", " N "]]" </box>
+LABEL: /[^\x00-\x1f<]{1,200}/
+N: /0|[1-9][0-9]{0,2}|1000/
+"#;
+
+const UNIT_BOXES: &str = r#"
+start: "[" N ", " N ", " N ", " N "]"
+N: /0\.[0-9]{1,3}|1\.0{1,3}/
+"#;
+
 impl Constraint {
-    fn grammar(&self) -> TopLevelGrammar {
-        match self {
+    fn grammar(&self, tokenizer: &Tokenizer) -> Result<TopLevelGrammar, ConstraintError> {
+        Ok(match self {
+            Self::Grounding(Grammar::PaliGemma) => {
+                let id = |token| tokenizer.required_id(token).map_err(|it| ConstraintError::Grammar(it.to_string()));
+                let place = format!("<[{}-{}]>", id("<loc0000>")?, id("<loc1023>")?);
+                let label = r"LABEL: / [^\x00-\x1f<;]{1,200}/";
+                TopLevelGrammar::from_lark(format!("start: {place} {place} {place} {place} LABEL\n{label}\n"))
+            }
+            Self::Grounding(Grammar::InternBoxes) => TopLevelGrammar::from_lark(INTERN.to_owned()),
+            Self::Grounding(Grammar::Words) => TopLevelGrammar::from_regex("(?s:.*)"),
             // Models that were trained on boxes alone write no lines before them.
             Self::Grounding(Grammar::CogAgent) => cogagent("(\"Action: \" LINE \"\\n\")?", false),
             Self::Grounding(Grammar::Qwen2Boxes) => TopLevelGrammar::from_lark(QWEN2.to_owned()),
             Self::Grounding(Grammar::Qwen2_5Json) => TopLevelGrammar::from_lark(QWEN2_5.to_owned()),
             Self::Grounding(Grammar::CogBoxes) => TopLevelGrammar::from_lark(COG_BOXES.to_owned()),
+            Self::Grounding(Grammar::UnitBoxes) => TopLevelGrammar::from_lark(UNIT_BOXES.to_owned()),
             Self::CogAgent(format) => {
                 let [status, plan, sensitive] = format.lines();
                 let line = |wanted: bool, label: &str| match wanted {
@@ -82,7 +102,7 @@ impl Constraint {
             Self::JsonSchema(schema) => TopLevelGrammar::from_json_schema(schema.clone()),
             Self::Regex(expression) => TopLevelGrammar::from_regex(expression),
             Self::Ebnf(grammar) => TopLevelGrammar::from_lark(grammar.clone()),
-        }
+        })
     }
 }
 
@@ -95,6 +115,7 @@ fn cogagent(lines: &str, sensitive: bool) -> TopLevelGrammar {
 /// A vocabulary made ready for grammars: costs a moment for a large one, so one serves all answers of a system.
 pub struct Constrainer {
     factory: ParserFactory,
+    tokenizer: Arc<Tokenizer>,
     vocabulary: usize,
 }
 
@@ -140,7 +161,7 @@ impl Constrainer {
         let mut factory =
             ParserFactory::new(&environment, capabilities, &[]).map_err(|error| unusable(error.to_string()))?;
         factory.quiet();
-        Ok(Self { factory, vocabulary })
+        Ok(Self { factory, tokenizer: Arc::clone(tokenizer), vocabulary })
     }
 
     /// Begins an answer.
@@ -148,7 +169,7 @@ impl Constrainer {
     /// # Errors
     /// [`ConstraintError::Grammar`].
     pub fn begin(&self, constraint: &Constraint) -> Result<Matcher, ConstraintError> {
-        let parser = Parser::new(self.factory.create_parser(constraint.grammar()));
+        let parser = Parser::new(self.factory.create_parser(constraint.grammar(&self.tokenizer)?));
         match parser.get_error() {
             Some(error) => Err(ConstraintError::Grammar(error)),
             None => Ok(Matcher { parser, vocabulary: self.vocabulary }),

@@ -3,13 +3,17 @@
 use fovea_engine::text::{Message, Part};
 
 use super::{
-    Action, CogAgentAnswer, GroundingError, PixelBox, Target, parse_boxes, parse_qwen2_5_boxes, parse_qwen2_boxes,
+    Action, CogAgentAnswer, GroundingError, PixelBox, Target, parse_boxes, parse_detections, parse_intern_boxes,
+    parse_qwen2_5_boxes, parse_qwen2_boxes, parse_unit_boxes,
 };
 use crate::{
     image::Size,
     prompt::{AnswerFormat, CogAgentQuery, Platform, questions},
     systems::Grammar,
 };
+
+/// As the questions that LLaVA and InternVL were trained on have it.
+const WISH: &str = "Please provide the bounding box coordinate of the region this sentence describes";
 
 /// Asks where to carry out `instruction` on one screenshot, which stands before the words.
 pub fn question(grammar: Grammar, instruction: &str) -> Vec<Message> {
@@ -23,6 +27,10 @@ pub fn question(grammar: Grammar, instruction: &str) -> Vec<Message> {
         }
         .to_string(),
         Grammar::CogBoxes => questions::where_is(&format!("the element to use for: {instruction}")),
+        Grammar::UnitBoxes => format!("{WISH}: the element to use for: {instruction}"),
+        Grammar::InternBoxes => format!("{WISH}: <ref>the element to use for: {instruction}</ref>"),
+        Grammar::PaliGemma => format!("detect the element to use for: {instruction}"),
+        Grammar::Words => format!("Where is the element to use for: {instruction}?"),
         Grammar::Qwen2Boxes => format!("Output the bounding box of the element to use for: {instruction}"),
         Grammar::Qwen2_5Json => {
             format!("Locate the element to use for: {instruction}. Output its bounding box in JSON format.")
@@ -49,6 +57,16 @@ pub fn read_answer(
     match grammar {
         Grammar::CogAgent => Ok(answer.parse::<CogAgentAnswer>()?.operation.map(|region| region.to_pixels(original))),
         Grammar::CogBoxes => first(parse_boxes(answer)?.first().map(|region| (region.to_pixels(original), None))),
+        Grammar::InternBoxes => {
+            let boxes = parse_intern_boxes(answer)?;
+            first(boxes.into_iter().next().map(|it| (it.region.to_pixels(original), it.label)))
+        }
+        Grammar::PaliGemma => {
+            let found = parse_detections(answer)?;
+            first(found.into_iter().next().map(|it| (it.region.to_pixels(original), it.label)))
+        }
+        Grammar::Words => first(None),
+        Grammar::UnitBoxes => first(parse_unit_boxes(answer)?.first().map(|region| (region.to_pixels(original), None))),
         Grammar::Qwen2Boxes => {
             let boxes = parse_qwen2_boxes(answer)?;
             first(boxes.into_iter().next().map(|it| (it.region.to_pixels(original), it.label)))
@@ -71,6 +89,8 @@ mod tests {
         let answers = [
             (Grammar::CogAgent, "Action: Click.\nGrounded Operation: CLICK(box=[[250,250,500,300]])"),
             (Grammar::CogBoxes, "[[250,250,500,300]]"),
+            (Grammar::InternBoxes, "<ref>button</ref><box>[[250, 250, 500, 300]]</box>"),
+            (Grammar::UnitBoxes, "It is at [0.25, 0.25, 0.5, 0.3]."),
             (Grammar::Qwen2Boxes, "<|box_start|>(250,250),(500,300)<|box_end|>"),
             (Grammar::Qwen2_5Json, r#"```json [{"bbox_2d": [160, 100, 320, 120], "label": "button"}] ```"#),
         ];
@@ -83,7 +103,17 @@ mod tests {
 
     #[test]
     fn a_malformed_answer_is_carried() {
-        for grammar in [Grammar::CogAgent, Grammar::CogBoxes, Grammar::Qwen2Boxes, Grammar::Qwen2_5Json] {
+        let all = [
+            Grammar::CogAgent,
+            Grammar::CogBoxes,
+            Grammar::UnitBoxes,
+            Grammar::InternBoxes,
+            Grammar::PaliGemma,
+            Grammar::Words,
+            Grammar::Qwen2Boxes,
+            Grammar::Qwen2_5Json,
+        ];
+        for grammar in all {
             assert_eq!(read_answer(grammar, "noise", ORIGINAL, ORIGINAL).unwrap_err().text(), "noise");
             let words = format!("{:?}", question(grammar, "click Sign in"));
             assert!(words.contains("click Sign in"), "{words}");

@@ -117,6 +117,39 @@ impl Normalised1000 {
     }
 }
 
+/// A box in fractions of the width and of the height, as LLaVA and PaliGemma write.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct UnitBox {
+    left: f64,
+    top: f64,
+    right: f64,
+    bottom: f64,
+}
+
+impl UnitBox {
+    /// From two opposite corners, in any order; `None` if a coordinate is not between 0 and 1.
+    pub fn new(x0: f64, y0: f64, x1: f64, y1: f64) -> Option<Self> {
+        [x0, y0, x1, y1].iter().all(|it| (0.0..=1.0).contains(it)).then(|| Self {
+            left: x0.min(x1),
+            top: y0.min(y1),
+            right: x0.max(x1),
+            bottom: y0.max(y1),
+        })
+    }
+
+    /// Left, top, right, bottom.
+    pub fn corners(&self) -> [f64; 4] {
+        [self.left, self.top, self.right, self.bottom]
+    }
+
+    /// On a screenshot of `original` pixels.
+    pub fn to_pixels(&self, original: Size) -> PixelBox {
+        let x = |it: f64| (it * f64::from(original.width)) as f32;
+        let y = |it: f64| (it * f64::from(original.height)) as f32;
+        PixelBox::new(x(self.left), y(self.top), x(self.right), y(self.bottom))
+    }
+}
+
 /// A box in pixels of the picture as resized for the tower, as Qwen2.5-VL writes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ResizedBox {
@@ -169,6 +202,9 @@ mod tests {
         let thousandths = Normalised1000::new(250, 250, 500, 300).unwrap();
         assert_eq!(thousandths.to_pixels(SCREEN), button);
         assert_eq!(Normalised1000::nearest(button, SCREEN), thousandths);
+
+        assert_eq!(UnitBox::new(0.5, 0.3, 0.25, 0.25).unwrap().to_pixels(SCREEN), button);
+        assert_eq!(UnitBox::new(0.0, 0.0, 1.1, 0.0), None);
 
         let half = Size::new(640, 400);
         assert_eq!(ResizedBox::new(160.0, 100.0, 320.0, 120.0).to_pixels(SCREEN, half), button);

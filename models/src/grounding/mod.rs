@@ -1,6 +1,6 @@
 //! What a model answers, as typed actions with boxes in pixels of the original screenshot.
 //!
-//! Each way of writing coordinates is a type of its own ([`Normalised1000`], [`ResizedBox`], [`PixelBox`]), so that
+//! Each way of writing coordinates is a type of its own ([`Normalised1000`], [`UnitBox`], [`ResizedBox`], [`PixelBox`]), so that
 //! none is taken for another. A point is a box without area. Parsers accept what models really print (missing spaces,
 //! unpadded digits, single brackets, swapped corners, missing marks); what they cannot read is an error with the text.
 
@@ -10,19 +10,25 @@ mod boxes;
 mod cogagent;
 mod coordinates;
 mod cursor;
+mod intern;
 mod json;
+mod paligemma;
 mod qwen2;
 mod qwen2_5;
 #[cfg(test)]
 pub(crate) mod testing;
+mod unit;
 
 pub use action::{Action, Direction, Key, Target};
 pub use ask::{question, read_answer};
 pub use boxes::parse_boxes;
 pub use cogagent::{CogAgentAnswer, Sensitivity};
-pub use coordinates::{Labelled, Normalised1000, PixelBox, PixelPoint, ResizedBox};
+pub use coordinates::{Labelled, Normalised1000, PixelBox, PixelPoint, ResizedBox, UnitBox};
+pub use intern::parse_intern_boxes;
+pub use paligemma::{Detection, parse_detections};
 pub use qwen2::parse_qwen2_boxes;
 pub use qwen2_5::parse_qwen2_5_boxes;
+pub use unit::parse_unit_boxes;
 
 /// How an answer can be malformed; always with the whole answer, of which the message shows the beginning.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,7 +67,7 @@ pub enum GroundingError {
         text: String,
     },
     /// A coordinate beyond the scale.
-    #[error("coordinate {value} is outside 0..=1000 in the answer {}", excerpt(text))]
+    #[error("coordinate {value} is outside the scale in the answer {}", excerpt(text))]
     OutOfRange {
         /// The coordinate as written.
         value: String,

@@ -3,21 +3,26 @@
 //! Preparation ends with resized RGB bytes: cutting into patches and normalising happen on the GPU. `pixel_values`
 //! functions do the same on the CPU in the reference's order and float arithmetic, for tests and for `dump`.
 
-mod bicubic;
 #[cfg(feature = "decode")]
 mod decode;
 mod picture;
 mod prepare;
+mod preprocessor;
 mod qwen;
+mod resample;
 mod squash;
+mod views;
 
 #[cfg(test)]
 pub(crate) mod testing;
 
 pub use picture::{Picture, Size};
 pub use prepare::{ImageConfig, PreparedImage, Square, View};
+pub use preprocessor::{Normalisation, Preprocessor};
 pub use qwen::{PatchGrid, QwenImage, QwenImageConfig, smart_resize};
+pub use resample::Filter;
 pub use squash::Squash;
+pub use views::{Tiling, ViewPlan, ViewRule, ViewsConfig};
 
 /// Mean of CLIP's training pictures by channel (red, green, blue), on a scale of 0 to 1.
 pub const CLIP_MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];

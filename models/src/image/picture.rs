@@ -1,6 +1,9 @@
 //! RGB pictures from encoded files or from raw pixels.
 
-use super::{ImageError, bicubic};
+use super::{
+    ImageError,
+    resample::{self, Filter},
+};
 
 /// Width and height in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -80,6 +83,14 @@ impl Picture {
     /// # Errors
     /// [`ImageError::Empty`] for a size of zero, [`ImageError::TooLarge`] above [`Picture::PIXEL_LIMIT`].
     pub fn resized(&self, size: Size) -> Result<Self, ImageError> {
+        self.resized_by(size, Filter::Bicubic)
+    }
+
+    /// Resampled to `size` as Pillow's `resize(size, filter)`, bit by bit.
+    ///
+    /// # Errors
+    /// As [`Picture::resized`].
+    pub fn resized_by(&self, size: Size, filter: Filter) -> Result<Self, ImageError> {
         let Size { width, height } = size;
         if size.pixels() == 0 {
             return Err(ImageError::Empty { width, height });
@@ -88,7 +99,35 @@ impl Picture {
         if size.pixels() > limit {
             return Err(ImageError::TooLarge { width, height, limit });
         }
-        let rgb = bicubic::resize(&self.rgb, self.size, size);
+        let rgb = resample::resize(&self.rgb, self.size, size, filter);
+        Ok(Self { size, rgb })
+    }
+
+    /// A picture of `size` that shows this one with its upper left corner at `left`, `top`, which may lie outside: what
+    /// is beyond its edges is cut off, what it does not cover has the colour `fill`.
+    ///
+    /// # Errors
+    /// As [`Picture::resized`].
+    pub fn placed(&self, size: Size, left: i64, top: i64, fill: [u8; 3]) -> Result<Self, ImageError> {
+        let Size { width, height } = size;
+        if size.pixels() == 0 {
+            return Err(ImageError::Empty { width, height });
+        }
+        let limit = Self::PIXEL_LIMIT;
+        if size.pixels() > limit {
+            return Err(ImageError::TooLarge { width, height, limit });
+        }
+        let (pixels, _) = self.rgb.as_chunks::<3>();
+        let own = self.size.width as usize;
+        let inside = |at: i64, side: u32| usize::try_from(at).ok().filter(|&at| at < side as usize);
+        let mut rgb = Vec::with_capacity(3 * size.pixels() as usize);
+        for row in 0..i64::from(height) {
+            let line = inside(row - top, self.size.height).and_then(|y| pixels.get(y * own..(y + 1) * own));
+            for column in 0..i64::from(width) {
+                let pixel = line.zip(inside(column - left, self.size.width)).and_then(|(line, x)| line.get(x));
+                rgb.extend(pixel.unwrap_or(&fill));
+            }
+        }
         Ok(Self { size, rgb })
     }
 }
@@ -129,5 +168,15 @@ mod tests {
         assert!(matches!(dot.resized(Size::new(0, 1)), Err(ImageError::Empty { .. })));
         assert!(matches!(dot.resized(Size::new(1 << 20, 1 << 20)), Err(ImageError::TooLarge { .. })));
         assert_eq!(dot.resized(Size::new(3, 2)).unwrap().rgb(), [1, 2, 3].repeat(6));
+        assert!(matches!(dot.placed(Size::new(0, 1), 0, 0, [0; 3]), Err(ImageError::Empty { .. })));
+        assert!(matches!(dot.placed(Size::new(1 << 20, 1 << 20), 0, 0, [0; 3]), Err(ImageError::TooLarge { .. })));
+    }
+
+    #[test]
+    fn cuts_off_and_fills_up() {
+        let picture = Picture::from_rgb(Size::new(2, 1), vec![1, 2, 3, 4, 5, 6]).unwrap();
+        let placed = picture.placed(Size::new(2, 2), 1, 1, [9; 3]).unwrap();
+        assert_eq!(placed.rgb(), [9, 9, 9, 9, 9, 9, 9, 9, 9, 1, 2, 3]);
+        assert_eq!(picture.placed(Size::new(1, 1), -1, 0, [9; 3]).unwrap().rgb(), [4, 5, 6]);
     }
 }

@@ -2,7 +2,7 @@
 
 use fovea_engine::op::Patchify;
 
-use super::{ImageError, PatchGrid, Picture, QwenImageConfig, Size, Squash};
+use super::{ImageError, Normalisation, PatchGrid, Picture, QwenImageConfig, Size, Squash, Tiling, ViewsConfig};
 
 /// How a system prepares its pictures.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,6 +11,8 @@ pub enum ImageConfig {
     Qwen(QwenImageConfig),
     /// The Cog family's: the whole picture pressed into a square, into several for systems with several towers.
     Squares(Vec<Square>),
+    /// Views by a rule: the whole picture, or tiles of it.
+    Views(ViewsConfig),
 }
 
 /// A square that the whole picture is pressed into.
@@ -38,6 +40,8 @@ pub struct View {
 pub struct PreparedImage {
     /// What is shown, in the order of the towers; at least one.
     pub views: Vec<View>,
+    /// How they make up the picture.
+    pub tiling: Tiling,
     /// Size of the picture that boxes in pixels are counted in.
     pub resized: Size,
 }
@@ -45,9 +49,7 @@ pub struct PreparedImage {
 impl View {
     /// Its patches.
     pub fn grid(&self) -> PatchGrid {
-        let Size { width, height } = self.picture.size();
-        let patch = self.cut.patch.max(1) as u32;
-        PatchGrid { time: 1, height: height / patch, width: width / patch }
+        grid(self.picture.size(), self.cut.patch as u32)
     }
 
     /// Numbers of a patch.
@@ -108,6 +110,7 @@ impl ImageConfig {
                 let side = squares.first().map_or(0, |square| square.squash.side());
                 Ok(Size::new(side, side))
             }
+            Self::Views(config) => Ok(config.plan(size)?.resized),
         }
     }
 
@@ -119,6 +122,18 @@ impl ImageConfig {
         match self {
             Self::Qwen(config) => Ok(vec![config.grid(size)?]),
             Self::Squares(squares) => Ok(squares.iter().map(Square::grid).collect()),
+            Self::Views(config) => Ok(config.plan(size)?.views.into_iter().map(|it| grid(it, config.patch)).collect()),
+        }
+    }
+
+    /// How the views of a picture of `size` make it up.
+    ///
+    /// # Errors
+    /// [`ImageError`] if no size fits it.
+    pub fn tiling(&self, size: Size) -> Result<Tiling, ImageError> {
+        match self {
+            Self::Qwen(_) | Self::Squares(_) => Ok(Tiling::one(size)),
+            Self::Views(config) => Ok(config.plan(size)?.tiling),
         }
     }
 
@@ -138,15 +153,30 @@ impl ImageConfig {
                 };
                 squares.iter().map(view).collect::<Result<_, ImageError>>()?
             }
+            Self::Views(config) => {
+                let view = |picture: Picture| View { cut: cut(picture.size(), config), picture, planar: true };
+                config.prepare(picture)?.into_iter().map(view).collect()
+            }
         };
-        Ok(PreparedImage { views, resized })
+        Ok(PreparedImage { views, tiling: self.tiling(picture.size())?, resized })
     }
+}
+
+fn grid(size: Size, patch: u32) -> PatchGrid {
+    let patch = patch.max(1);
+    PatchGrid { time: 1, height: size.height / patch, width: size.width / patch }
+}
+
+/// How a view of `size` is cut.
+fn cut(size: Size, config: &ViewsConfig) -> Patchify {
+    let (width, height, patch) = (size.width as usize, size.height as usize, config.patch as usize);
+    let Normalisation { mean, std } = config.normalisation;
+    Patchify { width, height, patch, temporal: 1, merge: 1, mean, std }
 }
 
 impl Square {
     fn grid(&self) -> PatchGrid {
-        let side = self.squash.side() / self.patch.max(1);
-        PatchGrid { time: 1, height: side, width: side }
+        grid(Size::new(self.squash.side(), self.squash.side()), self.patch)
     }
 
     fn cut(&self) -> Patchify {

@@ -5,7 +5,10 @@
 use fovea_engine::op::Patchify;
 use serde_json::{Map, Value};
 
-use super::{CLIP_MEAN, CLIP_STD, ImageError, Picture, Size};
+use super::{
+    CLIP_MEAN, CLIP_STD, ImageError, Picture, Size,
+    preprocessor::{channels, field, present},
+};
 
 const FILE: &str = "preprocessor_config.json";
 
@@ -290,30 +293,9 @@ impl QwenImageConfig {
     }
 }
 
-fn present<'a>(json: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
-    json.get(key).filter(|value| !value.is_null())
-}
-
 fn pixels(value: &Value, name: &'static str) -> Result<u64, ImageError> {
     let positive = value.as_u64().filter(|&it| it > 0);
     positive.ok_or_else(|| field(name, "a positive integer", value))
-}
-
-fn channels(value: &Value) -> Option<[f32; 3]> {
-    let numbers: Vec<f32> = value
-        .as_array()?
-        .iter()
-        .map(|it| it.as_f64().map(|it| it as f32).filter(|it| it.is_finite()))
-        .collect::<Option<_>>()?;
-    numbers.try_into().ok()
-}
-
-fn field(field: &'static str, expected: &'static str, actual: &Value) -> ImageError {
-    let mut actual = actual.to_string();
-    if let Some((end, _)) = actual.char_indices().nth(40) {
-        actual.truncate(end);
-    }
-    ImageError::Field { file: FILE, field, expected, actual }
 }
 
 #[cfg(test)]

@@ -22,6 +22,14 @@ pub enum ChatFormat {
         /// The placeholder of a picture.
         image: u32,
     },
+    /// PaliGemma's: the pictures, the begin token, the words of the last turn, a line break. Source:
+    /// `processing_paligemma.py` of transformers 4.57.1.
+    Prefix {
+        /// The token behind the pictures.
+        begin: u32,
+        /// The placeholder of a picture.
+        image: u32,
+    },
 }
 
 /// How CogVLM and CogAgent-18B put a question. Source: `_history_to_prompt` of `modeling_cogvlm.py` and
@@ -94,6 +102,8 @@ impl CogTemplate {
 
 /// A piece of a prompt.
 enum Piece {
+    /// A whole prompt, to which the tokenizer may add what every text begins with.
+    Prompt(String),
     /// Text in which special tokens count.
     Marks(String),
     /// Words, whatever they look like.
@@ -137,7 +147,7 @@ impl Chat {
         let pieces = self.pieces(messages)?.into_iter();
         Ok(pieces
             .filter_map(|piece| match piece {
-                Piece::Marks(text) | Piece::Words(text) => Some(text),
+                Piece::Prompt(text) | Piece::Marks(text) | Piece::Words(text) => Some(text),
                 Piece::Id(_) => None,
             })
             .collect())
@@ -151,6 +161,7 @@ impl Chat {
         let mut ids = Vec::new();
         for piece in self.pieces(messages)? {
             match piece {
+                Piece::Prompt(text) => ids.extend(tokenizer.encode_prompt(&text)?),
                 Piece::Marks(text) => ids.extend(tokenizer.encode(&text)?),
                 Piece::Words(text) => ids.extend(tokenizer.encode_plain(&text)?),
                 Piece::Id(id) => ids.push(id),
@@ -161,9 +172,15 @@ impl Chat {
 
     fn pieces(&self, messages: &[Message]) -> Result<Vec<Piece>, RunError> {
         match self.format {
+            ChatFormat::Prefix { begin, image } => {
+                let (_, question) = turns(messages)?;
+                let images: usize = messages.iter().map(Message::images).sum();
+                let pictures = (0..images).map(|_| Piece::Id(image));
+                Ok(pictures.chain([Piece::Id(begin), Piece::Words(question + "\n")]).collect())
+            }
             ChatFormat::Template => {
                 let template = self.template.as_ref().ok_or(TextError::NoTemplate)?;
-                Ok(vec![Piece::Marks(template.render(messages, true)?)])
+                Ok(vec![Piece::Prompt(template.render(messages, true)?)])
             }
             ChatFormat::Glm4 => Ok(glm4(messages)),
             ChatFormat::Cog { template, begin, image } => {

@@ -1,8 +1,8 @@
-//! Image slots: each placeholder becomes as many as its picture has tokens.
+//! Image slots: each placeholder becomes as many as its picture has rows, or the ids that its system writes for it.
 
 use std::ops::Range;
 
-use super::PromptError;
+use super::{PromptError, SlotText};
 
 /// What stands for a picture in a prompt's ids, and in its expansion: the same tokens, of which the placeholder is
 /// repeated until there is one for each row of the picture.
@@ -14,12 +14,25 @@ pub struct ImageSlot {
     pub token: u32,
     /// Tokens behind it whose rows are the picture's too.
     pub behind: Vec<u32>,
+    /// How a slot is written.
+    pub text: SlotText,
+}
+
+/// What fills a slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Filling {
+    /// As many rows of a picture.
+    Rows(usize),
+    /// These ids, of which each placeholder is a row of the picture.
+    Written(Vec<u32>),
+    /// What stands there already: the picture has no rows.
+    Apart,
 }
 
 impl ImageSlot {
     /// A placeholder alone.
     pub fn token(token: u32) -> Self {
-        Self { before: Vec::new(), token, behind: Vec::new() }
+        Self { before: Vec::new(), token, behind: Vec::new(), text: SlotText::Rows }
     }
 
     /// Tokens of a slot that is not expanded.
@@ -39,43 +52,70 @@ impl ImageSlot {
 pub struct Expanded {
     /// Token ids, placeholders repeated.
     pub ids: Vec<u32>,
-    /// Where each picture's tokens are, in order.
+    /// Where each picture's slot is, in order.
     pub spans: Vec<Range<usize>>,
+    /// The places of each picture's rows within its slot.
+    pub rows: Vec<Vec<usize>>,
 }
 
 /// Most tokens of a prompt: far beyond any model, far below what a `u32` position counts.
 const LIMIT: usize = 1 << 24;
 
-/// Makes room in `ids` for pictures: the `n`-th slot becomes `tokens[n]` rows.
+/// Makes room in `ids` for pictures: the `n`-th slot is filled with `fillings[n]`.
 ///
 /// On ids this equals what the reference does on text, as special tokens never merge with their neighbours.
 ///
 /// # Errors
 /// [`PromptError::Empty`], [`PromptError::Images`], [`PromptError::EmptyImage`], [`PromptError::TooLong`].
-pub fn expand_slots(ids: &[u32], slot: &ImageSlot, tokens: &[usize]) -> Result<Expanded, PromptError> {
+pub fn expand_slots(ids: &[u32], slot: &ImageSlot, fillings: &[Filling]) -> Result<Expanded, PromptError> {
     if ids.is_empty() {
         return Err(PromptError::Empty);
     }
-    let places: Vec<usize> = (0..ids.len()).filter(|&place| slot.is_at(ids, place)).collect();
-    if places.len() != tokens.len() {
-        return Err(PromptError::Images { token: slot.token, placeholders: places.len(), images: tokens.len() });
+    let slots: Vec<usize> = (0..ids.len()).filter(|&place| slot.is_at(ids, place)).collect();
+    if slots.len() != fillings.len() {
+        return Err(PromptError::Images { token: slot.token, placeholders: slots.len(), images: fillings.len() });
     }
     let edges = slot.before.len() + slot.behind.len();
-    if let Some(index) = tokens.iter().position(|&it| it <= edges) {
+    let empty = |filling: &Filling| match filling {
+        Filling::Rows(rows) => *rows <= edges,
+        Filling::Written(ids) => !ids.contains(&slot.token),
+        Filling::Apart => false,
+    };
+    if let Some(index) = fillings.iter().position(empty) {
         return Err(PromptError::EmptyImage { index });
     }
-    let fewer = places.len().saturating_mul(edges + 1);
-    let length = tokens.iter().fold(ids.len().saturating_sub(fewer), |sum, &it| sum.saturating_add(it));
+    let length = fillings.iter().fold(ids.len(), |sum, filling| match filling {
+        Filling::Rows(rows) => sum.saturating_add(*rows),
+        Filling::Written(ids) => sum.saturating_add(ids.len()),
+        Filling::Apart => sum,
+    });
     if length > LIMIT {
         return Err(PromptError::TooLong { limit: LIMIT });
     }
-    let mut expanded = Expanded { ids: Vec::with_capacity(length), spans: Vec::with_capacity(tokens.len()) };
+    let mut expanded = Expanded { ids: Vec::with_capacity(length), spans: Vec::new(), rows: Vec::new() };
     let mut done = 0;
-    for (&place, &rows) in places.iter().zip(tokens) {
+    for (&place, filling) in slots.iter().zip(fillings) {
         expanded.ids.extend(&ids[done..place]);
         let start = expanded.ids.len() - slot.before.len();
-        expanded.ids.resize(expanded.ids.len() + rows - edges, slot.token);
-        expanded.spans.push(start..start + rows);
+        let (span, rows) = match filling {
+            Filling::Rows(rows) => {
+                expanded.ids.resize(expanded.ids.len() + rows - edges, slot.token);
+                (start..start + rows, (start..start + rows).collect())
+            }
+            Filling::Written(written) => {
+                let first = expanded.ids.len();
+                let own = (first..).zip(written).filter(|&(_, &id)| id == slot.token).map(|(place, _)| place);
+                let rows = own.collect();
+                expanded.ids.extend(written);
+                (first..expanded.ids.len(), rows)
+            }
+            Filling::Apart => {
+                expanded.ids.push(slot.token);
+                (start..start + 1, Vec::new())
+            }
+        };
+        expanded.spans.push(span);
+        expanded.rows.push(rows);
         done = place + 1;
     }
     expanded.ids.extend(&ids[done..]);
@@ -88,22 +128,38 @@ mod tests {
 
     use super::*;
 
+    fn rows(counts: &[usize]) -> Vec<Filling> {
+        counts.iter().copied().map(Filling::Rows).collect()
+    }
+
     #[test]
     fn repeats_each_placeholder() {
-        let expanded = expand_slots(&[7, 9, 8, 9], &ImageSlot::token(9), &[3, 1]).unwrap();
+        let expanded = expand_slots(&[7, 9, 8, 9], &ImageSlot::token(9), &rows(&[3, 1])).unwrap();
         assert_eq!(expanded.ids, [7, 9, 9, 9, 8, 9]);
         assert_eq!(expanded.spans, [1..4, 5..6]);
-        assert_eq!(expand_slots(&[7], &ImageSlot::token(9), &[]).unwrap(), Expanded { ids: vec![7], spans: vec![] });
+        assert_eq!(expanded.rows, [vec![1, 2, 3], vec![5]]);
+        let none = Expanded { ids: vec![7], spans: vec![], rows: vec![] };
+        assert_eq!(expand_slots(&[7], &ImageSlot::token(9), &[]).unwrap(), none);
+    }
+
+    #[test]
+    fn written_slots_have_rows_where_the_placeholder_stands() {
+        let fillings = [Filling::Written(vec![5, 9, 6, 9]), Filling::Apart];
+        let expanded = expand_slots(&[7, 9, 8, 9], &ImageSlot::token(9), &fillings).unwrap();
+        assert_eq!(expanded.ids, [7, 5, 9, 6, 9, 8, 9]);
+        assert_eq!((expanded.spans, expanded.rows), (vec![1..5, 6..7], vec![vec![2, 4], vec![]]));
+        let empty = expand_slots(&[9], &ImageSlot::token(9), &[Filling::Written(vec![5])]);
+        assert_eq!(empty, Err(PromptError::EmptyImage { index: 0 }));
     }
 
     #[test]
     fn tokens_around_the_placeholder_are_rows_of_the_picture() {
-        let slot = ImageSlot { before: vec![5], token: 9, behind: vec![6] };
-        let expanded = expand_slots(&[7, 9, 5, 9, 6, 8], &slot, &[5]).unwrap();
+        let slot = ImageSlot { before: vec![5], behind: vec![6], ..ImageSlot::token(9) };
+        let expanded = expand_slots(&[7, 9, 5, 9, 6, 8], &slot, &rows(&[5])).unwrap();
         assert_eq!(expanded.ids, [7, 9, 5, 9, 9, 9, 6, 8]);
         assert_eq!((expanded.spans.len(), expanded.spans[0].clone()), (1, 2..7));
-        assert_eq!(expand_slots(&[5, 9, 6], &slot, &[2]), Err(PromptError::EmptyImage { index: 0 }));
-        assert!(matches!(expand_slots(&[9, 6], &slot, &[4]), Err(PromptError::Images { .. })));
+        assert_eq!(expand_slots(&[5, 9, 6], &slot, &rows(&[2])), Err(PromptError::EmptyImage { index: 0 }));
+        assert!(matches!(expand_slots(&[9, 6], &slot, &rows(&[4])), Err(PromptError::Images { .. })));
     }
 
     #[test]
@@ -111,12 +167,12 @@ mod tests {
         let slot = ImageSlot::token(9);
         assert_eq!(expand_slots(&[], &slot, &[]), Err(PromptError::Empty));
         assert_eq!(
-            expand_slots(&[9, 9, 1], &slot, &[4]).unwrap_err().to_string(),
+            expand_slots(&[9, 9, 1], &slot, &rows(&[4])).unwrap_err().to_string(),
             "the prompt has 2 image placeholders (token 9) for 1 pictures"
         );
-        assert_eq!(expand_slots(&[9, 9], &slot, &[4, 0]), Err(PromptError::EmptyImage { index: 1 }));
+        assert_eq!(expand_slots(&[9, 9], &slot, &rows(&[4, 0])), Err(PromptError::EmptyImage { index: 1 }));
         let limit = LIMIT;
-        assert_eq!(expand_slots(&[9, 9], &slot, &[usize::MAX, 1]), Err(PromptError::TooLong { limit }));
+        assert_eq!(expand_slots(&[9, 9], &slot, &rows(&[usize::MAX, 1])), Err(PromptError::TooLong { limit }));
     }
 
     proptest! {
@@ -124,7 +180,7 @@ mod tests {
         #[test]
         fn touches_only_slots(ids in prop::collection::vec(0u32..4, 1..40), count in 1usize..9) {
             let images = ids.iter().filter(|&&id| id == 0).count();
-            let expanded = expand_slots(&ids, &ImageSlot::token(0), &vec![count; images]).unwrap();
+            let expanded = expand_slots(&ids, &ImageSlot::token(0), &rows(&vec![count; images])).unwrap();
             let text = |ids: &[u32]| ids.iter().copied().filter(|&id| id != 0).collect::<Vec<_>>();
             prop_assert_eq!(text(&expanded.ids), text(&ids));
             for span in expanded.spans {

@@ -7,12 +7,14 @@ mod expand;
 mod mrope;
 mod positions;
 pub mod questions;
+mod slot;
 
 pub use chat::{Chat, ChatFormat, CogTemplate};
 pub use cogagent::{AnswerFormat, CogAgentQuery, Platform, Step, UnknownKey};
-pub use expand::{Expanded, ImageSlot, expand_slots};
+pub use expand::{Expanded, Filling, ImageSlot, expand_slots};
 pub use mrope::{MropePositions, mrope_positions};
 pub use positions::{PositionRule, Positions};
+pub use slot::SlotText;
 
 /// How a prompt and its pictures can disagree.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

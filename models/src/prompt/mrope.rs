@@ -87,7 +87,7 @@ mod tests {
     use super::*;
     use crate::{
         image::{Picture, QwenImageConfig, Size},
-        prompt::{ImageSlot, expand_slots},
+        prompt::{Filling, ImageSlot, expand_slots},
     };
 
     /// From messages and pictures to ids and positions, for every case of both models.
@@ -123,7 +123,7 @@ mod tests {
                         image.grid(size).unwrap().merged(image.merge_size)
                     })
                     .collect();
-                let counts: Vec<usize> = grids.iter().map(|grid| grid.patches()).collect();
+                let counts: Vec<Filling> = grids.iter().map(|grid| Filling::Rows(grid.patches())).collect();
                 let ids = tokenizer.encode(&prompt).unwrap();
                 let expanded = expand_slots(&ids, &ImageSlot::token(placeholder), &counts).unwrap();
                 assert_eq!(serde_json::json!(expanded.ids), expected["input_ids"], "{folder}");

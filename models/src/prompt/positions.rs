@@ -19,6 +19,11 @@ pub struct Positions {
 pub enum PositionRule {
     /// On three axes: time, height, width (Qwen2-VL).
     Mrope,
+    /// On one axis, one after the other.
+    Sequential {
+        /// The first row's.
+        first: u32,
+    },
     /// On one axis, all patches of a picture sharing the position behind its first row's; the last row counts on
     /// (CogVLM, GLM-4V).
     Shared,
@@ -39,6 +44,11 @@ impl PositionRule {
             Self::Mrope => {
                 let positions = mrope_positions(length, spans, grids)?;
                 Ok(Positions { axes: positions.axes.into(), next: positions.next })
+            }
+            Self::Sequential { first } => {
+                let next = u32::try_from(length).ok().and_then(|length| first.checked_add(length));
+                let next = next.ok_or(PromptError::TooLong { limit: u32::MAX as usize })?;
+                Ok(Positions { axes: vec![(first..next).collect()], next })
             }
             Self::Shared => shared(length, spans),
         }

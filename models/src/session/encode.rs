@@ -9,7 +9,7 @@ use super::{OnStage, Session, Stage, pace};
 use crate::{
     blocks::{CrossCache, Pixels, VisionOutput},
     checkpoint::RunError,
-    image::{PatchGrid, Picture, PreparedImage, Size, View},
+    image::{PatchGrid, Picture, PreparedImage, Size, Tiling, View},
 };
 
 /// Pictures whose embeddings are kept.
@@ -22,8 +22,12 @@ const ENCODED_CROSS: usize = 1;
 pub struct EncodedImage {
     /// `[rows, hidden]` of the decoder.
     pub embeds: Tensor,
-    /// Where its tokens are: the rows, but for those before and behind the picture's own.
+    /// Where the tokens are that show the whole picture, in one view: the rows, but for those before and behind them.
     pub grid: PatchGrid,
+    /// The tokens of each view.
+    pub(super) views: Vec<PatchGrid>,
+    /// How the views make up the picture.
+    pub(super) tiling: Tiling,
     /// Size of the picture that was handed over.
     pub original: Size,
     /// Size after preparation.
@@ -46,7 +50,7 @@ impl EncodedImage {
 pub struct VisionStages {
     /// What the reference calls so: of every view, one after the other.
     pub pixel_values: Vec<f32>,
-    /// `[patches, hidden]` of the tower.
+    /// `[rows, hidden]` of the tower, view after view.
     pub tower: Vec<f32>,
     /// `[rows, hidden]` of the decoder.
     pub embeds: Vec<f32>,
@@ -71,7 +75,7 @@ impl Session {
         on_stage(Stage::Encode(0.0));
         let mut rec = Recorder::new(self.gpu());
         let pixels = prepared.views.iter().map(|view| patchify(&mut rec, view)).collect::<Result<Vec<_>, _>>()?;
-        let (output, cross) = self.record_encoding(&mut rec, &pixels)?;
+        let (output, cross) = self.record_encoding(&mut rec, &pixels, &prepared.tiling)?;
         let program = rec.finish()?;
         program.run_paced(pace(self.gpu()), &|done| on_stage(Stage::Encode(done))).await?;
         let image = Arc::new(self.encoded(&program, &output, cross.as_ref(), &prepared, picture.size(), hash)?);
@@ -88,10 +92,12 @@ impl Session {
         &self,
         rec: &mut Recorder,
         pixels: &[Pixels],
+        tiling: &Tiling,
     ) -> Result<(VisionOutput, Option<CrossCache>), RunError> {
-        let output = self.system.vision.record(rec, pixels)?;
-        let cross = match &output.cross {
-            Some(features) => Some(self.system.decoder.record_cross(rec, features)?),
+        let output = self.system.vision.record(rec, pixels, tiling)?;
+        let vision = &self.system.blueprint().vision;
+        let cross = match vision.attended(&output, tiling) {
+            Some((features, seen)) => Some(self.system.decoder.record_cross(rec, features, seen)?),
             None => None,
         };
         rec.keep(&output.embeds);
@@ -109,15 +115,19 @@ impl Session {
         original: Size,
         hash: [u8; 32],
     ) -> Result<EncodedImage, RunError> {
-        let connector = &self.system.blueprint().vision.connector;
-        let patches = prepared.views.first().map_or(PatchGrid { time: 0, height: 0, width: 0 }, View::grid);
+        let vision = &self.system.blueprint().vision;
+        let views = vision.token_grids(&prepared.views.iter().map(View::grid).collect::<Vec<_>>());
+        let (whole, nothing) = (prepared.tiling.whole(), PatchGrid { time: 0, height: 0, width: 0 });
+        let earlier: usize = views.iter().take(whole).map(|grid| grid.patches()).sum();
         Ok(EncodedImage {
             embeds: program.detach(&output.embeds)?,
-            grid: connector.grid(patches),
+            grid: views.get(whole).copied().unwrap_or(nothing),
+            views,
+            tiling: prepared.tiling,
             original,
             resized: prepared.resized,
             cross: cross.map(|cross| cross.map(|tensor| program.detach(tensor))).transpose()?,
-            before: connector.edges().0,
+            before: vision.connector.edges().0 + earlier,
             hash,
         })
     }
@@ -151,18 +161,22 @@ impl Session {
                 None => patchify(&mut rec, view)?,
             });
         }
-        let (output, cross) = self.record_encoding(&mut rec, &views)?;
+        let (output, cross) = self.record_encoding(&mut rec, &views, &prepared.tiling)?;
         let features = output.cross.as_ref();
-        views.iter().map(|view| &view.values).chain([&output.tower]).chain(features).for_each(|it| rec.keep(it));
+        views.iter().map(|view| &view.values).chain(&output.tower).chain(features).for_each(|it| rec.keep(it));
         let program = rec.finish()?;
         program.run()?;
         let mut pixel_values = Vec::new();
         for (view, pixels) in prepared.views.iter().zip(&views) {
             pixel_values.extend(view.reference_of(program.read(&pixels.values).await?));
         }
+        let mut tower = Vec::new();
+        for rows in &output.tower {
+            tower.extend(program.read::<f32>(rows).await?);
+        }
         let stages = VisionStages {
             pixel_values,
-            tower: program.read(&output.tower).await?,
+            tower,
             embeds: program.read(&output.embeds).await?,
             cross: match features {
                 Some(features) => Some(program.read(features).await?),

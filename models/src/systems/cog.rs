@@ -80,8 +80,11 @@ impl Vision {
         let vision = VisionConfig {
             tower: TowerConfig::Eva(tower),
             tower_at: at,
+            drop_class: false,
             connector: ConnectorConfig::GluAdapter(adapter),
             connector_at: at,
+            newline: None,
+            apart: false,
             cross: None,
         };
         Ok((vision, square))

@@ -3,7 +3,6 @@
 //! EVA2-CLIP-E at 490 or 224 -> GLU adapter with two learned rows -> Vicuna-7B with a visual expert in every layer. All
 //! patches of a picture share one position; the row behind them is the language's.
 
-use fovea_engine::op::RopeStyle;
 use serde::Deserialize;
 
 use super::{
@@ -11,7 +10,9 @@ use super::{
     config::{CONFIG, OneOrMany, divide, epsilon, head, size, stop, wrong},
 };
 use crate::{
-    blocks::{DecoderConfig, DecoderNames, ExpertConfig, GluAdapterConfig, ProjectionNames, RotaryConfig},
+    blocks::{
+        DecoderConfig, DecoderNames, DecoderOptions, ExpertConfig, GluAdapterConfig, ProjectionNames, RotaryConfig,
+    },
     checkpoint::{Files, LoadError},
     image::ImageConfig,
     prompt::{ChatFormat, CogTemplate, ImageSlot, PositionRule},
@@ -110,11 +111,13 @@ impl Config {
                 feedforward: self.intermediate_size,
                 vocabulary: self.vocab_size,
                 eps: self.rms_norm_eps,
-                rotary: RotaryConfig { theta: variant.theta, sections: vec![head_dim / 2], style: RopeStyle::Halves },
+                rotary: RotaryConfig::plain(variant.theta, head_dim),
                 qkv_bias: false,
                 tied: self.tie_word_embeddings,
                 expert: Some(ExpertConfig { names: EXPERT, qkv_bias: variant.expert_bias }),
                 cross: None,
+                gated: None,
+                options: DecoderOptions::default(),
             },
             image: ImageConfig::Squares(vec![square]),
             slot: ImageSlot::token(self.pad_token_id),

@@ -1,5 +1,6 @@
-//! What configurations have in common: checks of sizes, stop tokens.
+//! What configurations have in common: checks of sizes, activations, stop tokens.
 
+use fovea_engine::op::Activation;
 use serde::Deserialize;
 
 use crate::checkpoint::{Files, LoadError};
@@ -34,6 +35,25 @@ pub(super) fn stop(files: Files<'_>, own: Option<OneOrMany>) -> Result<Vec<u32>,
         None => None,
     };
     Ok(generation.or(own).map(Vec::from).unwrap_or_default())
+}
+
+/// An activation by the name that `transformers` has for it.
+pub(super) fn activation(
+    field: &'static str,
+    name: Option<&str>,
+    default: Activation,
+) -> Result<Activation, LoadError> {
+    match name {
+        None => Ok(default),
+        Some("gelu") => Ok(Activation::GeluErf),
+        Some("gelu_pytorch_tanh" | "gelu_new" | "gelu_fast") => Ok(Activation::GeluTanh),
+        Some("quick_gelu") => Ok(Activation::QuickGelu),
+        Some("silu" | "swish") => Ok(Activation::Silu),
+        Some("relu") => Ok(Activation::Relu),
+        Some(other) => {
+            Err(wrong(field, other.to_owned(), "gelu, gelu_pytorch_tanh, quick_gelu, silu or relu".to_owned()))
+        }
+    }
 }
 
 pub(super) fn head(field: &'static str, head_dim: usize) -> Result<(), LoadError> {

@@ -11,7 +11,7 @@ use super::{
     config::{CONFIG, OneOrMany, divide, epsilon, head, size, stop, wrong},
 };
 use crate::{
-    blocks::{DecoderConfig, DecoderNames, GluAdapterConfig, ProjectionNames, RotaryConfig},
+    blocks::{DecoderConfig, DecoderNames, DecoderOptions, GluAdapterConfig, ProjectionNames, RotaryConfig},
     checkpoint::{Files, LoadError},
     image::ImageConfig,
     prompt::{ChatFormat, ImageSlot, PositionRule},
@@ -24,6 +24,7 @@ const PATTERN: &str = concat!(
 );
 
 const NAMES: DecoderNames = DecoderNames {
+    at: "",
     embedding: "transformer.embedding.word_embeddings.weight",
     layers: "transformer.encoder.layers",
     input_norm: "input_layernorm.weight",
@@ -109,17 +110,20 @@ pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
                 theta: 10_000.0 * config.rope_ratio,
                 sections: vec![pairs],
                 style: RopeStyle::Interleaved,
+                scaling: None,
             },
             qkv_bias: config.add_qkv_bias,
             tied: config.tie_word_embeddings,
             expert: None,
             cross: None,
+            gated: None,
+            options: DecoderOptions::default(),
         },
         image: ImageConfig::Squares(vec![square]),
         slot: ImageSlot {
             before: vec![config.boi_token_id],
-            token: config.pad_token_id,
             behind: vec![config.eoi_token_id],
+            ..ImageSlot::token(config.pad_token_id)
         },
         positions: PositionRule::Shared,
         chat: ChatFormat::Glm4,

@@ -7,9 +7,17 @@ mod cogvlm2;
 mod cogvlm_17b;
 mod config;
 mod glm_4v_9b;
+mod idefics3;
+mod internvl;
+mod llava;
+mod llava_next;
+mod paligemma;
+mod pixtral;
 mod qwen;
 mod qwen2_5_vl;
 mod qwen2_vl;
+mod text;
+mod vit;
 
 use fovea_engine::weights::{Policy, WeightSource};
 use serde::Deserialize;
@@ -32,6 +40,14 @@ pub enum Grammar {
     CogAgent,
     /// CogVLM, CogAgent-18B: `[[x0,y0,x1,y1]]` in running text, thousandths of the picture.
     CogBoxes,
+    /// LLaVA: `[x0, y0, x1, y1]` in running text, fractions of the picture's sides.
+    UnitBoxes,
+    /// InternVL: `<ref>name</ref><box>[[x0, y0, x1, y1]]</box>`, thousandths of the picture.
+    InternBoxes,
+    /// PaliGemma: four tokens `<loc0000>` for top, left, bottom, right, then the name.
+    PaliGemma,
+    /// None that is published: words.
+    Words,
 }
 
 /// A system before its weights are loaded: the sizes of its blocks and how it reads and writes.
@@ -73,11 +89,22 @@ struct Identity {
     original_rope: Option<bool>,
     /// CogVLM2: heads of keys and values.
     num_multi_query_heads: Option<usize>,
+    vision_config: Option<VisionIdentity>,
+}
+
+/// What a tower's configuration tells it by.
+#[derive(Deserialize)]
+struct VisionIdentity {
+    model_type: Option<String>,
 }
 
 impl Identity {
     fn type_is(&self, name: &str) -> bool {
         self.model_type.as_deref() == Some(name)
+    }
+
+    fn vision_is(&self, name: &str) -> bool {
+        self.vision_config.as_ref().and_then(|vision| vision.model_type.as_deref()) == Some(name)
     }
 
     fn is_of(&self, architecture: &str) -> bool {
@@ -116,6 +143,12 @@ const SYSTEMS: &[Entry] = &[
         read: cogvlm2::read,
     },
     Entry { name: "cogagent_18b", is: |it| it.is_of("CogAgentForCausalLM"), read: cogagent_18b::read },
+    Entry { name: "llava", is: |it| it.type_is("llava") && !it.vision_is("pixtral"), read: llava::read },
+    Entry { name: "llava_next", is: |it| it.type_is("llava_next"), read: llava_next::read },
+    Entry { name: "pixtral", is: |it| it.type_is("llava") && it.vision_is("pixtral"), read: pixtral::read },
+    Entry { name: "internvl", is: |it| it.type_is("internvl"), read: internvl::read },
+    Entry { name: "idefics3", is: |it| it.type_is("idefics3") || it.type_is("smolvlm"), read: idefics3::read },
+    Entry { name: "paligemma", is: |it| it.type_is("paligemma"), read: paligemma::read },
 ];
 
 /// Names of all systems.
@@ -152,7 +185,7 @@ impl Blueprint {
     /// # Errors
     /// [`LoadError::Image`] if no size fits it.
     pub fn image_tokens(&self, size: Size) -> Result<usize, LoadError> {
-        Ok(self.image.grids(size)?.first().map_or(0, |&grid| self.vision.tokens(grid)))
+        Ok(self.vision.tokens(&self.image.grids(size)?, &self.image.tiling(size)?))
     }
 
     /// Features of a picture of `size` that every decoder layer attends to.
@@ -160,8 +193,7 @@ impl Blueprint {
     /// # Errors
     /// [`LoadError::Image`] if no size fits it.
     pub fn cross_tokens(&self, size: Size) -> Result<usize, LoadError> {
-        let grids = self.image.grids(size)?;
-        Ok(self.vision.cross.as_ref().and(grids.get(1)).map_or(0, |grid| grid.patches()))
+        Ok(self.vision.cross_tokens(&self.image.grids(size)?, &self.image.tiling(size)?))
     }
 
     /// Its weights by part; the last two are always embedding and head.
@@ -181,7 +213,8 @@ impl Blueprint {
 
     /// Published weights that do not run, and are not loaded.
     pub fn unused(&self) -> Sizes {
-        self.vision.cross.as_ref().map_or_else(Sizes::default, |(cross, _)| cross.unused())
+        let cross = self.vision.cross.as_ref().map(|(cross, _)| cross.unused()).unwrap_or_default();
+        self.vision.tower.unused().and(cross)
     }
 
     /// Parameters by part, with those that do not run where there are any.

@@ -1,6 +1,5 @@
 //! What the configurations of the Qwen family have in common: the text decoder's keys, checks of the tower, composition.
 
-use fovea_engine::op::RopeStyle;
 use serde::Deserialize;
 
 use super::{
@@ -9,8 +8,8 @@ use super::{
 };
 use crate::{
     blocks::{
-        ConnectorConfig, DecoderConfig, DecoderNames, PatchMergerConfig, QwenVitConfig, RotaryConfig, TowerConfig,
-        VisionConfig,
+        ConnectorConfig, DecoderConfig, DecoderNames, DecoderOptions, PatchMergerConfig, QwenVitConfig, RotaryConfig,
+        TowerConfig, VisionConfig,
     },
     checkpoint::{Files, LoadError},
     image::{ImageConfig, QwenImageConfig},
@@ -130,8 +129,11 @@ impl<V: serde::de::DeserializeOwned> Config<V> {
             vision: VisionConfig {
                 tower: TowerConfig::QwenVit(tower),
                 tower_at: "visual",
+                drop_class: false,
                 connector: ConnectorConfig::PatchMerger(merger),
                 connector_at: "visual.merger",
+                newline: None,
+                apart: false,
                 cross: None,
             },
             decoder,
@@ -177,12 +179,14 @@ impl<V: serde::de::DeserializeOwned> Config<V> {
             feedforward: text.intermediate_size,
             vocabulary: text.vocab_size,
             eps: text.rms_norm_eps,
-            rotary: RotaryConfig { theta: text.rope_theta, sections: sections.clone(), style: RopeStyle::Halves },
+            rotary: RotaryConfig { sections: sections.clone(), ..RotaryConfig::plain(text.rope_theta, head_dim) },
             qkv_bias: true,
             tied: text.tie_word_embeddings,
             names: DecoderNames::LLAMA,
             expert: None,
             cross: None,
+            gated: None,
+            options: DecoderOptions::default(),
         })
     }
 }

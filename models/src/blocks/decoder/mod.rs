@@ -7,197 +7,25 @@
 //! 4.57.1, `modeling_chatglm.py` of `THUDM/glm-4v-9b`, `modeling_cogvlm.py` of `THUDM/cogvlm2-llama3-chat-19B`,
 //! `modeling_cogagent.py` of `THUDM/cogagent-chat-hf`.
 
+mod config;
+
 use std::cell::RefCell;
 
 use fovea_engine::{
     At, DType, Gpu, GpuError, OpError, Recorder, Tensor,
-    op::{Activation, Attention, DecodeAttention, DecodeState, Epilogue, Heads, Mask, RmsNorm, Rope, RopeStyle, Slot},
+    op::{Attention, DecodeAttention, DecodeState, Epilogue, Mask, RmsNorm, Rope, Slot},
     weights::{Scope, TensorClass, Weight, WeightError},
 };
 
-use super::{CrossAttentionConfig, CrossCache, Sizes, cross_attention::CrossAttention};
+pub use config::{
+    DecoderConfig, DecoderNames, DecoderOptions, ExpertConfig, ProjectionNames, RopeScaling, RotaryConfig,
+};
 
-/// Rotary positions.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RotaryConfig {
-    /// Base of the frequencies.
-    pub theta: f64,
-    /// Pairs of a head that turn with each axis of a position: one number for plain RoPE, three for M-RoPE. Those of a
-    /// head's elements that are in no pair do not turn.
-    pub sections: Vec<usize>,
-    /// Which elements are a pair.
-    pub style: RopeStyle,
-}
-
-/// Names of a layer's projections, each without `.weight` and `.bias`. Several are stacked in their order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ProjectionNames {
-    /// Queries, keys and values: one tensor, or one each.
-    pub qkv: &'static [&'static str],
-    /// Behind the attention.
-    pub out: &'static str,
-    /// Gate and input of the feedforward: one tensor, or one each.
-    pub gate_up: &'static [&'static str],
-    /// Output of the feedforward.
-    pub down: &'static str,
-}
-
-/// Names of a decoder's tensors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DecoderNames {
-    /// The embedding.
-    pub embedding: &'static str,
-    /// The prefix of the layers, before their number.
-    pub layers: &'static str,
-    /// A layer's norm before attention.
-    pub input_norm: &'static str,
-    /// A layer's norm before the feedforward.
-    pub post_norm: &'static str,
-    /// A layer's projections.
-    pub projections: ProjectionNames,
-    /// The norm behind the layers.
-    pub norm: &'static str,
-    /// The head, unless it is the embedding.
-    pub head: &'static str,
-}
-
-impl DecoderNames {
-    /// LLaMA's, which most published decoders share.
-    pub const LLAMA: Self = Self {
-        embedding: "model.embed_tokens.weight",
-        layers: "model.layers",
-        input_norm: "input_layernorm.weight",
-        post_norm: "post_attention_layernorm.weight",
-        projections: ProjectionNames {
-            qkv: &["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
-            out: "self_attn.o_proj",
-            gate_up: &["mlp.gate_proj", "mlp.up_proj"],
-            down: "mlp.down_proj",
-        },
-        norm: "model.norm.weight",
-        head: "lm_head.weight",
-    };
-}
-
-/// A second set of projections in every layer, for the rows of pictures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ExpertConfig {
-    /// Their names.
-    pub names: ProjectionNames,
-    /// Whether its queries, keys and values have biases.
-    pub qkv_bias: bool,
-}
-
-/// Sizes of a decoder.
-#[derive(Clone, Debug, PartialEq)]
-pub struct DecoderConfig {
-    /// Names of its tensors.
-    pub names: DecoderNames,
-    /// Number of layers.
-    pub layers: usize,
-    /// Width of a token's features.
-    pub hidden: usize,
-    /// Heads of queries.
-    pub heads: usize,
-    /// Heads of keys and values.
-    pub kv_heads: usize,
-    /// Elements of a head.
-    pub head_dim: usize,
-    /// Inner width of the feedforward.
-    pub feedforward: usize,
-    /// Rows of the embedding and of the head.
-    pub vocabulary: usize,
-    /// Added to the mean square by the norms.
-    pub eps: f32,
-    /// Rotary positions.
-    pub rotary: RotaryConfig,
-    /// Whether queries, keys and values have biases.
-    pub qkv_bias: bool,
-    /// Whether the head is the embedding.
-    pub tied: bool,
-    /// Projections for the rows of pictures.
-    pub expert: Option<ExpertConfig>,
-    /// Attention to a picture's features in every layer.
-    pub cross: Option<CrossAttentionConfig>,
-}
-
-impl DecoderConfig {
-    fn queries(&self) -> usize {
-        self.heads * self.head_dim
-    }
-
-    fn keys(&self) -> usize {
-        self.kv_heads * self.head_dim
-    }
-
-    fn head_sizes(&self) -> Heads {
-        Heads::new(self.heads, self.kv_heads, self.head_dim)
-    }
-
-    /// A set of projections in every layer.
-    fn projections(&self, qkv_bias: bool) -> Sizes {
-        let (class, count, hidden) = (TensorClass::Decoder, self.layers, self.hidden);
-        let qkv = self.queries() + 2 * self.keys();
-        Sizes::default()
-            .matrix(class, count, qkv, hidden)
-            .vector(if qkv_bias { count } else { 0 }, qkv)
-            .matrix(class, count, hidden, self.queries())
-            .matrix(class, count, 2 * self.feedforward, hidden)
-            .matrix(class, count, hidden, self.feedforward)
-    }
-
-    /// The weights of the layers and norms, without experts and cross attention.
-    pub fn layer_sizes(&self) -> Sizes {
-        self.projections(self.qkv_bias).vector(2 * self.layers + 1, self.hidden)
-    }
-
-    /// The weights of the visual experts.
-    pub fn expert_sizes(&self) -> Option<Sizes> {
-        self.expert.map(|expert| self.projections(expert.qkv_bias))
-    }
-
-    /// The weights of the cross attention.
-    pub fn cross_sizes(&self) -> Option<Sizes> {
-        self.cross.map(|cross| cross.sizes(self.layers, self.hidden))
-    }
-
-    /// The embedding.
-    pub fn embedding_sizes(&self) -> Sizes {
-        Sizes::default().matrix(TensorClass::Embedding, 1, self.vocabulary, self.hidden)
-    }
-
-    /// The head; nothing if it is the embedding.
-    pub fn output_sizes(&self) -> Sizes {
-        Sizes::default().matrix(TensorClass::Head, usize::from(!self.tied), self.vocabulary, self.hidden)
-    }
-
-    /// Floating-point operations of a prefill of `tokens`, logits of the last row only, with keys and values of
-    /// `features` rows of a picture.
-    pub fn prefill_flops(&self, tokens: usize, features: usize) -> u64 {
-        let rows = tokens as u64;
-        let products = rows * self.projections(false).products() + (self.vocabulary * self.hidden) as u64;
-        let cross = self.cross.map_or(0, |cross| {
-            4 * rows * (self.layers * cross.width * self.hidden) as u64 + cross.key_value_flops(self.layers, features)
-        });
-        2 * products + cross + self.score_flops(tokens, features)
-    }
-
-    /// Those of them that are scores of attention and sums by them.
-    pub fn score_flops(&self, tokens: usize, features: usize) -> u64 {
-        let own = (2 * self.layers * self.queries()) as u64 * tokens as u64 * (tokens as u64 + 1);
-        own + self.cross.map_or(0, |cross| cross.attention_flops(self.layers, tokens, features))
-    }
-
-    /// Bytes of keys and values for one token, in f32.
-    pub fn kv_bytes(&self) -> u64 {
-        (2 * self.layers * self.keys() * 4) as u64
-    }
-
-    /// Bytes of the keys and values of `features` rows of a picture, in f32.
-    pub fn cross_kv_bytes(&self, features: usize) -> u64 {
-        self.cross.map_or(0, |cross| cross.key_value_bytes(self.layers, features))
-    }
-}
+use super::{
+    CrossCache,
+    cross_attention::CrossAttention,
+    gated_cross::{Beheld, GatedCross},
+};
 
 /// Keys and values of every layer: `[capacity, kv_heads * head_dim]` f32 each.
 pub struct KvCache {
@@ -211,8 +39,10 @@ impl KvCache {
     /// # Errors
     /// [`GpuError::BufferTooLarge`], [`GpuError::OutOfMemory`].
     pub fn new(gpu: &Gpu, config: &DecoderConfig, capacity: usize) -> Result<Self, GpuError> {
-        let plane = || gpu.tensor("KV cache", &[capacity, config.keys()], DType::F32);
-        let layers = (0..config.layers).map(|_| Ok((plane()?, plane()?))).collect::<Result<_, GpuError>>()?;
+        // Layers that attend to pictures keep nothing of the text.
+        let rows = |layer: usize| if config.is_gated(layer) { 1 } else { capacity };
+        let plane = |layer| gpu.tensor("KV cache", &[rows(layer), config.keys()], DType::F32);
+        let layers = (0..config.layers).map(|it| Ok((plane(it)?, plane(it)?))).collect::<Result<_, GpuError>>()?;
         Ok(Self { layers, capacity })
     }
 
@@ -241,15 +71,18 @@ impl Projections {
         config: &DecoderConfig,
         names: &ProjectionNames,
         qkv_bias: bool,
+        gated: bool,
     ) -> Result<Self, WeightError> {
         let (hidden, inner, class) = (config.hidden, config.feedforward, TensorClass::Decoder);
         let (queries, keys) = (config.queries(), config.keys());
-        let qkv = pieces(names.qkv, &[queries, keys, keys]);
+        let qkv =
+            if gated { pieces(&[GatedCross::QUERY], &[queries]) } else { pieces(names.qkv, &[queries, keys, keys]) };
+        let out = if gated { GatedCross::OUT } else { names.out };
         let gate_up = pieces(names.gate_up, &[inner, inner]);
         Ok(Self {
             qkv: stack(layer, &qkv, hidden, class).await?,
             qkv_bias: if qkv_bias { Some(biases(layer, &qkv).await?) } else { None },
-            out: stack(layer, &pieces(&[names.out], &[hidden]), queries, class).await?,
+            out: stack(layer, &pieces(&[out], &[hidden]), queries, class).await?,
             gate_up: stack(layer, &gate_up, hidden, class).await?,
             down: stack(layer, &pieces(&[names.down], &[hidden]), inner, class).await?,
         })
@@ -287,6 +120,8 @@ struct Layer {
     language: Projections,
     vision: Option<Projections>,
     cross: Option<CrossAttention>,
+    /// For a layer that attends to a picture: its projections have queries alone.
+    gated: Option<GatedCross>,
 }
 
 /// A decoder's weights.
@@ -320,8 +155,10 @@ pub struct Context<'a> {
     pub past: usize,
     /// For each row, whether the visual expert takes it; empty: none.
     pub visual: &'a [bool],
-    /// Keys and values of the picture that every layer attends to.
+    /// Keys and values of the picture that layers attend to.
     pub cross: Option<&'a CrossCache>,
+    /// The row of the prompt where that picture stands.
+    pub picture_at: usize,
 }
 
 /// What [`Decoder::record_prefill`] yields.
@@ -367,27 +204,41 @@ struct LayerContext<'a> {
     slot: Slot<'a>,
     routes: Option<&'a Routes>,
     cross: Option<&'a CrossCache>,
+    /// What rows see of that picture.
+    beheld: Option<&'a Beheld>,
 }
 
 impl Decoder {
-    /// Loads a decoder by its names in `root`.
+    /// Loads a decoder by its names under `root`.
     ///
     /// # Errors
     /// [`WeightError`] that names the tensor.
     pub async fn load(root: &Scope<'_>, config: DecoderConfig) -> Result<Self, WeightError> {
         let (hidden, names) = (config.hidden, &config.names);
-        let table = [config.vocabulary, hidden];
-        let embedding = root.matrix(names.embedding, &table, TensorClass::Embedding).await?;
+        let root = &root.at(names.at);
+        let rows = [config.embedding_rows(), hidden];
+        let embedding = root.matrix(names.embedding, &rows, TensorClass::Embedding).await?;
+        let norm = async |at: &Scope<'_>, name: &str| match config.options.norm_plus_one {
+            false => at.tensor(name, &[hidden]).await,
+            true => {
+                let scale: Vec<f32> = at.numbers(name, &[hidden]).await?.iter().map(|it| 1.0 + it).collect();
+                Ok(at.gpu().upload(name, &[hidden], &scale)?)
+            }
+        };
         let mut layers = Vec::with_capacity(config.layers.min(1024));
         for index in 0..config.layers {
-            let at = root.at(&format!("{}.{index}", names.layers));
+            let (at, gated) = (root.at(&format!("{}.{index}", names.layers)), config.is_gated(index));
             layers.push(Layer {
-                input_norm: at.tensor(names.input_norm, &[hidden]).await?,
-                post_norm: at.tensor(names.post_norm, &[hidden]).await?,
-                language: Projections::load(&at, &config, &names.projections, config.qkv_bias).await?,
+                input_norm: norm(&at, names.input_norm).await?,
+                post_norm: norm(&at, names.post_norm).await?,
+                language: Projections::load(&at, &config, &names.projections, config.qkv_bias, gated).await?,
                 vision: match &config.expert {
-                    Some(expert) => Some(Projections::load(&at, &config, &expert.names, expert.qkv_bias).await?),
+                    Some(expert) => Some(Projections::load(&at, &config, &expert.names, expert.qkv_bias, false).await?),
                     None => None,
+                },
+                gated: match gated {
+                    true => Some(GatedCross::load(&at, hidden, config.head_sizes(), config.eps).await?),
+                    false => None,
                 },
                 cross: match config.cross {
                     Some(cross) => Some(CrossAttention::load(&at, cross, hidden).await?),
@@ -395,7 +246,8 @@ impl Decoder {
                 },
             });
         }
-        let norm = root.tensor(names.norm, &[hidden]).await?;
+        let norm = norm(root, names.norm).await?;
+        let table = [config.vocabulary, hidden];
         let head = if config.tied { None } else { Some(root.matrix(names.head, &table, TensorClass::Head).await?) };
         Ok(Self { config, embedding, layers, norm, head })
     }
@@ -410,11 +262,8 @@ impl Decoder {
     /// # Errors
     /// [`GpuError`].
     pub fn rope(&self, gpu: &Gpu, capacity: usize) -> Result<Rope, GpuError> {
-        let RotaryConfig { theta, sections, style } = &self.config.rotary;
-        let axes = sections.iter().enumerate().flat_map(|(axis, &pairs)| vec![axis as u32; pairs]);
-        let turned = 2.0 * sections.iter().sum::<usize>() as f64;
-        let pairs: Vec<_> = axes.enumerate().map(|(i, axis)| (theta.powf(-((2 * i) as f64) / turned), axis)).collect();
-        Rope::new(gpu, capacity, &pairs, *style)
+        let rotary = &self.config.rotary;
+        Rope::new(gpu, capacity, &rotary.pairs(), rotary.style)
     }
 
     /// Records the embedding of tokens.
@@ -425,16 +274,22 @@ impl Decoder {
         rec.embed(&self.embedding, ids, count)
     }
 
-    /// Records the keys and values of a picture's features for every layer that attends to them.
+    /// Records the keys and values of a picture's features for every layer that attends to them. Rows that stand behind
+    /// the picture see the first `seen` of them.
     ///
     /// # Errors
     /// [`OpError`].
-    pub fn record_cross(&self, rec: &mut Recorder, features: &Tensor) -> Result<CrossCache, OpError> {
+    pub fn record_cross(&self, rec: &mut Recorder, features: &Tensor, seen: usize) -> Result<CrossCache, OpError> {
         let mut layers = Vec::new();
-        for cross in self.layers.iter().filter_map(|layer| layer.cross.as_ref()) {
-            layers.push(cross.record_keys(rec, features)?);
+        for (index, layer) in self.layers.iter().enumerate() {
+            if let Some(cross) = &layer.cross {
+                layers.push((index, cross.record_keys(rec, features)?));
+            }
+            if let Some(gated) = &layer.gated {
+                layers.push((index, gated.record_keys(rec, features)?));
+            }
         }
-        CrossCache::new(rec, layers)
+        CrossCache::new(rec, layers, seen)
     }
 
     /// Records the layers for the rows `x`, `[tokens, hidden]`, that follow those of the context.
@@ -449,7 +304,7 @@ impl Decoder {
         context: &Context<'_>,
         rows: Rows,
     ) -> Result<Prefill, OpError> {
-        let &Context { cache, rope, past, visual, cross } = context;
+        let &Context { cache, rope, past, visual, cross, picture_at } = context;
         let tokens = x.rows_and_width().0;
         let heads = self.config.head_sizes();
         let looks = RefCell::new(Vec::new());
@@ -458,15 +313,21 @@ impl Decoder {
             if rows == Rows::Watched {
                 looks.borrow_mut().push(rec.attention_weights(query, keys, heads, past + tokens)?);
             }
-            let attention = Attention { heads, kv_len: past + tokens, mask: Mask::Causal { past } };
+            let mask = if self.config.options.whole_prompt { Mask::Full } else { Mask::Causal { past } };
+            let attention = Attention { heads, kv_len: past + tokens, mask };
             rec.attention(query, keys.into(), values.into(), attention)
         };
         let routes = if self.config.expert.is_some() { Routes::new(rec.gpu(), visual)? } else { None };
+        let beheld = match cross.filter(|_| self.config.gated.is_some()) {
+            Some(cross) => Some(Beheld::new(rec.gpu(), cross, past, tokens, picture_at)?),
+            None => None,
+        };
+        let mut x = self.record_scale(rec, x)?;
         let mut hidden_first = x.clone();
-        let mut x = x;
         for (index, (layer, cache)) in self.layers.iter().zip(&cache.layers).enumerate() {
             let (positions, slot, routes) = (positions.into(), Slot::Fixed(past), routes.as_ref());
-            let context = LayerContext { index, positions, rope, slot, routes, cross };
+            let beheld = beheld.as_ref();
+            let context = LayerContext { index, positions, rope, slot, routes, cross, beheld };
             x = self.record_layer(rec, layer, &x, cache, &context, attend)?;
             if index == 0 {
                 hidden_first = x.clone();
@@ -498,10 +359,11 @@ impl Decoder {
             let attention = DecodeAttention { heads, length: state.length_at(), extra: 1 };
             rec.attention_decode(qkv.columns(0, self.config.queries()), keys, values, attention)
         };
-        let mut x = self.record_embedding(rec, state.token_at(), 1)?;
+        let x = self.record_embedding(rec, state.token_at(), 1)?;
+        let mut x = self.record_scale(rec, x)?;
         for (index, (layer, cache)) in self.layers.iter().zip(&cache.layers).enumerate() {
             let (positions, slot) = (state.position_at(), Slot::From(state.length_at()));
-            let context = LayerContext { index, positions, rope, slot, routes: None, cross };
+            let context = LayerContext { index, positions, rope, slot, routes: None, cross, beheld: None };
             x = self.record_layer(rec, layer, &x, cache, &context, attend)?;
         }
         self.record_head(rec, &x)
@@ -517,7 +379,11 @@ impl Decoder {
         attend: impl Fn(&mut Recorder, &Tensor, &Tensor, &Tensor) -> Result<Tensor, OpError>,
     ) -> Result<Tensor, OpError> {
         let DecoderConfig { heads, kv_heads, head_dim, eps, .. } = self.config;
-        let &LayerContext { index, positions, rope, slot, routes, cross } = context;
+        let &LayerContext { index, positions, rope, slot, routes, cross, beheld } = context;
+        if let Some(gated) = &layer.gated {
+            let Some(cache) = cross else { return Ok(x.clone()) };
+            return self.record_gated(rec, layer, gated, x, (cache, index, beheld));
+        }
         let normed = rec.rms_norm(x, RmsNorm { scale: &layer.input_norm, eps })?;
         let qkv = routed(rec, layer, routes, &normed, None, |rec, by, x, _| {
             rec.matmul(x, &by.qkv, Epilogue { bias: by.qkv_bias.as_ref(), ..Epilogue::default() })
@@ -532,10 +398,47 @@ impl Decoder {
         }
         let normed = rec.rms_norm(&x, RmsNorm { scale: &layer.post_norm, eps })?;
         routed(rec, layer, routes, &normed, Some(&x), |rec, by, x, residual| {
-            let inner = rec.matmul(x, &by.gate_up, Epilogue::default())?;
-            let gated = rec.gate(&inner, Activation::Silu)?;
-            rec.matmul(&gated, &by.down, Epilogue { residual, ..Epilogue::default() })
+            self.record_feedforward(rec, by, x, residual)
         })
+    }
+
+    fn record_feedforward(
+        &self,
+        rec: &mut Recorder,
+        by: &Projections,
+        x: &Tensor,
+        residual: Option<&Tensor>,
+    ) -> Result<Tensor, OpError> {
+        let inner = rec.matmul(x, &by.gate_up, Epilogue::default())?;
+        let gated = rec.gate(&inner, self.config.options.activation)?;
+        rec.matmul(&gated, &by.down, Epilogue { residual, ..Epilogue::default() })
+    }
+
+    /// A layer that attends to a picture: `h = x + tanh(a) attention(norm(x))`, `y = h + tanh(b) mlp(norm(h))`, the latter
+    /// for rows from the picture on.
+    fn record_gated(
+        &self,
+        rec: &mut Recorder,
+        layer: &Layer,
+        gated: &GatedCross,
+        x: &Tensor,
+        (cache, index, beheld): (&CrossCache, usize, Option<&Beheld>),
+    ) -> Result<Tensor, OpError> {
+        let eps = self.config.eps;
+        let normed = rec.rms_norm(x, RmsNorm { scale: &layer.input_norm, eps })?;
+        let query = rec.matmul(&normed, &layer.language.qkv, Epilogue::default())?;
+        let attended = gated.attend(rec, &query, cache, index, beheld)?;
+        let attended = rec.matmul(&attended, &layer.language.out, Epilogue::default())?;
+        let x = gated.add_attended(rec, x, &attended)?;
+        gated.add_inner(rec, &x, beheld, |rec, x| {
+            let normed = rec.rms_norm(x, RmsNorm { scale: &layer.post_norm, eps })?;
+            self.record_feedforward(rec, &layer.language, &normed, None)
+        })
+    }
+
+    fn record_scale(&self, rec: &mut Recorder, x: Tensor) -> Result<Tensor, OpError> {
+        let factor = self.config.options.embedding_scale;
+        if factor == 1.0 { Ok(x) } else { rec.scale(&x, factor) }
     }
 
     fn record_head(&self, rec: &mut Recorder, x: &Tensor) -> Result<Tensor, OpError> {

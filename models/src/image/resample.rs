@@ -1,7 +1,6 @@
-//! Pillow's antialiased bicubic resampling of 8-bit pictures, bit by bit.
+//! Pillow's antialiased resampling of 8-bit pictures, bit by bit.
 //!
-//! Separable convolution with Keys' cubic (a = -0.5), widened by the scale when shrinking; weights in 22-bit fixed
-//! point; along the rows first, then along the columns, with the result rounded and clipped to 8 bits after each.
+//! Separable convolution with a filter that is widened by the scale when shrinking; weights in 22-bit fixed point; along the rows first, then along the columns, with the result rounded and clipped to 8 bits after each.
 //! Source: Pillow, `src/libImaging/Resample.c`. Why not a library: fast_image_resize 6.1 goes along the columns first, so
 //! overshoots are clipped elsewhere (on noise up to 31 % of the bytes differ, by up to 22 steps), and its 16-bit
 //! weights alone put one byte of a thousand one step off.
@@ -11,11 +10,39 @@ use super::Size;
 /// Bits behind the point of a weight: 32, less 8 for a channel and 2 for weights below 0 and above 1.
 const PRECISION: u32 = 32 - 8 - 2;
 
-/// Half the width of the cubic, in output pixels when shrinking.
-const SUPPORT: f64 = 2.0;
+/// How a pixel is made of those around it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filter {
+    /// A triangle.
+    Bilinear,
+    /// Keys' cubic, a = -0.5.
+    Bicubic,
+    /// A sinc under the first lobe of one three times as wide.
+    Lanczos,
+}
+
+impl Filter {
+    /// Half its width, in output pixels when shrinking.
+    fn support(self) -> f64 {
+        match self {
+            Self::Bilinear => 1.0,
+            Self::Bicubic => 2.0,
+            Self::Lanczos => 3.0,
+        }
+    }
+
+    fn weight(self, x: f64) -> f64 {
+        match self {
+            Self::Bilinear => (1.0 - x.abs()).max(0.0),
+            Self::Bicubic => cubic(x),
+            Self::Lanczos if (-3.0..3.0).contains(&x) => sinc(x) * sinc(x / 3.0),
+            Self::Lanczos => 0.0,
+        }
+    }
+}
 
 /// `rgb`: `[from.height, from.width, 3]`, no side zero; returns `[to.height, to.width, 3]`.
-pub(super) fn resize(rgb: &[u8], from: Size, to: Size) -> Vec<u8> {
+pub(super) fn resize(rgb: &[u8], from: Size, to: Size, filter: Filter) -> Vec<u8> {
     let (from_width, to_width) = (from.width as usize, to.width as usize);
     if from.width == to.width && from.height == to.height {
         return rgb.to_vec();
@@ -24,13 +51,13 @@ pub(super) fn resize(rgb: &[u8], from: Size, to: Size) -> Vec<u8> {
     let narrowed: &[u8] = if from.width == to.width {
         rgb
     } else {
-        columns = resize_columns(rgb, from_width, &taps(from.width, to.width));
+        columns = resize_columns(rgb, from_width, &taps(from.width, to.width, filter));
         &columns
     };
     if from.height == to.height {
         return narrowed.to_vec();
     }
-    resize_rows(narrowed, to_width, &taps(from.height, to.height))
+    resize_rows(narrowed, to_width, &taps(from.height, to.height, filter))
 }
 
 /// The weights of one output pixel over input pixels `start..start + weights.len()`.
@@ -39,10 +66,10 @@ struct Taps {
     weights: Vec<i32>,
 }
 
-fn taps(from: u32, to: u32) -> Vec<Taps> {
+fn taps(from: u32, to: u32, filter: Filter) -> Vec<Taps> {
     let scale = f64::from(from) / f64::from(to);
     let widening = scale.max(1.0);
-    let support = SUPPORT * widening;
+    let support = filter.support() * widening;
     (0..to)
         .map(|pixel| {
             let centre = (f64::from(pixel) + 0.5) * scale;
@@ -50,7 +77,8 @@ fn taps(from: u32, to: u32) -> Vec<Taps> {
             let end = ((centre + support + 0.5) as i64).min(i64::from(from));
             // Pillow multiplies by the reciprocal; dividing would round some weights otherwise.
             let per_pixel = 1.0 / widening;
-            let weights: Vec<f64> = (start..end).map(|x| cubic((x as f64 - centre + 0.5) * per_pixel)).collect();
+            let weights: Vec<f64> =
+                (start..end).map(|x| filter.weight((x as f64 - centre + 0.5) * per_pixel)).collect();
             // One by one from the left, as the reference adds.
             let total = weights.iter().fold(0.0, |sum, weight| sum + weight);
             let weights = weights
@@ -76,6 +104,15 @@ fn cubic(x: f64) -> f64 {
     } else {
         0.0
     }
+}
+
+/// `sin(pi x) / (pi x)`.
+fn sinc(x: f64) -> f64 {
+    if x == 0.0 {
+        return 1.0;
+    }
+    let x = x * std::f64::consts::PI;
+    x.sin() / x
 }
 
 const HALF: i32 = 1 << (PRECISION - 1);
@@ -157,7 +194,7 @@ mod tests {
         ];
         for ((from_width, from_height), (to_width, to_height), expected) in cases {
             let (from, to) = (Size::new(from_width, from_height), Size::new(to_width, to_height));
-            assert_eq!(fnv(&resize(&noise(from), from, to)), expected, "{from:?} to {to:?}");
+            assert_eq!(fnv(&resize(&noise(from), from, to, Filter::Bicubic)), expected, "{from:?} to {to:?}");
         }
     }
 
@@ -168,7 +205,9 @@ mod tests {
             let (from, to) = (Size::new(from.0, from.1), Size::new(to.0, to.1));
             for value in [0, 1, 127, 255] {
                 let flat = vec![value; 3 * from.pixels() as usize];
-                assert_eq!(resize(&flat, from, to), vec![value; 3 * to.pixels() as usize]);
+                for filter in [Filter::Bilinear, Filter::Bicubic, Filter::Lanczos] {
+                    assert_eq!(resize(&flat, from, to, filter), vec![value; 3 * to.pixels() as usize]);
+                }
             }
         }
     }

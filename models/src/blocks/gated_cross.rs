@@ -1,0 +1,185 @@
+//! Decoder layers that attend to a picture instead of the text, as Llama 3.2 Vision has them between its own.
+//!
+//! `h = x + tanh(a) attention(q, k, v)` with `q = RMSNorm(query(x))` and `k = RMSNorm(key(features))` for each head, no
+//! positions; the feedforward's branch is multiplied by `tanh(b)` and left out of rows that stand before the picture. Those
+//! rows see every feature, also those of tiles without a picture; rows behind it see only the picture's. Keys and values
+//! are computed once for a picture. Source: `MllamaCrossAttentionDecoderLayer` and `_prepare_cross_attention_mask` of
+//! `modeling_mllama.py`, transformers 4.57.1; Alayrac et al., "Flamingo", 2022.
+
+use fovea_engine::{
+    Gpu, GpuError, OpError, Recorder, Tensor,
+    op::{Attention, DecodeAttention, Epilogue, Heads, Mask, Ranges, RmsNorm},
+    weights::{Scope, TensorClass, Weight, WeightError},
+};
+
+use super::{CrossCache, Sizes, rows::iota};
+
+/// Which layers attend to a picture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatedCrossConfig {
+    /// Their indices.
+    pub layers: Vec<usize>,
+}
+
+impl GatedCrossConfig {
+    /// The weights of their attention and gates, for a decoder of width `hidden`.
+    pub(super) fn sizes(&self, hidden: usize, heads: Heads) -> Sizes {
+        let (class, count) = (TensorClass::Decoder, self.layers.len());
+        let (queries, keys) = (heads.heads * heads.head_dim, heads.kv_heads * heads.head_dim);
+        Sizes::default()
+            .matrix(class, count, queries, hidden)
+            .matrix(class, count, 2 * keys, hidden)
+            .matrix(class, count, hidden, queries)
+            .vector(2 * count, heads.head_dim + 1)
+    }
+
+    /// Multiply-adds of queries and outputs for a row of the decoder.
+    pub(super) fn query_products(&self, hidden: usize, heads: Heads) -> u64 {
+        2 * (self.layers.len() * hidden * heads.heads * heads.head_dim) as u64
+    }
+
+    /// Multiply-adds of keys and values for a row of the picture.
+    pub(super) fn key_value_products(&self, hidden: usize, heads: Heads) -> u64 {
+        2 * (self.layers.len() * hidden * heads.kv_heads * heads.head_dim) as u64
+    }
+}
+
+/// What the rows of a prompt see of a picture.
+pub(super) struct Beheld {
+    ranges: Ranges,
+    /// Of the rows that run: those before the picture, and the others; `None` if there are none before it.
+    before: Option<(Tensor, Option<Tensor>)>,
+}
+
+impl Beheld {
+    /// For `tokens` rows behind `past` others of a prompt whose picture stands at row `picture_at`.
+    pub(super) fn new(
+        gpu: &Gpu,
+        cache: &CrossCache,
+        past: usize,
+        tokens: usize,
+        picture_at: usize,
+    ) -> Result<Self, GpuError> {
+        let before = picture_at.saturating_sub(past).min(tokens);
+        let all = cache.tensors().next().map_or(0, |keys| keys.rows_and_width().0);
+        let ranges: Vec<_> = (0..tokens).map(|row| 0..if row < before { all } else { cache.seen } as u32).collect();
+        let rows = |first: usize, count: usize| iota(gpu, first, count);
+        let behind = tokens - before;
+        let before = match before {
+            0 => None,
+            _ if behind == 0 => Some((rows(0, before)?, None)),
+            _ => Some((rows(0, before)?, Some(rows(before, behind)?))),
+        };
+        Ok(Self { ranges: Ranges::new(gpu, &ranges)?, before })
+    }
+}
+
+/// What such a layer has besides norms, projections of queries and outputs, and feedforward.
+pub(super) struct GatedCross {
+    heads: Heads,
+    eps: f32,
+    key: Weight,
+    value: Weight,
+    query_norm: Tensor,
+    key_norm: Tensor,
+    attention_gate: f32,
+    mlp_gate: f32,
+}
+
+impl GatedCross {
+    /// The name of the projection of queries.
+    pub(super) const QUERY: &'static str = "cross_attn.q_proj";
+    /// The name of the projection behind the attention.
+    pub(super) const OUT: &'static str = "cross_attn.o_proj";
+
+    /// Loads `cross_attn` and the gates under a layer.
+    pub(super) async fn load(layer: &Scope<'_>, hidden: usize, heads: Heads, eps: f32) -> Result<Self, WeightError> {
+        let (at, class) = (layer.at("cross_attn"), TensorClass::Decoder);
+        let keys = [heads.kv_heads * heads.head_dim, hidden];
+        let gate = async |name: &str| {
+            Ok::<_, WeightError>(layer.numbers(name, &[1]).await?.first().map_or(0.0, |gate| gate.tanh()))
+        };
+        Ok(Self {
+            key: at.matrix("k_proj.weight", &keys, class).await?,
+            value: at.matrix("v_proj.weight", &keys, class).await?,
+            query_norm: at.tensor("q_norm.weight", &[heads.head_dim]).await?,
+            key_norm: at.tensor("k_norm.weight", &[heads.head_dim]).await?,
+            attention_gate: gate("cross_attn_attn_gate").await?,
+            mlp_gate: gate("cross_attn_mlp_gate").await?,
+            heads,
+            eps,
+        })
+    }
+
+    /// RMSNorm of each head.
+    fn normed(&self, rec: &mut Recorder, x: &Tensor, scale: &Tensor) -> Result<Tensor, OpError> {
+        let (rows, width) = x.rows_and_width();
+        let head_dim = self.heads.head_dim;
+        let heads = x.reshape(&[rows * width / head_dim, head_dim]).unwrap_or_else(|| x.clone());
+        let normed = rec.rms_norm(&heads, RmsNorm { scale, eps: self.eps })?;
+        Ok(normed.reshape(&[rows, width]).unwrap_or(normed))
+    }
+
+    /// Keys and values of a picture's features.
+    pub(super) fn record_keys(&self, rec: &mut Recorder, features: &Tensor) -> Result<(Tensor, Tensor), OpError> {
+        let keys = rec.matmul(features, &self.key, Epilogue::default())?;
+        let keys = self.normed(rec, &keys, &self.key_norm)?;
+        Ok((keys, rec.matmul(features, &self.value, Epilogue::default())?))
+    }
+
+    /// What the queries of layer `index` see; without `beheld`, one query behind the picture.
+    pub(super) fn attend(
+        &self,
+        rec: &mut Recorder,
+        query: &Tensor,
+        cache: &CrossCache,
+        index: usize,
+        beheld: Option<&Beheld>,
+    ) -> Result<Tensor, OpError> {
+        let query = self.normed(rec, query, &self.query_norm)?;
+        let Some((keys, values)) = cache.of(index) else { return Ok(query) };
+        match beheld {
+            Some(beheld) => {
+                let mask = Mask::Ranges(&beheld.ranges);
+                let attention = Attention { heads: self.heads, kv_len: keys.rows_and_width().0, mask };
+                rec.attention((&query).into(), keys.into(), values.into(), attention)
+            }
+            None => {
+                let length = (&cache.seen_count).into();
+                let attention = DecodeAttention { heads: self.heads, length, extra: 0 };
+                rec.attention_decode((&query).into(), keys, values, attention)
+            }
+        }
+    }
+
+    /// `x + tanh(a) attended`.
+    pub(super) fn add_attended(&self, rec: &mut Recorder, x: &Tensor, attended: &Tensor) -> Result<Tensor, OpError> {
+        let gated = rec.scale(attended, self.attention_gate)?;
+        rec.add(x, &gated)
+    }
+
+    /// `x + tanh(b) inner(x)` for the rows from the picture on, and `x` for those before it.
+    pub(super) fn add_inner(
+        &self,
+        rec: &mut Recorder,
+        x: &Tensor,
+        beheld: Option<&Beheld>,
+        inner: impl Fn(&mut Recorder, &Tensor) -> Result<Tensor, OpError>,
+    ) -> Result<Tensor, OpError> {
+        let add = |rec: &mut Recorder, x: &Tensor| {
+            let inner = inner(rec, x)?;
+            let gated = rec.scale(&inner, self.mlp_gate)?;
+            rec.add(x, &gated)
+        };
+        match beheld.and_then(|beheld| beheld.before.as_ref()) {
+            None => add(rec, x),
+            Some((_, None)) => Ok(x.clone()),
+            Some((before, Some(behind))) => {
+                let rows = rec.gather_rows(x, behind.into(), behind.len())?;
+                let rows = add(rec, &rows)?;
+                let others = rec.gather_rows(x, before.into(), before.len())?;
+                rec.assemble_rows(&[(&others, before), (&rows, behind)])
+            }
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Idefics3 and SmolVLM (`HuggingFaceM4/Idefics3-8B-Llama3`, `HuggingFaceTB/SmolVLM-Instruct` and their relatives).
+//!
+//! SigLIP over tiles and over the whole picture, tokens between them -> squares of patches side by side, one projection
+//! -> Llama 3 or SmolLM.
+
+use fovea_engine::op::Activation;
+use serde::Deserialize;
+
+use super::{
+    Blueprint, Grammar,
+    config::{CONFIG, divide, size, stop},
+    text::TextConfig,
+    vit::VitKeys,
+};
+use crate::{
+    blocks::{ConnectorConfig, DecoderNames, ProjectorConfig, TowerConfig, VisionConfig},
+    checkpoint::{Files, LoadError},
+    image::{ImageConfig, ViewsConfig},
+    prompt::{ChatFormat, ImageSlot, PositionRule, SlotText},
+};
+
+const NAMES: DecoderNames = DecoderNames {
+    embedding: "model.text_model.embed_tokens.weight",
+    layers: "model.text_model.layers",
+    norm: "model.text_model.norm.weight",
+    ..DecoderNames::LLAMA
+};
+
+#[derive(Deserialize)]
+struct Config {
+    text_config: TextConfig,
+    vision_config: VitKeys,
+    image_token_id: u32,
+    #[serde(default = "two")]
+    scale_factor: usize,
+    tie_word_embeddings: Option<bool>,
+}
+
+fn two() -> usize {
+    2
+}
+
+pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
+    let config: Config = files.json(CONFIG)?;
+    let text = config.text_config.read(NAMES, config.tie_word_embeddings)?;
+    let tower = config.vision_config.idefics3()?;
+    size("scale_factor", config.scale_factor, 16)?;
+    divide("vision_config.image_size / patch_size", tower.side, "scale_factor", config.scale_factor)?;
+    Ok(Blueprint {
+        name: "idefics3",
+        image: ImageConfig::Views(ViewsConfig::split(files.need("preprocessor_config.json")?, tower.patch as u32)?),
+        vision: VisionConfig {
+            connector: ConnectorConfig::Projector(ProjectorConfig {
+                width: tower.layer.hidden,
+                merge: config.scale_factor,
+                norm: None,
+                projections: &["modality_projection.proj"],
+                bias: false,
+                activation: Activation::None,
+                out: text.decoder.hidden,
+                scaling: 1.0,
+            }),
+            connector_at: "model.connector",
+            tower: TowerConfig::Vit(Box::new(tower)),
+            tower_at: "model.vision_model",
+            drop_class: false,
+            newline: None,
+            apart: false,
+            cross: None,
+        },
+        decoder: text.decoder,
+        slot: ImageSlot { text: SlotText::Tiles, ..ImageSlot::token(config.image_token_id) },
+        positions: PositionRule::Sequential { first: 0 },
+        chat: ChatFormat::Template,
+        tiktoken: None,
+        stop: stop(files, config.text_config.eos_token_id)?,
+        max_positions: text.max_positions,
+        grammar: Grammar::Words,
+        heat_layer: None,
+    })
+}

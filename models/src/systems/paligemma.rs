@@ -1,0 +1,77 @@
+//! PaliGemma (`google/paligemma-3b-mix-448` and its relatives).
+//!
+//! SigLIP-So400m/14 -> one projection -> Gemma, whose rows of the prompt see all of it. Boxes are tokens, `<loc0000>` to
+//! `<loc1023>`, from top to bottom first.
+
+use fovea_engine::op::Activation;
+use serde::Deserialize;
+
+use super::{
+    Blueprint, Grammar,
+    config::{CONFIG, OneOrMany, stop, wrong},
+    text::TextConfig,
+    vit::VitKeys,
+};
+use crate::{
+    blocks::{ConnectorConfig, DecoderNames, DecoderOptions, ProjectorConfig, TowerConfig, VisionConfig},
+    checkpoint::{Files, LoadError},
+    image::{ImageConfig, ViewsConfig},
+    prompt::{ChatFormat, ImageSlot, PositionRule},
+};
+
+#[derive(Deserialize)]
+struct Config {
+    text_config: TextConfig,
+    vision_config: VitKeys,
+    #[serde(alias = "image_token_id")]
+    image_token_index: u32,
+    projection_dim: Option<usize>,
+    bos_token_id: u32,
+    eos_token_id: Option<OneOrMany>,
+}
+
+pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
+    let config: Config = files.json(CONFIG)?;
+    let names = DecoderNames { at: "language_model", ..DecoderNames::LLAMA };
+    let text = config.text_config.read(names, None)?;
+    let tower = config.vision_config.siglip()?;
+    let out = text.decoder.hidden;
+    if let Some(width) = config.projection_dim.filter(|&width| width != out) {
+        let expected = format!("the decoder's hidden_size, {out}");
+        return Err(wrong("projection_dim", width.to_string(), expected));
+    }
+    let mut decoder = text.decoder;
+    decoder.options = DecoderOptions { whole_prompt: true, ..decoder.options };
+    Ok(Blueprint {
+        name: "paligemma",
+        image: ImageConfig::Views(ViewsConfig::whole(files.need("preprocessor_config.json")?, tower.patch as u32)?),
+        vision: VisionConfig {
+            connector: ConnectorConfig::Projector(ProjectorConfig {
+                width: tower.layer.hidden,
+                merge: 1,
+                norm: None,
+                projections: &["linear"],
+                bias: true,
+                activation: Activation::None,
+                out,
+                scaling: (out as f32).sqrt().recip(),
+            }),
+            connector_at: "multi_modal_projector",
+            tower: TowerConfig::Vit(Box::new(tower)),
+            tower_at: "vision_tower.vision_model",
+            drop_class: false,
+            newline: None,
+            apart: false,
+            cross: None,
+        },
+        decoder,
+        slot: ImageSlot::token(config.image_token_index),
+        positions: PositionRule::Sequential { first: 1 },
+        chat: ChatFormat::Prefix { begin: config.bos_token_id, image: config.image_token_index },
+        tiktoken: None,
+        stop: stop(files, config.eos_token_id.or(config.text_config.eos_token_id))?,
+        max_positions: text.max_positions,
+        grammar: Grammar::PaliGemma,
+        heat_layer: None,
+    })
+}
