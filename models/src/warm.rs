@@ -46,11 +46,17 @@ async fn blank(checkpoint: &Checkpoint, gpu: &Gpu, policy: Policy) -> Result<(Bl
         }
         TowerConfig::Eva(tower) => tower.depth = 1,
         TowerConfig::Vit(tower) => tower.depth = tower.depth.min(1),
+        // The layers whose outputs are kept belong to its sizes.
+        TowerConfig::Tiled(tower) => tower.global = tower.global.min(1),
     }
     if let Some((cross, _)) = &mut blueprint.vision.cross {
         cross.depth = 1;
     }
     blueprint.decoder.layers = 1;
+    if let Some(gated) = &mut blueprint.decoder.gated {
+        gated.layers.truncate(1);
+        blueprint.decoder.layers += gated.layers.first().copied().unwrap_or_default();
+    }
     blueprint.decoder.vocabulary = blueprint.decoder.vocabulary.min(VOCABULARY);
     let loader = Loader::blank(gpu, checkpoint.weights(), policy);
     let root = loader.at("");

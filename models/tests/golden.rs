@@ -422,6 +422,21 @@ fn paligemma_detects() {
     stages("paligemma", 2);
 }
 
+#[test]
+fn mllama_with_a_picture() {
+    stages("mllama", 0);
+}
+
+#[test]
+fn mllama_after_earlier_turns() {
+    stages("mllama", 1);
+}
+
+#[test]
+fn mllama_without_a_picture() {
+    stages("mllama", 2);
+}
+
 fn last_row<'a>(logits: &'a [f32], prompt: &Prepared) -> &'a [f32] {
     &logits[logits.len() / prompt.ids.len() * (prompt.ids.len() - 1)..]
 }

@@ -77,6 +77,8 @@ kernels! {
     ADD_INTO = "add_into", (params read write), [];
     /// A product, element by element.
     MULTIPLY = "multiply", (params read read write), [];
+    /// Columns in place.
+    PLACE_COLUMNS = "place_columns", (params read write), [];
     /// A product with one number.
     SCALE = "scale", (params read write), [];
     /// A copy, to measure memory.

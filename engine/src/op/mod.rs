@@ -4,6 +4,7 @@ mod activation;
 mod attention;
 mod attention_weights;
 mod check;
+mod columns;
 mod elementwise;
 mod embed;
 mod matmul;
@@ -16,6 +17,7 @@ mod sample;
 
 pub use activation::Activation;
 pub use attention::{Attention, DecodeAttention, Heads, Mask, Ranges};
+pub use columns::Placed;
 pub use matmul::Epilogue;
 pub use norm::{LayerNorm, RmsNorm};
 pub use patch::{MergeOrder, Patchify};

@@ -223,6 +223,30 @@ impl<'a> Scope<'a> {
         Ok(values)
     }
 
+    /// Row `row` of a tensor, `shape` being the whole, in f32 on the processor: one of many tables of which few are wanted.
+    ///
+    /// # Errors
+    /// [`WeightError`] that names the tensor; [`WeightError::Empty`] for a row beyond its own.
+    pub async fn row(&self, name: &str, shape: &[usize; 2], row: usize) -> Result<Vec<f32>, WeightError> {
+        let name = self.full(name);
+        let info = self.loader.info(&name, shape)?;
+        let [rows, width] = *shape;
+        if row >= rows {
+            return Err(WeightError::Empty { tensor: name });
+        }
+        if self.loader.blank {
+            return Ok(vec![0.0; width]);
+        }
+        let bytes = (width * info.dtype.bytes()) as u64;
+        let mut values = Vec::with_capacity(width);
+        let append = &mut |chunk: &[f32]| {
+            values.extend_from_slice(chunk);
+            Ok(())
+        };
+        self.loader.stream(&name, info, bytes * row as u64..bytes * (row as u64 + 1), append).await?;
+        Ok(values)
+    }
+
     /// Several tensors one after the other as one vector in f32: the biases of fused projections.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ mod projector;
 mod qwen_vit;
 mod rows;
 mod sizes;
+mod tiled_vit;
 mod vision;
 mod vit;
 
@@ -31,5 +32,6 @@ pub use patch_merger::{PatchMerger, PatchMergerConfig};
 pub use projector::{InputNorm, Projector, ProjectorConfig};
 pub use qwen_vit::{Feedforward, QwenVit, QwenVitConfig};
 pub use sizes::{Matrices, Sizes};
+pub use tiled_vit::{TiledVit, TiledVitConfig};
 pub use vision::{ConnectorConfig, Pixels, TowerConfig, Vision, VisionConfig, VisionOutput};
 pub use vit::{LayerConfig, LayerNames, Scales, Vit, VitConfig, VitNames, VitPositions};

@@ -8,7 +8,7 @@ use fovea_engine::{
 
 use super::{
     Eva, EvaConfig, EvaRope, EvaRopeConfig, GluAdapter, GluAdapterConfig, PatchMerger, PatchMergerConfig, Projector,
-    ProjectorConfig, QwenVit, QwenVitConfig, Sizes, Vit, VitConfig,
+    ProjectorConfig, QwenVit, QwenVitConfig, Sizes, TiledVit, TiledVitConfig, Vit, VitConfig,
     newline::lines,
     rows::{behind_first, join},
 };
@@ -23,6 +23,8 @@ pub enum TowerConfig {
     Eva(EvaConfig),
     /// The pre-norm transformer: CLIP's, SigLIP's, InternViT, Pixtral's.
     Vit(Box<VitConfig>),
+    /// Llama 3.2 Vision's, over all tiles of a picture at once.
+    Tiled(Box<TiledVitConfig>),
 }
 
 impl TowerConfig {
@@ -32,6 +34,7 @@ impl TowerConfig {
             Self::QwenVit(config) => config.hidden,
             Self::Eva(config) => config.hidden,
             Self::Vit(config) => config.layer.hidden,
+            Self::Tiled(config) => config.width(),
         }
     }
 
@@ -41,35 +44,43 @@ impl TowerConfig {
             Self::QwenVit(config) => config.sizes(),
             Self::Eva(config) => config.sizes(),
             Self::Vit(config) => config.sizes(),
+            Self::Tiled(config) => config.sizes(),
         }
     }
 
     /// Tiles whose rows it yields, which may be more than there are.
     fn tiles(&self, tiling: &Tiling) -> usize {
-        tiling.tiles()
+        match self {
+            Self::Tiled(config) => config.tiles,
+            Self::QwenVit(_) | Self::Eva(_) | Self::Vit(_) => tiling.tiles(),
+        }
     }
 
     /// Weights that are published and do not run.
     pub fn unused(&self) -> Sizes {
         match self {
-            Self::QwenVit(_) | Self::Eva(_) => Sizes::default(),
+            Self::QwenVit(_) | Self::Eva(_) | Self::Tiled(_) => Sizes::default(),
             Self::Vit(config) => config.unused(),
         }
     }
 
-    fn flops(&self, grid: PatchGrid) -> u64 {
+    fn flops(&self, views: &[PatchGrid]) -> u64 {
+        let each = |of: &dyn Fn(PatchGrid) -> u64| views.iter().map(|&grid| of(grid)).sum();
         match self {
-            Self::QwenVit(config) => config.flops(grid),
-            Self::Eva(config) => config.flops(grid),
-            Self::Vit(config) => config.flops(grid),
+            Self::QwenVit(config) => each(&|grid| config.flops(grid)),
+            Self::Eva(config) => each(&|grid| config.flops(grid)),
+            Self::Vit(config) => each(&|grid| config.flops(grid)),
+            Self::Tiled(config) => config.flops(),
         }
     }
 
-    fn score_flops(&self, grid: PatchGrid) -> u64 {
+    fn score_flops(&self, views: &[PatchGrid]) -> u64 {
+        let each = |of: &dyn Fn(PatchGrid) -> u64| views.iter().map(|&grid| of(grid)).sum();
         match self {
-            Self::QwenVit(config) => config.score_flops(grid),
-            Self::Eva(config) => config.score_flops(grid),
-            Self::Vit(config) => config.score_flops(grid),
+            Self::QwenVit(config) => each(&|grid| config.score_flops(grid)),
+            Self::Eva(config) => each(&|grid| config.score_flops(grid)),
+            Self::Vit(config) => each(&|grid| config.score_flops(grid)),
+            Self::Tiled(config) => config.score_flops(),
         }
     }
 }
@@ -157,8 +168,9 @@ impl VisionConfig {
     /// Rows of the connector for these views.
     fn rows(&self, grids: &[PatchGrid], tiling: &Tiling) -> usize {
         let (before, behind) = self.connector.edges();
-        match (self.newline, grids.first()) {
-            (Some(_), Some(&first)) => lines(self.connector.grid(first), tiling).len(),
+        match (self.newline, grids.first(), &self.tower) {
+            (_, _, TowerConfig::Tiled(tower)) => tower.tiles * tower.tile_rows(),
+            (Some(_), Some(&first), _) => lines(self.connector.grid(first), tiling).len(),
             _ => self.seen(grids).iter().map(|&grid| before + self.connector.grid(grid).patches() + behind).sum(),
         }
     }
@@ -192,15 +204,17 @@ impl VisionConfig {
     /// Floating-point operations for one picture of these views, a multiply-add counted as two.
     pub fn flops(&self, grids: &[PatchGrid]) -> u64 {
         let connector = self.connector.sizes().products();
-        let each =
-            |&grid: &PatchGrid| self.tower.flops(grid) + 2 * self.connector.grid(grid).patches() as u64 * connector;
+        let tokens: usize = match &self.tower {
+            TowerConfig::Tiled(tower) => tower.tiles * tower.tile_rows(),
+            _ => self.token_grids(grids).iter().map(|grid| grid.patches()).sum(),
+        };
         let cross = self.cross.as_ref().zip(grids.get(1)).map_or(0, |((config, _), &grid)| config.flops(grid));
-        self.seen(grids).iter().map(each).sum::<u64>() + cross
+        self.tower.flops(self.seen(grids)) + 2 * tokens as u64 * connector + cross
     }
 
     /// Those of them that are scores of attention and sums by them.
     pub fn score_flops(&self, grids: &[PatchGrid]) -> u64 {
-        let tower: u64 = self.seen(grids).iter().map(|&grid| self.tower.score_flops(grid)).sum();
+        let tower = self.tower.score_flops(self.seen(grids));
         tower + self.cross.as_ref().zip(grids.get(1)).map_or(0, |((config, _), &grid)| config.score_flops(grid))
     }
 }
@@ -209,6 +223,7 @@ enum Tower {
     QwenVit(QwenVit),
     Eva(Eva),
     Vit(Box<Vit>),
+    Tiled(Box<TiledVit>),
 }
 
 enum Connector {
@@ -259,6 +274,7 @@ impl Vision {
                 TowerConfig::QwenVit(config) => Tower::QwenVit(QwenVit::load(&tower, config).await?),
                 TowerConfig::Eva(config) => Tower::Eva(Eva::load(&tower, config).await?),
                 TowerConfig::Vit(config) => Tower::Vit(Box::new(Vit::load(&tower, *config).await?)),
+                TowerConfig::Tiled(config) => Tower::Tiled(Box::new(TiledVit::load(&tower, *config).await?)),
             },
             connector: match config.connector {
                 ConnectorConfig::PatchMerger(config) => {
@@ -296,16 +312,20 @@ impl Vision {
         };
         let first = view(0)?;
         let seen = self.config.seen(views);
-        let (mut tower, mut embeds) = (Vec::with_capacity(seen.len()), Vec::with_capacity(seen.len()));
-        for view in seen {
-            let features = self.record_tower(rec, view)?;
-            let patches = if self.config.drop_class { behind_first(rec, &features)? } else { features.clone() };
+        let tower = match &self.tower {
+            Tower::Tiled(tower) => tower.record(rec, seen, tiling)?,
+            _ => seen.iter().map(|view| self.record_tower(rec, view)).collect::<Result<_, _>>()?,
+        };
+        let mut embeds = Vec::with_capacity(tower.len());
+        for (index, features) in tower.iter().enumerate() {
+            // Missing tiles are like the first.
+            let grid = seen.get(index).unwrap_or(first).grid;
+            let patches = if self.config.drop_class { behind_first(rec, features)? } else { features.clone() };
             embeds.push(match &self.connector {
                 Connector::PatchMerger(connector) => connector.record(rec, &patches)?,
-                Connector::GluAdapter(connector) => connector.record(rec, &patches, view.grid)?,
-                Connector::Projector(connector) => connector.record(rec, &patches, view.grid)?,
+                Connector::GluAdapter(connector) => connector.record(rec, &patches, grid)?,
+                Connector::Projector(connector) => connector.record(rec, &patches, grid)?,
             });
-            tower.push(features);
         }
         let mut parts: Vec<&Tensor> = embeds.iter().chain(&self.newline).collect();
         let mut embeds = if let &mut [one] = parts.as_mut_slice() { one.clone() } else { join(rec, &parts)? };
@@ -328,6 +348,12 @@ impl Vision {
             Tower::QwenVit(tower) => tower.record(rec, &view.values, view.grid),
             Tower::Eva(tower) => tower.record(rec, &view.values),
             Tower::Vit(tower) => tower.record(rec, &view.values, view.grid),
+            Tower::Tiled(_) => Err(OpError::Value {
+                op: "vision",
+                what: "views",
+                got: "one".to_owned(),
+                expected: "all tiles at once".to_owned(),
+            }),
         }
     }
 }

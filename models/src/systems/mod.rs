@@ -11,6 +11,7 @@ mod idefics3;
 mod internvl;
 mod llava;
 mod llava_next;
+mod mllama;
 mod paligemma;
 mod pixtral;
 mod qwen;
@@ -148,6 +149,7 @@ const SYSTEMS: &[Entry] = &[
     Entry { name: "pixtral", is: |it| it.type_is("llava") && it.vision_is("pixtral"), read: pixtral::read },
     Entry { name: "internvl", is: |it| it.type_is("internvl"), read: internvl::read },
     Entry { name: "idefics3", is: |it| it.type_is("idefics3") || it.type_is("smolvlm"), read: idefics3::read },
+    Entry { name: "mllama", is: |it| it.type_is("mllama"), read: mllama::read },
     Entry { name: "paligemma", is: |it| it.type_is("paligemma"), read: paligemma::read },
 ];
 

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::config::{activation, divide, epsilon, head, size, wrong};
 use crate::{
-    blocks::{DecoderConfig, DecoderNames, DecoderOptions, RotaryConfig},
+    blocks::{DecoderConfig, DecoderNames, DecoderOptions, RopeScaling, RotaryConfig},
     checkpoint::LoadError,
 };
 
@@ -24,6 +24,9 @@ pub(super) struct TextConfig {
     vocab_size: Option<usize>,
     rms_norm_eps: Option<f32>,
     rope_theta: Option<f64>,
+    rope_scaling: Option<Scaling>,
+    /// Llama 3.2 Vision's.
+    cross_attention_layers: Option<Vec<usize>>,
     max_position_embeddings: Option<usize>,
     hidden_act: Option<String>,
     /// Absent and null differ: by default Mistral has a window.
@@ -33,6 +36,17 @@ pub(super) struct TextConfig {
     use_sliding_window: bool,
     tie_word_embeddings: Option<bool>,
     pub(super) eos_token_id: Option<super::config::OneOrMany>,
+}
+
+/// How rotary positions go beyond the lengths of the first training.
+#[derive(Deserialize)]
+struct Scaling {
+    #[serde(alias = "type")]
+    rope_type: Option<String>,
+    factor: Option<f64>,
+    low_freq_factor: Option<f64>,
+    high_freq_factor: Option<f64>,
+    original_max_position_embeddings: Option<f64>,
 }
 
 /// A value that is there, be it null.
@@ -50,6 +64,8 @@ struct Defaults {
     head_dim: Option<usize>,
     vocabulary: usize,
     positions: usize,
+    theta: f64,
+    eps: f32,
     window: Option<usize>,
     qkv_bias: bool,
     tied: bool,
@@ -67,6 +83,8 @@ const LLAMA: Defaults = Defaults {
     head_dim: None,
     vocabulary: 32_000,
     positions: 2048,
+    theta: 10_000.0,
+    eps: 1e-6,
     window: None,
     qkv_bias: false,
     tied: false,
@@ -89,6 +107,16 @@ impl Defaults {
                 qkv_bias: true,
                 ..LLAMA
             }),
+            "mllama_text_model" => Ok(Self {
+                feedforward: 14_336,
+                layers: 40,
+                kv_heads: Some(8),
+                vocabulary: 128_256,
+                positions: 131_072,
+                theta: 500_000.0,
+                eps: 1e-5,
+                ..LLAMA
+            }),
             "gemma" => Ok(Self {
                 feedforward: 24_576,
                 vocabulary: 256_000,
@@ -103,7 +131,7 @@ impl Defaults {
                 ..LLAMA
             }),
             other => {
-                let expected = "llama, mistral, qwen2 or gemma".to_owned();
+                let expected = "llama, mistral, qwen2, gemma or mllama_text_model".to_owned();
                 Err(wrong("text_config.model_type", other.to_owned(), expected))
             }
         }
@@ -127,8 +155,8 @@ impl TextConfig {
         let layers = self.num_hidden_layers.unwrap_or(defaults.layers);
         let vocabulary = self.vocab_size.unwrap_or(defaults.vocabulary);
         let positions = self.max_position_embeddings.unwrap_or(defaults.positions);
-        let eps = self.rms_norm_eps.unwrap_or(1e-6);
-        let theta = self.rope_theta.unwrap_or(10_000.0);
+        let eps = self.rms_norm_eps.unwrap_or(defaults.eps);
+        let theta = self.rope_theta.unwrap_or(defaults.theta);
         size("text_config.hidden_size", hidden, 1 << 16)?;
         size("text_config.intermediate_size", feedforward, 1 << 18)?;
         size("text_config.num_hidden_layers", layers, 1024)?;
@@ -163,7 +191,7 @@ impl TextConfig {
             feedforward,
             vocabulary,
             eps,
-            rotary: RotaryConfig::plain(theta, head_dim),
+            rotary: RotaryConfig { scaling: self.scaling()?, ..RotaryConfig::plain(theta, head_dim) },
             qkv_bias: defaults.qkv_bias,
             tied: tied.or(self.tie_word_embeddings).unwrap_or(defaults.tied),
             expert: None,
@@ -177,5 +205,49 @@ impl TextConfig {
             },
         };
         Ok(Text { decoder, max_positions: positions.min(window.unwrap_or(usize::MAX)).max(1) })
+    }
+
+    /// How low frequencies are slowed down.
+    fn scaling(&self) -> Result<Option<RopeScaling>, LoadError> {
+        let Some(scaling) = &self.rope_scaling else { return Ok(None) };
+        let need = |field: &'static str, value: Option<f64>| match value.filter(|it| it.is_finite() && *it > 0.0) {
+            Some(value) => Ok(value),
+            None => Err(wrong(field, format!("{value:?}"), "a positive number".to_owned())),
+        };
+        match scaling.rope_type.as_deref() {
+            // Dynamic scaling changes nothing up to the longest sequence that is read here.
+            None | Some("default" | "dynamic") => Ok(None),
+            Some("llama3") => {
+                let low = need("text_config.rope_scaling.low_freq_factor", scaling.low_freq_factor)?;
+                let high = need("text_config.rope_scaling.high_freq_factor", scaling.high_freq_factor)?;
+                if low >= high {
+                    let expected = format!("above low_freq_factor, {low}");
+                    return Err(wrong("text_config.rope_scaling.high_freq_factor", high.to_string(), expected));
+                }
+                let positions = scaling.original_max_position_embeddings;
+                Ok(Some(RopeScaling {
+                    factor: need("text_config.rope_scaling.factor", scaling.factor)?,
+                    low,
+                    high,
+                    positions: need("text_config.rope_scaling.original_max_position_embeddings", positions)?,
+                }))
+            }
+            Some(other) => {
+                let expected = "default, dynamic or llama3".to_owned();
+                Err(wrong("text_config.rope_scaling.rope_type", other.to_owned(), expected))
+            }
+        }
+    }
+
+    /// The layers that attend to a picture instead of the text, of `layers`; by default every fifth from the fourth on.
+    pub(super) fn cross_layers(&self, layers: usize) -> Result<Vec<usize>, LoadError> {
+        let cross = self.cross_attention_layers.clone().unwrap_or_else(|| (3..layers).step_by(5).collect());
+        match cross.is_sorted_by(|a, b| a < b) && cross.last().is_none_or(|&last| last < layers) {
+            true => Ok(cross),
+            false => {
+                let expected = format!("rising, below {layers}");
+                Err(wrong("text_config.cross_attention_layers", format!("{cross:?}"), expected))
+            }
+        }
     }
 }

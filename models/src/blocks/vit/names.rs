@@ -40,6 +40,20 @@ pub struct VitNames {
     pub post_norm: &'static str,
 }
 
+impl LayerNames {
+    /// Those of Llama 3.2 Vision's tower.
+    pub const MLLAMA: Self = Self {
+        attention_norm: "input_layernorm",
+        qkv: ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
+        qk_norm: ["", ""],
+        out: "self_attn.o_proj",
+        mlp_norm: "post_attention_layernorm",
+        up: &["mlp.fc1"],
+        down: "mlp.fc2",
+        scales: ["gate_attn", "gate_ffn"],
+    };
+}
+
 impl VitNames {
     /// CLIP's, SigLIP's and Idefics3's.
     pub const CLIP: Self = Self {

@@ -1,0 +1,137 @@
+//! Llama 3.2 Vision (`meta-llama/Llama-3.2-11B-Vision-Instruct` and its relatives).
+//!
+//! A ViT over the tiles of a picture at once, with the features of several layers -> one projection -> Llama 3.1, in which
+//! every fifth layer attends to the picture instead of the text.
+
+use fovea_engine::op::Activation;
+use serde::Deserialize;
+
+use super::{
+    Blueprint, Grammar,
+    config::{CONFIG, activation, divide, epsilon, head, size, stop, wrong},
+    text::TextConfig,
+};
+use crate::{
+    blocks::{
+        ConnectorConfig, DecoderNames, GatedCrossConfig, LayerConfig, ProjectorConfig, TiledVitConfig, TowerConfig,
+        VisionConfig,
+    },
+    checkpoint::{Files, LoadError},
+    image::{ImageConfig, ViewsConfig},
+    prompt::{ChatFormat, ImageSlot, PositionRule, SlotText},
+};
+
+/// Rows of the embedding behind the vocabulary's: the picture's token and room for more.
+const EXTRA_EMBEDDINGS: usize = 8;
+
+#[derive(Deserialize)]
+struct Config {
+    text_config: TextConfig,
+    vision_config: Vision,
+    #[serde(alias = "image_token_id")]
+    image_token_index: u32,
+}
+
+#[derive(Deserialize)]
+struct Vision {
+    hidden_size: usize,
+    intermediate_size: usize,
+    num_hidden_layers: usize,
+    num_global_layers: usize,
+    attention_heads: usize,
+    image_size: usize,
+    patch_size: usize,
+    max_num_tiles: usize,
+    intermediate_layers_indices: Vec<usize>,
+    supported_aspect_ratios: Vec<[u32; 2]>,
+    norm_eps: f32,
+    hidden_act: Option<String>,
+    vision_output_dim: usize,
+}
+
+impl Vision {
+    fn read(&self) -> Result<TiledVitConfig, LoadError> {
+        size("vision_config.hidden_size", self.hidden_size, 1 << 16)?;
+        size("vision_config.intermediate_size", self.intermediate_size, 1 << 18)?;
+        size("vision_config.num_hidden_layers", self.num_hidden_layers, 1024)?;
+        size("vision_config.num_global_layers", self.num_global_layers, 1024)?;
+        size("vision_config.attention_heads", self.attention_heads, 1024)?;
+        size("vision_config.patch_size", self.patch_size, 256)?;
+        size("vision_config.image_size", self.image_size, 1 << 14)?;
+        size("vision_config.max_num_tiles", self.max_num_tiles, 64)?;
+        size("vision_config.supported_aspect_ratios", self.supported_aspect_ratios.len(), 256)?;
+        epsilon("vision_config.norm_eps", self.norm_eps)?;
+        let heads = self.attention_heads;
+        let head_dim = divide("vision_config.hidden_size", self.hidden_size, "attention_heads", heads)?;
+        head("vision_config.hidden_size / attention_heads", head_dim)?;
+        let kept = &self.intermediate_layers_indices;
+        if !kept.is_sorted_by(|a, b| a < b) || kept.last().is_some_and(|&last| last >= self.num_hidden_layers) {
+            let expected = format!("rising, below {}", self.num_hidden_layers);
+            return Err(wrong("vision_config.intermediate_layers_indices", format!("{kept:?}"), expected));
+        }
+        let act = activation("vision_config.hidden_act", self.hidden_act.as_deref(), Activation::GeluErf)?;
+        let tower = TiledVitConfig {
+            layer: LayerConfig {
+                activation: act,
+                eps: self.norm_eps,
+                qkv_bias: false,
+                out_bias: false,
+                ..LayerConfig::clip(self.hidden_size, heads, self.intermediate_size)
+            },
+            depth: self.num_hidden_layers,
+            global: self.num_global_layers,
+            intermediate: kept.clone(),
+            patch: self.patch_size,
+            side: divide("vision_config.image_size", self.image_size, "patch_size", self.patch_size)?,
+            tiles: self.max_num_tiles,
+            canvases: self.supported_aspect_ratios.clone(),
+        };
+        if self.vision_output_dim != tower.width() {
+            let (got, expected) = (self.vision_output_dim.to_string(), tower.width().to_string());
+            return Err(wrong("vision_config.vision_output_dim", got, expected));
+        }
+        Ok(tower)
+    }
+}
+
+pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
+    let config: Config = files.json(CONFIG)?;
+    let names = DecoderNames { at: "language_model", ..DecoderNames::LLAMA };
+    let text = config.text_config.read(names, None)?;
+    let tower = config.vision_config.read()?;
+    let mut decoder = text.decoder;
+    decoder.options.extra_embeddings = EXTRA_EMBEDDINGS;
+    decoder.gated = Some(GatedCrossConfig { layers: config.text_config.cross_layers(decoder.layers)? });
+    Ok(Blueprint {
+        name: "mllama",
+        image: ImageConfig::Views(ViewsConfig::canvas(files.need("preprocessor_config.json")?, tower.patch as u32)?),
+        vision: VisionConfig {
+            connector: ConnectorConfig::Projector(ProjectorConfig {
+                width: tower.width(),
+                merge: 1,
+                norm: None,
+                projections: &[""],
+                bias: true,
+                activation: Activation::None,
+                out: decoder.hidden,
+                scaling: 1.0,
+            }),
+            connector_at: "multi_modal_projector",
+            tower: TowerConfig::Tiled(Box::new(tower)),
+            tower_at: "vision_model",
+            drop_class: false,
+            newline: None,
+            apart: true,
+            cross: None,
+        },
+        decoder,
+        slot: ImageSlot { text: SlotText::Apart, ..ImageSlot::token(config.image_token_index) },
+        positions: PositionRule::Sequential { first: 0 },
+        chat: ChatFormat::Template,
+        tiktoken: None,
+        stop: stop(files, config.text_config.eos_token_id)?,
+        max_positions: text.max_positions,
+        grammar: Grammar::Words,
+        heat_layer: None,
+    })
+}
