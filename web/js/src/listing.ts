@@ -31,7 +31,7 @@ export interface Listing extends StoredListing {
 }
 
 /** Files of a published checkpoint beside its weights; only the first has to be there. */
-const OPTIONAL = [
+export const SMALL_FILES = [
   'config.json',
   'generation_config.json',
   'preprocessor_config.json',
@@ -154,7 +154,7 @@ async function find(location: Location, network: Network, signal?: AbortSignal, 
 
   // A published checkpoint, without a manifest.
   const index = await json('model.safetensors.index.json');
-  const names = [...OPTIONAL];
+  const names = [...SMALL_FILES];
   if (index === undefined) names.push('model.safetensors');
   else names.push('model.safetensors.index.json', ...shards(index, location));
   const files = await Promise.all(
@@ -162,7 +162,7 @@ async function find(location: Location, network: Network, signal?: AbortSignal, 
       const url = urlOf(location, name);
       const size = url && (await absentIfMissing(() => probe(url, network, options)));
       if (!size) {
-        if (OPTIONAL.indexOf(name) > 0) return undefined;
+        if (SMALL_FILES.indexOf(name) > 0) return undefined;
         throw new ModelError(`${location.id}: there is no ${name}`);
       }
       const chunks: Chunk[] = [];

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
+import { SMALL_FILES } from '../dist/listing.js';
 import { CHUNK, parseManifest } from '../dist/manifest.js';
 import { hashOf, noise } from './fakes.js';
 
@@ -18,8 +19,7 @@ test('fovea-manifest lists a model with the hashes of its chunks', () => {
   try {
     const weights = noise(2 * CHUNK + 17);
     writeFileSync(join(folder, 'model.safetensors'), weights);
-    writeFileSync(join(folder, 'config.json'), '{}');
-    writeFileSync(join(folder, 'tokenizer.json'), '');
+    for (const name of SMALL_FILES) writeFileSync(join(folder, name), name === 'config.json' ? '{}' : '');
     writeFileSync(join(folder, 'README.md'), 'a card');
     // npm starts it through a link.
     const link = join(folder, 'fovea-manifest');
@@ -27,13 +27,14 @@ test('fovea-manifest lists a model with the hashes of its chunks', () => {
     execFileSync(process.execPath, [link, folder]);
     const manifest = parseManifest(JSON.parse(readFileSync(join(folder, 'manifest.json'), 'utf8')), 'manifest.json');
     assert.equal(manifest.chunk, CHUNK);
-    assert.deepEqual(manifest.files.map(({ name, bytes }) => [name, bytes]), [
-      ['config.json', 2],
-      ['model.safetensors', weights.length],
-      ['tokenizer.json', 0],
-    ]);
-    assert.equal(manifest.files[1].sha256, hashOf(weights));
-    assert.deepEqual(manifest.files[1].chunks, [0, 1, 2].map((at) => hashOf(weights.subarray(at * CHUNK, (at + 1) * CHUNK))));
+    const listed = new Map(manifest.files.map((file) => [file.name, file]));
+    assert.deepEqual([...listed.keys()].sort(), ['model.safetensors', ...SMALL_FILES].sort());
+    assert.equal(listed.get('config.json').bytes, 2);
+    assert.equal(listed.get('tokenizer.model').bytes, 0);
+    const { bytes, sha256, chunks } = listed.get('model.safetensors');
+    assert.equal(bytes, weights.length);
+    assert.equal(sha256, hashOf(weights));
+    assert.deepEqual(chunks, [0, 1, 2].map((at) => hashOf(weights.subarray(at * CHUNK, (at + 1) * CHUNK))));
   } finally {
     rmSync(folder, { recursive: true });
   }
