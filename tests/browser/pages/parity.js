@@ -77,7 +77,7 @@ const joined = (...arrays) => Float32Array.from(arrays.flatMap((array) => Array.
 /** Errors of all stages of a case by name, and the ids with those expected. */
 async function compare(model, name, index) {
   const folder = `/golden/${name}/cases/${index}`;
-  const [expected, { messages }] = [await fetchJson(`${folder}/expected.json`), await fetchJson(`${folder}/prompt.json`)];
+  const [expected, prompt] = [await fetchJson(`${folder}/expected.json`), await fetchJson(`${folder}/prompt.json`)];
   const reference = tensors(await fetchBytes(`${folder}/expected.safetensors`));
   const given = reference.pixel_values && joined(reference.pixel_values, reference.cross_pixel_values);
   const images = [];
@@ -97,7 +97,9 @@ async function compare(model, name, index) {
     images.push(stages.image);
     for (const [stage, values] of Object.entries(told)) values.push(...stages[stage]);
   }
-  const ids = Uint32Array.from(model.conversation_ids(messages));
+  // Some have no conversation: a text is handed over with its pictures.
+  const content = [...images.map(() => ({ type: 'image' })), { type: 'text', text: prompt.prompt }];
+  const ids = Uint32Array.from(model.conversation_ids(prompt.messages ?? [{ role: 'user', content }]));
   Object.assign(told, await model.answer_stages(ids, images, expected.generated_ids.length));
   const { input_ids, generated_ids, ...stages } = told;
   const errors = {};
