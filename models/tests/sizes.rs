@@ -1,15 +1,22 @@
 //! Sizes of the published systems, from configurations that the specification gives (`configs`), without weights.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write, path::Path};
 
 use fovea_models::{Blueprint, Files, image::Size};
 
 const SCREEN: Size = Size::new(1280, 800);
 
+fn config(system: &str) -> String {
+    format!("{}/tests/configs/{system}.json", env!("CARGO_MANIFEST_DIR"))
+}
+
 fn blueprint(system: &str) -> Blueprint {
-    let path = format!("{}/tests/configs/{system}.json", env!("CARGO_MANIFEST_DIR"));
+    let path = config(system);
     let config = std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
-    let files = BTreeMap::from([("config.json".to_owned(), config)]);
+    let mut files = BTreeMap::from([("config.json".to_owned(), config)]);
+    if let Ok(preprocessor) = std::fs::read(path.replace(".json", ".preprocessor.json")) {
+        files.insert("preprocessor_config.json".to_owned(), preprocessor);
+    }
     let blueprint = Blueprint::read(Files(&files)).expect("a system");
     assert_eq!(blueprint.name, system);
     blueprint
@@ -44,6 +51,21 @@ fn parameters_are_those_of_the_published_checkpoints() {
     assert_eq!(parts["cross attention"], 335_544_320 + 32 * 4096);
 }
 
+/// Those whose published totals are known.
+#[test]
+fn parameters_of_the_second_wave() {
+    for (system, total) in [
+        ("llava", 7_063_427_072u64),
+        ("llava_next", 7_566_747_648),
+        ("mllama", 10_670_220_835),
+        ("paligemma", 2_924_351_216),
+        ("qwen2_vl", 2_208_985_600),
+        ("qwen2_5_vl", 3_754_622_976),
+    ] {
+        assert_eq!(parameters(system).0, total, "{system}");
+    }
+}
+
 #[test]
 fn pictures_have_as_many_tokens_as_published() {
     for (system, tokens, cross) in [
@@ -57,6 +79,18 @@ fn pictures_have_as_many_tokens_as_published() {
         assert_eq!(blueprint.image_tokens(SCREEN).expect("a size"), tokens, "{system}");
         assert_eq!(blueprint.cross_tokens(SCREEN).expect("a size"), cross, "{system}");
     }
+    let tokens =
+        |system: &str, width, height| blueprint(system).image_tokens(Size::new(width, height)).expect("a size");
+    assert_eq!(tokens("llava", 1280, 800), 576);
+    // The whole, and four tiles with a learned row behind each line.
+    assert_eq!(tokens("llava_next", 672, 672), 576 + 2304 + 48);
+    // Without the tokens behind lines.
+    assert_eq!(tokens("pixtral", 1024, 1024), 4096);
+    assert_eq!((tokens("internvl", 448, 448), tokens("internvl", 4000, 3000)), (256, 13 * 256));
+    assert_eq!(tokens("idefics3", 1456, 1456), 17 * 169);
+    assert_eq!(tokens("paligemma", 1280, 800), 1024);
+    let llama = blueprint("mllama");
+    assert_eq!((llama.image_tokens(SCREEN).expect("a size"), llama.cross_tokens(SCREEN).expect("a size")), (0, 6404));
     // 839 MB in f16; here in f32.
     let agent = blueprint("cogagent_18b");
     assert_eq!(agent.decoder.cross_kv_bytes(6400), 2 * 838_860_800);
@@ -77,4 +111,46 @@ fn cogagent_at_1120_costs_half_of_cogvlm_at_490() {
         assert!((agent.0 / vlm.0 - with).abs() < 0.01, "{text}: {} with scores", agent.0 / vlm.0);
         assert!((agent.1 / vlm.1 - without).abs() < 0.01, "{text}: {} without", agent.1 / vlm.1);
     }
+}
+
+/// Pictures whose tokens the table tells.
+const PICTURES: [Size; 4] = [Size::new(336, 336), Size::new(1280, 800), Size::new(1920, 1080), Size::new(800, 3000)];
+
+/// A system's row: parameters, and tokens of a prompt for each picture; behind a plus sign, features that layers attend
+/// to.
+fn row(system: &str) -> String {
+    let blueprint = blueprint(system);
+    let billions = parameters(system).0 as f64 / 1e9;
+    let tokens = PICTURES.map(|size| match (blueprint.image_tokens(size), blueprint.cross_tokens(size)) {
+        (Ok(tokens), Ok(0)) => tokens.to_string(),
+        (Ok(tokens), Ok(cross)) => format!("{tokens} + {cross}"),
+        _ => "-".to_owned(),
+    });
+    format!("| `{}` | {billions:.2} | {} |", blueprint.name, tokens.join(" | "))
+}
+
+/// `docs/systems.md` is what this test makes of the configurations; with `FOVEA_WRITE_DOCS` set it writes the file.
+#[test]
+fn the_table_of_systems_is_current() {
+    let mut text = String::from(
+        "# Systems\n\n\
+         What runs, and how many tokens of a prompt a picture of each size takes; behind a plus sign, features that layers of\n\
+         the decoder attend to besides. Parameters are those of the configurations in `models/tests/configs`, in 10^9. Every\n\
+         system is compared, stage by stage, with a fixture: a small checkpoint with random weights in the published format\n\
+         and what the reference implementation makes of it, on Mesa's lavapipe and on SwiftShader (`models/tests/golden.rs`).\n\n\
+         This file is written by `FOVEA_WRITE_DOCS=1 cargo test -p fovea-models --test sizes`.\n\n",
+    );
+    let heads: Vec<String> = PICTURES.iter().map(|size| format!("{} x {}", size.width, size.height)).collect();
+    let _ = writeln!(text, "| system | parameters | {} |", heads.join(" | "));
+    let _ = writeln!(text, "| --- | {}", "---: | ".repeat(1 + PICTURES.len()).trim_end());
+    let known = |system: &&str| Path::new(&config(system)).exists();
+    for system in fovea_models::systems::names().filter(known) {
+        let _ = writeln!(text, "{}", row(system));
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/systems.md");
+    if std::env::var_os("FOVEA_WRITE_DOCS").is_some() {
+        std::fs::write(&path, &text).expect("the file can be written");
+    }
+    let published = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(published == text, "docs/systems.md is not current: set FOVEA_WRITE_DOCS=1 and run this test");
 }

@@ -160,6 +160,11 @@ impl VisionConfig {
         if self.cross.is_some() { views.get(..1).unwrap_or_default() } else { views }
     }
 
+    /// The weights between tower and decoder.
+    pub fn connector_sizes(&self) -> Sizes {
+        self.connector.sizes().vector(usize::from(self.newline.is_some()), self.connector.out())
+    }
+
     /// Rows of the prompt that a picture of these views becomes.
     pub fn tokens(&self, grids: &[PatchGrid], tiling: &Tiling) -> usize {
         if self.apart { 0 } else { self.rows(grids, tiling) }

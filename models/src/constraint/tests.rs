@@ -130,6 +130,41 @@ proptest! {
     }
 }
 
+/// The tokenizers of the fixtures, for grammars that ask for marks of their own.
+fn of_fixture(model: &str, end: &str) -> (Arc<Tokenizer>, u32) {
+    let file = golden::bytes(&format!("{model}/tokenizer.json"));
+    let tokenizer = Tokenizer::from_tokenizer_json(&file).unwrap();
+    let stop = tokenizer.required_id(end).unwrap();
+    (Arc::new(tokenizer), stop)
+}
+
+#[test]
+fn boxes_between_marks_are_followed_and_read() {
+    let size = Size::new(1280, 800);
+    let cases = [
+        (Grammar::InternBoxes, "internvl", "<|im_end|>", "<ref>the button</ref><box>[[1, 20, 300, 1000]]</box>"),
+        (Grammar::PaliGemma, "paligemma", "<eos>", "<loc0001><loc0200><loc0300><loc1023> the button"),
+        (Grammar::UnitBoxes, "llava", "</s>", "[0.12, 0.3, 0.5, 1.0]"),
+    ];
+    for (grammar, model, end, text) in cases {
+        let (tokenizer, stop) = of_fixture(model, end);
+        let constrainer = constrainer(&tokenizer, stop);
+        let constraint = Constraint::Grounding(grammar);
+        assert!(grammar == Grammar::UnitBoxes || follows(&constrainer, &constraint, &tokenizer, text), "{text}");
+        for seed in 0..6 {
+            let text = drawn(&constrainer, &constraint, &tokenizer, stop, seed);
+            let read = crate::grounding::read_answer(grammar, &text, size, size);
+            assert!(read.is_ok(), "{grammar:?}: {text:?}: {read:?}");
+        }
+    }
+    // A vocabulary without such tokens.
+    let (tokenizer, stop) = of_fixture("llava", "</s>");
+    for grammar in [Grammar::InternBoxes, Grammar::PaliGemma] {
+        let refused = constrainer(&tokenizer, stop).begin(&Constraint::Grounding(grammar));
+        assert!(matches!(refused, Err(ConstraintError::Grammar(_))), "{grammar:?}");
+    }
+}
+
 #[test]
 fn forced_tokens_are_those_of_the_tokenizer() {
     for (name, tokenizer, stop) in tokenizers() {

@@ -1,9 +1,11 @@
 //! Pillow's antialiased resampling of 8-bit pictures, bit by bit.
 //!
-//! Separable convolution with a filter that is widened by the scale when shrinking; weights in 22-bit fixed point; along the rows first, then along the columns, with the result rounded and clipped to 8 bits after each.
-//! Source: Pillow, `src/libImaging/Resample.c`. Why not a library: fast_image_resize 6.1 goes along the columns first, so
-//! overshoots are clipped elsewhere (on noise up to 31 % of the bytes differ, by up to 22 steps), and its 16-bit
-//! weights alone put one byte of a thousand one step off.
+//! Separable convolution with a filter that is widened by the scale when shrinking; weights in 22-bit fixed point; along
+//! the rows first, then along the columns, with the result rounded and clipped to 8 bits after each. (Pillow 13 takes the
+//! columns first for some tall pictures; the releases before it, which the references were run with, never do.) Source:
+//! Pillow, `src/libImaging/Resample.c`. Why not a library: fast_image_resize 6.1 goes along the columns first, so
+//! overshoots are clipped elsewhere (on noise up to 31 % of the bytes differ, by up to 22 steps), and its 16-bit weights
+//! alone put one byte of a thousand one step off.
 
 use super::Size;
 
@@ -157,25 +159,7 @@ fn resize_rows(rgb: &[u8], width: usize, taps: &[Taps]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Bytes of a fixed linear congruential generator, smoothed in runs so that edges and flats both occur.
-    fn noise(size: Size) -> Vec<u8> {
-        let mut state = 12_345u32;
-        let mut value = 0u8;
-        (0..3 * size.pixels())
-            .map(|_| {
-                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                if state >> 30 == 0 {
-                    value = (state >> 16) as u8;
-                }
-                value
-            })
-            .collect()
-    }
-
-    fn fnv(bytes: &[u8]) -> u64 {
-        bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
-    }
+    use crate::image::testing::{fnv, noise};
 
     /// Hashes (FNV-1a, 64 bits) of what Pillow 13.0.0 makes of the same noise.
     #[test]

@@ -105,6 +105,7 @@ impl Vision {
             patch_bias: true,
             pre_norm: false,
             post_norm: !self.use_mean_pooling,
+            stored_norm: false,
         })
     }
 }

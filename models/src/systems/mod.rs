@@ -204,7 +204,7 @@ impl Blueprint {
         if let Some((cross, _)) = &self.vision.cross {
             parts.push(("cross tower", cross.sizes()));
         }
-        parts.push(("connector", self.vision.connector.sizes()));
+        parts.push(("connector", self.vision.connector_sizes()));
         parts.extend(self.decoder.expert_sizes().map(|sizes| ("visual experts", sizes)));
         parts.extend(self.decoder.cross_sizes().map(|sizes| ("cross attention", sizes)));
         parts.push(("decoder", self.decoder.layer_sizes()));

@@ -41,8 +41,10 @@ pub(super) struct TextConfig {
 /// How rotary positions go beyond the lengths of the first training.
 #[derive(Deserialize)]
 struct Scaling {
-    #[serde(alias = "type")]
     rope_type: Option<String>,
+    /// The same in older files; some have both.
+    #[serde(rename = "type")]
+    old_type: Option<String>,
     factor: Option<f64>,
     low_freq_factor: Option<f64>,
     high_freq_factor: Option<f64>,
@@ -214,7 +216,7 @@ impl TextConfig {
             Some(value) => Ok(value),
             None => Err(wrong(field, format!("{value:?}"), "a positive number".to_owned())),
         };
-        match scaling.rope_type.as_deref() {
+        match scaling.rope_type.as_deref().or(scaling.old_type.as_deref()) {
             // Dynamic scaling changes nothing up to the longest sequence that is read here.
             None | Some("default" | "dynamic") => Ok(None),
             Some("llama3") => {

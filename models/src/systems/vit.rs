@@ -35,7 +35,15 @@ impl VitKeys {
     pub(super) fn clip(&self, layer: i64) -> Result<VitConfig, LoadError> {
         let tower = self.read(&Defaults([768, 3072, 12, 12, 224, 32], 1e-5, Activation::QuickGelu))?;
         let depth = output(layer, tower.stored)?;
-        Ok(VitConfig { depth, class_token: true, patch_bias: false, pre_norm: true, post_norm: false, ..tower })
+        Ok(VitConfig {
+            depth,
+            class_token: true,
+            patch_bias: false,
+            pre_norm: true,
+            post_norm: false,
+            stored_norm: true,
+            ..tower
+        })
     }
 
     /// SigLIP's tower.
@@ -119,6 +127,7 @@ impl VitKeys {
             patch_bias: true,
             pre_norm: false,
             post_norm: true,
+            stored_norm: false,
         })
     }
 }

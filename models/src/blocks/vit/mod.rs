@@ -67,6 +67,8 @@ pub struct VitConfig {
     pub pre_norm: bool,
     /// Whether there is a norm behind the last layer.
     pub post_norm: bool,
+    /// Whether such a norm is published and does not run.
+    pub stored_norm: bool,
 }
 
 impl VitConfig {
@@ -98,9 +100,10 @@ impl VitConfig {
             .and(self.layer.sizes(self.depth))
     }
 
-    /// The layers that are published and do not run.
+    /// What is published and does not run.
     pub fn unused(&self) -> Sizes {
-        self.layer.sizes(self.stored.saturating_sub(self.depth))
+        let norm = self.layer.norm.sizes(usize::from(self.stored_norm), self.layer.hidden);
+        self.layer.sizes(self.stored.saturating_sub(self.depth)).and(norm)
     }
 
     /// Floating-point operations for one view, a multiply-add counted as two.

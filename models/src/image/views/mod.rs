@@ -212,3 +212,6 @@ impl ViewsConfig {
         picture.placed(Size::new(side, side), half(width), half(height), fill)
     }
 }
+
+#[cfg(test)]
+mod tests;
