@@ -17,15 +17,17 @@ struct Params {
     key_stride: u32,
     value_start: u32,
     value_stride: u32,
-    past: u32,            // keys before the first query's own, if CAUSAL
+    past: u32,            // keys before the first query's own, if CAUSAL; keys that all queries see, if TREE
     scale: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(5) var<storage, read> ranges: array<vec2u>;    // [query rows] start and end, if MASK is RANGES
+@group(0) @binding(5) var<storage, read> ranges: array<vec2u>;    // [query rows] start and end, if MASK is RANGES;
+    // [query rows, (keys - past) / 64 rounded up] a bit for each key behind `past`, the lowest first, if TREE
 
 const CAUSAL = 1u;
 const RANGES = 2u;
+const TREE = 3u;
 const LOWEST = -3.0e38;
 
 override MASK: u32 = 0u;
@@ -44,6 +46,23 @@ fn seen(row: u32) -> vec2u {
             return vec2u(0u, params.keys);
         }
     }
+}
+
+// Whether a query sees four keys from `key` on, of those that `seen` holds.
+fn sees4(row: u32, key: u32) -> vec4<bool> {
+    if MASK != TREE {
+        return vec4<bool>(true);
+    }
+    return vec4<bool>(is_ancestor(row, key), is_ancestor(row, key + 1u), is_ancestor(row, key + 2u), is_ancestor(row, key + 3u));
+}
+
+fn is_ancestor(row: u32, key: u32) -> bool {
+    if key < params.past || key >= params.keys {
+        return key < params.past;
+    }
+    let bit = key - params.past;
+    let words = ranges[row * ((params.keys - params.past + 63u) / 64u) + bit / 64u];
+    return ((select(words.x, words.y, (bit & 32u) != 0u) >> (bit & 31u)) & 1u) == 1u;
 }
 
 @compute @workgroup_size(THREADS)
@@ -88,8 +107,8 @@ fn attention(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_inde
             high += query[i] * mat4x4f(k[4], k[5], k[6], k[7]);
         }
         let number = key + vec4u(0u, 1u, 2u, 3u);
-        let low_inside = (number >= vec4u(own.x)) & (number < vec4u(own.y));
-        let high_inside = (number + 4u >= vec4u(own.x)) & (number + 4u < vec4u(own.y));
+        let low_inside = (number >= vec4u(own.x)) & (number < vec4u(own.y)) & sees4(row, key);
+        let high_inside = (number + 4u >= vec4u(own.x)) & (number + 4u < vec4u(own.y)) & sees4(row, key + 4u);
         low = select(vec4f(LOWEST), low, low_inside);
         high = select(vec4f(LOWEST), high, high_inside);
         let most = max(low, high);

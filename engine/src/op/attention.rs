@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::{lanes_part, prelude::*, reduce_part};
+use super::{ancestors::Ancestors, lanes_part, prelude::*, reduce_part};
 use crate::{error::GpuError, gpu::Gpu};
 
 /// Heads and their scale.
@@ -53,6 +53,13 @@ pub enum Mask<'a> {
     /// Each query sees a range of keys of its own: windows, or several images. An empty range gives zeros. The time is
     /// that of the ranges where neighbouring rows have similar ones.
     Ranges(&'a Ranges),
+    /// Each query sees the first `past` keys, and of those behind them its own ancestors: beams that share a prompt.
+    Tree {
+        /// Keys that all queries see.
+        past: usize,
+        /// Which of the others each query sees.
+        ancestors: &'a Ancestors,
+    },
 }
 
 /// A range of keys for each query.
@@ -165,6 +172,11 @@ impl Recorder {
                 check.tensor("ranges", table, &[rows, 2], DType::U32)?;
                 (2, 0)
             }
+            Mask::Tree { past, ancestors } => {
+                check.value("past", past, past <= kv_len, "at most the keys")?;
+                check.tensor("ancestors", ancestors.table(), &ancestors.shape(rows, kv_len - past), DType::U32)?;
+                (3, past)
+            }
         };
 
         let stride = |columns: Columns<'_>| columns.tensor.rows_and_width().1;
@@ -173,13 +185,18 @@ impl Recorder {
         let threads = self.attention_threads();
         let kernel =
             self.with_heads(&kernels::ATTENTION, aligned, head_dim).with("MASK", code).with("THREADS", threads);
-        // Without ranges their binding is unused: the queries serve.
-        let ranges = if let Mask::Ranges(ranges) = mask { &ranges.table } else { q.tensor };
+        let ranges = match mask {
+            Mask::Ranges(ranges) => &ranges.table,
+            Mask::Tree { ancestors, .. } => ancestors.table(),
+            // Their binding is unused: the queries serve.
+            Mask::Full | Mask::Causal { .. } => q.tensor,
+        };
         let y = self.transient(&[rows, heads * head_dim], DType::F32);
         let pairs = match mask {
             Mask::Full => (rows * kv_len) as u64,
             Mask::Causal { past } => (rows * past + rows * (rows + 1) / 2) as u64,
             Mask::Ranges(ranges) => ranges.pairs,
+            Mask::Tree { past, ancestors } => (rows * past) as u64 + ancestors.pairs(),
         };
         let moved = (rows * heads + kv_len * 2 * kv_heads) * head_dim * 4;
         self.dispatch(Dispatch {

@@ -1,6 +1,7 @@
 //! Ops: one file each, with its formula, checks, kernel choice, cost, and tests against the f64 reference.
 
 mod activation;
+mod ancestors;
 mod attention;
 mod attention_weights;
 mod check;
@@ -16,6 +17,7 @@ mod rows;
 mod sample;
 
 pub use activation::Activation;
+pub use ancestors::Ancestors;
 pub use attention::{Attention, DecodeAttention, Heads, Mask, Ranges};
 pub use columns::Placed;
 pub use matmul::Epilogue;

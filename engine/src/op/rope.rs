@@ -45,6 +45,25 @@ impl Rope {
         style: RopeStyle,
     ) -> Result<Self, GpuError> {
         let axes: Vec<u32> = inv_freq_and_axis.iter().map(|&(_, axis)| axis).collect();
+        Self::tabulated(gpu, positions, &axes, style, |position, pair| {
+            let inv_freq = inv_freq_and_axis.get(pair).map_or(0.0, |&(inv_freq, _)| inv_freq);
+            let angle = f64::from(position as f32 * inv_freq as f32);
+            [angle.cos() as f32, angle.sin() as f32]
+        })
+    }
+
+    /// The tables for positions below `positions`, with a coordinate for each pair, and for each position and pair what
+    /// cosine and sine are taken for: those of an angle, perhaps times an amplitude.
+    ///
+    /// # Errors
+    /// As [`Rope::new`].
+    pub fn tabulated(
+        gpu: &Gpu,
+        positions: usize,
+        axes: &[u32],
+        style: RopeStyle,
+        turn: impl Fn(usize, usize) -> [f32; 2],
+    ) -> Result<Self, GpuError> {
         let axis_count = match axes.iter().max() {
             Some(&axis) if positions > 0 => axis as usize + 1,
             _ => return Err(GpuError::Rejected("rotary positions without pairs or positions".to_owned())),
@@ -55,16 +74,12 @@ impl Rope {
         if bytes > limit {
             return Err(GpuError::BufferTooLarge { what: "rotary table".to_owned(), bytes, limit });
         }
-        let turns = (0..positions).flat_map(|position| {
-            inv_freq_and_axis.iter().flat_map(move |&(inv_freq, _)| {
-                let angle = f64::from(position as f32 * inv_freq as f32);
-                [angle.cos() as f32, angle.sin() as f32]
-            })
-        });
-        let table: Vec<f32> = turns.collect();
+        let pairs = |position| (0..axes.len()).map(move |pair| (position, pair));
+        let table: Vec<f32> =
+            (0..positions).flat_map(pairs).flat_map(|(position, pair)| turn(position, pair)).collect();
         Ok(Self {
             table: gpu.upload("rotary table", &[positions, axes.len(), 2], &table)?,
-            axes: gpu.upload("rotary axes", &[axes.len()], &axes)?,
+            axes: gpu.upload("rotary axes", &[axes.len()], axes)?,
             style,
             axis_count,
         })
