@@ -18,7 +18,8 @@ mod warm;
 
 pub use checkpoint::{Checkpoint, Files, LoadError, RunError, SMALL_FILES, WEIGHTS};
 pub use session::{
-    Answer, EncodedImage, GenerateOptions, OnStage, PrefillStages, Prepared, Session, Stage, VisionStages,
+    Answer, BeamOptions, EncodedImage, GenerateOptions, Hypothesis, OnStage, PrefillStages, Prepared, Session, Stage,
+    VisionStages,
 };
 pub use system::System;
 pub use systems::{Blueprint, Grammar};

@@ -1,8 +1,11 @@
 //! A session: pictures encoded once, a KV cache that is reused while prompts grow, answers token by token.
 
+mod beams;
 mod encode;
+mod score;
 mod within;
 
+pub use beams::{BeamOptions, Hypothesis};
 pub(crate) use encode::patchify;
 pub use encode::{EncodedImage, VisionStages};
 pub use within::Answer;
@@ -11,12 +14,12 @@ use std::sync::Arc;
 
 use fovea_engine::{
     DType, Gpu, GpuError, Program, Recorder, Tensor,
-    op::{DecodeState, Rope, Sampling},
+    op::{Ancestors, DecodeState, Sampling},
     text::Message,
 };
 
 use crate::{
-    blocks::{Context, KvCache, Rows},
+    blocks::{Context, KvCache, PositionTables, Rows, Tree},
     checkpoint::RunError,
     prompt::{Filling, Positions, PromptError, SlotText, expand_slots},
     system::System,
@@ -119,7 +122,7 @@ pub type OnStage<'a> = &'a dyn Fn(Stage);
 /// Memory and programs that depend on the KV cache's capacity.
 struct Memory {
     cache: KvCache,
-    rope: Rope,
+    tables: PositionTables,
     state: DecodeState,
     step: Option<(Settings, Program, Tensor)>,
     /// The picture that the rows of the cache have attended to, which the step goes on doing.
@@ -257,11 +260,17 @@ impl Session {
 
     /// Takes memory for a prompt and its answer, unless there is enough.
     fn reserve(&mut self, prompt: usize, answer: usize) -> Result<(), RunError> {
-        let needed = prompt.saturating_add(answer);
+        self.reserve_beams(prompt, answer, 1)
+    }
+
+    /// As [`Session::reserve`], for several answers side by side.
+    fn reserve_beams(&mut self, prompt: usize, answer: usize, beams: usize) -> Result<(), RunError> {
         let most = self.system.blueprint().max_positions;
-        if needed > most {
+        if prompt.saturating_add(answer) > most {
             return Err(RunError::TooLong { prompt, answer, capacity: most });
         }
+        let needed = prompt.saturating_add(answer.saturating_mul(beams));
+        let most = most.max(needed);
         if self.memory.as_ref().is_some_and(|memory| memory.cache.capacity() >= needed) {
             return Ok(());
         }
@@ -273,7 +282,7 @@ impl Session {
         let decoder = &self.system.decoder;
         self.memory = Some(Memory {
             cache: KvCache::new(gpu, decoder.config(), capacity)?,
-            rope: decoder.rope(gpu, capacity)?,
+            tables: decoder.tables(gpu, capacity)?,
             state: DecodeState::new(gpu, capacity)?,
             step: None,
             cross: None,
@@ -313,9 +322,20 @@ impl Session {
         // At least one row must run: its logits choose the answer's first token.
         let past = match rows {
             Rows::Last | Rows::Watched => shared.min(prompt.rows.len().saturating_sub(1)),
-            Rows::All => 0,
+            // The row before the first that is asked about tells of that one.
+            Rows::From(row) if !whole => shared.min(row),
+            Rows::From(_) | Rows::All => 0,
         };
         let gpu = rec.gpu().clone();
+        // What continues a prompt that sees all of itself is not seen by it, and follows one by one.
+        let ancestors = match rows {
+            Rows::From(row) if whole => {
+                let continued = |at: usize| (0..(at + 1).saturating_sub(row + 1)).collect::<Vec<_>>();
+                let seen: Vec<_> = (0..prompt.rows.len()).map(continued).collect();
+                Some((row + 1, Ancestors::new(&gpu, prompt.rows.len().saturating_sub(row + 1), &seen)?))
+            }
+            _ => None,
+        };
         let fresh = &prompt.rows[past..];
         let ids: Vec<u32> = prompt.ids[past..].to_vec();
         let ids = gpu.upload("prompt", &[ids.len()], &ids)?;
@@ -344,11 +364,12 @@ impl Session {
         let positions = gpu.upload("positions", &[positions.len()], &positions)?;
         let context = Context {
             cache: &memory.cache,
-            rope: &memory.rope,
+            tables: &memory.tables,
             past,
             visual: prompt.visual.get(past..).unwrap_or_default(),
             cross: memory.cross.as_ref().and_then(|image| image.cross.as_ref()),
             picture_at: prompt.picture_at,
+            tree: ancestors.as_ref().map(|(prompt, ancestors)| Tree { prompt: *prompt, ancestors }),
         };
         let prefill = system.decoder.record_prefill(rec, x, &positions, &context, rows)?;
         Ok((past, prefill))
@@ -538,7 +559,7 @@ impl Session {
         let mut rec = Recorder::new(self.gpu());
         let cross = memory.cross.as_ref().and_then(|image| image.cross.as_ref());
         let decoder = &self.system.decoder;
-        let logits = decoder.record_step(&mut rec, &memory.state, &memory.cache, &memory.rope, cross)?;
+        let logits = decoder.record_step(&mut rec, &memory.state, &memory.cache, &memory.tables, cross)?;
         rec.sample(&logits, self.sampling(settings), &memory.state)?;
         rec.keep(&logits);
         let step = (settings, rec.finish()?, logits);
@@ -553,30 +574,4 @@ impl Session {
         let stop = if ignore_stop { &self.never } else { &self.system.stop };
         Sampling { temperature, top_k, top_p, stop, allowed: masked.then_some(&self.allowed) }
     }
-
-    /// Natural logarithms of the probabilities that the model gives to each token of `continuation` after a prompt.
-    ///
-    /// # Errors
-    /// [`RunError`].
-    pub async fn score(
-        &mut self,
-        prompt: &[u32],
-        continuation: &[u32],
-        images: &[Arc<EncodedImage>],
-    ) -> Result<Vec<f64>, RunError> {
-        let ids: Vec<u32> = prompt.iter().chain(continuation).copied().collect();
-        let prepared = self.prepare_ids(&ids, images)?;
-        let stages = self.prefill_stages(&prepared).await?;
-        let vocabulary = self.system.blueprint().decoder.vocabulary;
-        let first = prepared.ids.len() - continuation.len();
-        let rows = stages.logits.chunks_exact(vocabulary).skip(first.saturating_sub(1));
-        Ok(rows.zip(continuation).map(|(logits, &id)| log_softmax(logits, id)).collect())
-    }
-}
-
-/// Natural logarithm of the softmax of `logits` at `id`.
-fn log_softmax(logits: &[f32], id: u32) -> f64 {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits.iter().map(|&logit| f64::from(logit - largest).exp()).sum();
-    f64::from(logits.get(id as usize).copied().unwrap_or(f32::NEG_INFINITY) - largest) - sum.ln()
 }

@@ -48,7 +48,11 @@ impl System {
         if text.tokenizer().token(token).is_none() {
             return Err(LoadError::Field {
                 file: "config.json",
-                field: if blueprint.chat == ChatFormat::Template { "image_token_id" } else { "pad_token_id" },
+                field: match blueprint.chat {
+                    ChatFormat::Template | ChatFormat::Prefix { .. } => "image_token_id",
+                    ChatFormat::Glm4 | ChatFormat::Cog { .. } => "pad_token_id",
+                    ChatFormat::Kosmos2 { .. } => "text_config.vocab_size",
+                },
                 got: token.to_string(),
                 expected: "a token of the tokenizer".to_owned(),
             });
@@ -130,10 +134,13 @@ impl System {
     /// [`RunError::Text`] for ids that the tokenizer does not have.
     pub fn decode_answer(&self, ids: &[u32]) -> Result<String, RunError> {
         Ok(match self.blueprint.grammar {
-            // They name their boxes between special tokens.
-            Grammar::Qwen2Boxes | Grammar::InternBoxes => self.tokenizer().decode_with_special(ids)?,
+            // They name their boxes between special tokens, or by them.
+            Grammar::Qwen2Boxes | Grammar::InternBoxes | Grammar::Kosmos2Cells => {
+                self.tokenizer().decode_with_special(ids)?
+            }
             Grammar::Qwen2_5Json
             | Grammar::CogAgent
+            | Grammar::CogAgentSteps
             | Grammar::CogBoxes
             | Grammar::UnitBoxes
             | Grammar::PaliGemma

@@ -77,7 +77,7 @@ fn record(blueprint: &Blueprint, vision: &Vision, decoder: &Decoder, gpu: &Gpu) 
     };
     let x = output.embeds;
     let tokens = x.rows_and_width().0;
-    let (cache, rope) = (KvCache::new(gpu, decoder.config(), tokens)?, decoder.rope(gpu, tokens)?);
+    let (cache, tables) = (KvCache::new(gpu, decoder.config(), tokens)?, decoder.tables(gpu, tokens)?);
     let state = DecodeState::new(gpu, tokens)?;
     let zeros = |count: usize| gpu.upload("zeros", &[count], &vec![0u32; count]);
     let ids = zeros(tokens)?;
@@ -86,12 +86,19 @@ fn record(blueprint: &Blueprint, vision: &Vision, decoder: &Decoder, gpu: &Gpu) 
     rec.place_rows(&text, &image_rows, &ids)?;
     // Both experts have rows: those of most pictures outnumber the words.
     let visual: Vec<bool> = (0..tokens).map(|row| row < tokens / 2).collect();
-    let context =
-        Context { cache: &cache, rope: &rope, past: 0, visual: &visual, cross: cross.as_ref(), picture_at: 0 };
+    let context = Context {
+        cache: &cache,
+        tables: &tables,
+        past: 0,
+        visual: &visual,
+        cross: cross.as_ref(),
+        picture_at: 0,
+        tree: None,
+    };
     let prefill = decoder.record_prefill(&mut rec, text, &zeros(3 * tokens)?, &context, Rows::Last)?;
     let sampling = Sampling::greedy(&ids);
     rec.prefill_sampled(&prefill.logits, sampling, &state)?;
-    let logits = decoder.record_step(&mut rec, &state, &cache, &rope, cross.as_ref())?;
+    let logits = decoder.record_step(&mut rec, &state, &cache, &tables, cross.as_ref())?;
     rec.sample(&logits, sampling, &state)?;
     Ok(())
 }

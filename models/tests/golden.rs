@@ -3,8 +3,11 @@
 //! The fixtures are float32 results of the reference implementations; the limits come from their float64 runs
 //! (`shared/golden/README.md`). They lie at `FOVEA_GOLDEN`, else in `shared/golden` beside the repository.
 
-use std::{collections::BTreeMap, error::Error, ops::Range, sync::Arc};
+mod common;
 
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
+
+use common::{Outcome, checkpoint, load, load_from};
 use fovea_engine::{
     Gpu,
     testing::{Memory, block_on, golden, golden::json, gpus, nmse},
@@ -12,34 +15,14 @@ use fovea_engine::{
     weights::{Bytes, Format, Policy, Safetensors, TensorInfo, WeightError, WeightSource, quant::Packer},
 };
 use fovea_models::{
-    Checkpoint, EncodedImage, GenerateOptions, Grammar, Prepared, SMALL_FILES, Session, System,
+    Checkpoint, EncodedImage, GenerateOptions, Grammar, Prepared, Session, System,
     constraint::Constraint,
     grounding::read_answer,
     image::{Picture, View},
 };
 
-type Outcome<T = ()> = Result<T, Box<dyn Error>>;
-
 /// Normalised mean square error that a float32 implementation with its own order of summation stays below.
 const LIMIT: f64 = 1e-10;
-
-fn checkpoint(model: &str, weights: Vec<u8>) -> Outcome<Checkpoint> {
-    let files: BTreeMap<_, _> = SMALL_FILES
-        .iter()
-        .filter(|file| golden::path(&format!("{model}/{file}")).exists())
-        .map(|file| ((*file).to_owned(), golden::bytes(&format!("{model}/{file}"))))
-        .collect();
-    let weights = Memory::new("model.safetensors", weights);
-    Ok(Checkpoint::new(files, Box::new(block_on(Safetensors::open(vec![weights]))?)))
-}
-
-fn load(model: &str, gpu: &Gpu, format: Format) -> Outcome<Arc<System>> {
-    load_from(model, golden::bytes(&format!("{model}/model.safetensors")), gpu, Policy::uniform(format))
-}
-
-fn load_from(model: &str, weights: Vec<u8>, gpu: &Gpu, policy: Policy) -> Outcome<Arc<System>> {
-    Ok(Arc::new(block_on(System::load(&checkpoint(model, weights)?, gpu, policy, &|_| ()))?))
-}
 
 /// A case of a fixture.
 struct Case {
@@ -333,6 +316,21 @@ fn cogagent_18b_with_a_short_answer() {
 }
 
 #[test]
+fn kosmos2_with_a_short_description() {
+    stages("kosmos2", 0);
+}
+
+#[test]
+fn kosmos2_with_a_phrase() {
+    stages("kosmos2", 1);
+}
+
+#[test]
+fn kosmos2_with_a_question() {
+    stages("kosmos2", 2);
+}
+
+#[test]
 fn llava_with_a_picture() {
     stages("llava", 0);
 }
@@ -595,7 +593,9 @@ fn another_picture_is_another_prompt() {
 /// Every system can be recorded without its weights.
 #[test]
 fn kernels_are_built_before_the_weights_are_there() {
-    for model in ["qwen2_vl", "qwen2_5_vl", "glm_4v_9b", "cogagent_9b", "cogvlm_17b", "cogvlm2", "cogagent_18b"] {
+    for model in
+        ["qwen2_vl", "qwen2_5_vl", "glm_4v_9b", "cogagent_9b", "cogvlm_17b", "cogvlm2", "cogagent_18b", "kosmos2"]
+    {
         let plain = checkpoint(model, golden::bytes(&format!("{model}/model.safetensors"))).expect("the fixture");
         let warmed = block_on(fovea_models::warm(&plain, &gpus()[0], Policy::uniform(Format::Q4)));
         assert!(warmed.is_ok(), "{model}: {}", warmed.err().map(|error| error.to_string()).unwrap_or_default());

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write, path::Path};
 
-use fovea_models::{Blueprint, Files, image::Size};
+use fovea_models::{Blueprint, Files, blocks::Angles, image::Size};
 
 const SCREEN: Size = Size::new(1280, 800);
 
@@ -49,6 +49,12 @@ fn parameters_are_those_of_the_published_checkpoints() {
     assert_eq!(parts["visual experts"], 6_476_005_376);
     // The specification counts the cross attention's norms with the language.
     assert_eq!(parts["cross attention"], 335_544_320 + 32 * 4096);
+
+    let (total, parts) = parameters("kosmos2");
+    assert_eq!(total, 1_664_485_376);
+    assert_eq!(parts["decoder"] + parts["embedding"], 1_342_289_920);
+    // The specification counts the norm behind the tower with it.
+    assert_eq!((parts["vision tower"], parts["connector"]), (303_179_776 - 2048, 19_015_680 + 2048));
 }
 
 /// Those whose published totals are known.
@@ -74,6 +80,7 @@ fn pictures_have_as_many_tokens_as_published() {
         ("cogvlm_17b", 1227, 0),
         ("cogvlm2", 2306, 0),
         ("cogagent_18b", 258, 6400),
+        ("kosmos2", 64, 0),
     ] {
         let blueprint = blueprint(system);
         assert_eq!(blueprint.image_tokens(SCREEN).expect("a size"), tokens, "{system}");
@@ -95,6 +102,25 @@ fn pictures_have_as_many_tokens_as_published() {
     let agent = blueprint("cogagent_18b");
     assert_eq!(agent.decoder.cross_kv_bytes(6400), 2 * 838_860_800);
     assert_eq!(blueprint("cogagent_9b").decoder.kv_bytes(), 80 << 10);
+}
+
+/// Not by default: the reference's own f32 run is what is compared with.
+#[test]
+fn rotary_angles_may_be_those_of_bf16() {
+    let angles = |wanted: Option<&str>| {
+        let path = format!("{}/tests/configs/cogvlm2.json", env!("CARGO_MANIFEST_DIR"));
+        let mut config: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(path).expect("a file")).expect("JSON");
+        if let Some(wanted) = wanted {
+            config["fovea_rotary_angles"] = wanted.into();
+        }
+        let files = BTreeMap::from([("config.json".to_owned(), config.to_string().into_bytes())]);
+        Blueprint::read(Files(&files)).map(|blueprint| blueprint.decoder.rotary.angles)
+    };
+    assert_eq!(angles(None).expect("a system"), Angles::F32);
+    assert_eq!(angles(Some("bf16")).expect("a system"), Angles::Bf16);
+    let error = angles(Some("f8")).expect_err("no such numbers").to_string();
+    assert!(error.contains("config.json") && error.contains("f8"), "{error}");
 }
 
 /// "Less than half of CogVLM-17B's", says CogAgent's paper: without the attention's scores.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use fovea_engine::text::{Message, Part};
-use fovea_models::{EncodedImage, Prepared, RunError, Session, System};
+use fovea_models::{EncodedImage, Prepared, RunError, Session, System, prompt::collapse_slots};
 use serde::Deserialize;
 use std::sync::Arc;
 
@@ -82,7 +82,10 @@ impl Prompt {
     pub(crate) fn prepare(&self, session: &Session, images: &[Arc<EncodedImage>]) -> Outcome<Prepared> {
         let ids = self.ids(session.system())?;
         let ids = match self {
-            Self::Ids(_) => collapse(&ids, session.system(), images),
+            Self::Ids(_) => {
+                let rows: Vec<usize> = images.iter().map(|image| image.rows()).collect();
+                collapse_slots(&ids, &session.system().blueprint().slot, &rows)
+            }
             _ => ids,
         };
         session.prepare_ids(&ids, images).map_err(|error| match (self, error) {
@@ -91,31 +94,6 @@ impl Prompt {
             (_, error) => error.into(),
         })
     }
-}
-
-/// Ids whose image slots are expanded already, with one placeholder for each picture again. Ids that have one
-/// placeholder for each picture stay.
-fn collapse(ids: &[u32], system: &System, images: &[Arc<EncodedImage>]) -> Vec<u32> {
-    let blueprint = system.blueprint();
-    let edges = blueprint.slot.width() - 1;
-    let slots = ids.iter().filter(|&&id| id == blueprint.slot.token).count();
-    let tokens = |image: &Arc<EncodedImage>| image.rows() - edges;
-    if slots == images.len() || slots != images.iter().map(tokens).sum::<usize>() {
-        return ids.to_vec();
-    }
-    let mut collapsed = Vec::new();
-    let (mut images, mut left) = (images.iter(), 0usize);
-    for &id in ids {
-        if id != blueprint.slot.token {
-            collapsed.push(id);
-        } else if left > 0 {
-            left -= 1;
-        } else {
-            left = images.next().map_or(0, |image| tokens(image).saturating_sub(1));
-            collapsed.push(id);
-        }
-    }
-    collapsed
 }
 
 /// A JSON file as a type.

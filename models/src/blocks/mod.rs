@@ -7,6 +7,7 @@ mod eva;
 mod eva_rope;
 mod gated_cross;
 mod glu_adapter;
+mod latent_queries;
 mod newline;
 mod parts;
 mod patch_merger;
@@ -20,13 +21,14 @@ mod vit;
 
 pub use cross_attention::{CrossAttentionConfig, CrossCache};
 pub use decoder::{
-    Context, Decoder, DecoderConfig, DecoderNames, DecoderOptions, ExpertConfig, KvCache, Prefill, ProjectionNames,
-    RopeScaling, RotaryConfig, Rows,
+    AbsolutePositions, Angles, Context, Decoder, DecoderConfig, DecoderNames, DecoderOptions, ExpertConfig, KvCache,
+    PositionTables, Prefill, ProjectionNames, RopeScaling, RotaryConfig, Rows, SubNormNames, Tree,
 };
 pub use eva::{Eva, EvaConfig};
 pub use eva_rope::{EvaRope, EvaRopeConfig};
 pub use gated_cross::GatedCrossConfig;
 pub use glu_adapter::{GluAdapter, GluAdapterConfig};
+pub use latent_queries::{LatentQueries, LatentQueriesConfig};
 pub use parts::Norm;
 pub use patch_merger::{PatchMerger, PatchMergerConfig};
 pub use projector::{InputNorm, Projector, ProjectorConfig};

@@ -130,6 +130,24 @@ impl Linear {
         Self::shaped(at, names, &[out, width], true, class).await
     }
 
+    /// Projections of the same input as one, each by its name and number of outputs, with biases or without.
+    pub(super) async fn fused(
+        at: &Scope<'_>,
+        pieces: &[(&str, usize)],
+        width: usize,
+        bias: bool,
+        class: TensorClass,
+    ) -> Result<Self, WeightError> {
+        let named = |kind: &str| -> Vec<_> {
+            pieces.iter().map(|(name, rows)| (format!("{name}.{kind}"), [*rows, width])).collect()
+        };
+        let (weights, biases) = (named("weight"), named("bias"));
+        let weights: Vec<(&str, &[usize])> = weights.iter().map(|(name, shape)| (name.as_str(), &shape[..])).collect();
+        let biases: Vec<(&str, &[usize])> = biases.iter().map(|(name, shape)| (name.as_str(), &shape[..1])).collect();
+        let weight = at.stacked(&weights, class).await?;
+        Ok(Self { weight, bias: if bias { Some(at.joined(&biases).await?) } else { None } })
+    }
+
     /// `residual + activate(x w^T + bias)`.
     pub(super) fn record(
         &self,

@@ -7,8 +7,9 @@ use fovea_engine::{
 };
 
 use super::{
-    Eva, EvaConfig, EvaRope, EvaRopeConfig, GluAdapter, GluAdapterConfig, PatchMerger, PatchMergerConfig, Projector,
-    ProjectorConfig, QwenVit, QwenVitConfig, Sizes, TiledVit, TiledVitConfig, Vit, VitConfig,
+    Eva, EvaConfig, EvaRope, EvaRopeConfig, GluAdapter, GluAdapterConfig, LatentQueries, LatentQueriesConfig,
+    PatchMerger, PatchMergerConfig, Projector, ProjectorConfig, QwenVit, QwenVitConfig, Sizes, TiledVit,
+    TiledVitConfig, Vit, VitConfig,
     newline::lines,
     rows::{behind_first, join},
 };
@@ -94,6 +95,8 @@ pub enum ConnectorConfig {
     GluAdapter(GluAdapterConfig),
     /// One or two projections.
     Projector(ProjectorConfig),
+    /// Kosmos-2's.
+    LatentQueries(LatentQueriesConfig),
 }
 
 impl ConnectorConfig {
@@ -103,22 +106,24 @@ impl ConnectorConfig {
             Self::PatchMerger(config) => config.out,
             Self::GluAdapter(config) => config.out,
             Self::Projector(config) => config.out,
+            Self::LatentQueries(config) => config.out,
         }
     }
 
-    /// The grid of tokens that a grid of patches becomes.
+    /// The grid of tokens that a grid of patches becomes; tokens that have no place are one row.
     pub fn grid(&self, patches: PatchGrid) -> PatchGrid {
         match self {
             Self::PatchMerger(config) => patches.merged(config.merge as u32),
             Self::GluAdapter(config) => patches.merged(config.merge()),
             Self::Projector(config) => patches.merged(config.merge as u32),
+            Self::LatentQueries(config) => PatchGrid { time: 1, height: 1, width: config.latents as u32 },
         }
     }
 
     /// Rows before those of the grid, and behind them.
     pub fn edges(&self) -> (usize, usize) {
         match self {
-            Self::PatchMerger(_) | Self::Projector(_) => (0, 0),
+            Self::PatchMerger(_) | Self::Projector(_) | Self::LatentQueries(_) => (0, 0),
             Self::GluAdapter(_) => (1, 1),
         }
     }
@@ -129,6 +134,7 @@ impl ConnectorConfig {
             Self::PatchMerger(config) => config.sizes(),
             Self::GluAdapter(config) => config.sizes(),
             Self::Projector(config) => config.sizes(),
+            Self::LatentQueries(config) => config.sizes(),
         }
     }
 }
@@ -208,13 +214,21 @@ impl VisionConfig {
 
     /// Floating-point operations for one picture of these views, a multiply-add counted as two.
     pub fn flops(&self, grids: &[PatchGrid]) -> u64 {
-        let connector = self.connector.sizes().products();
-        let tokens: usize = match &self.tower {
-            TowerConfig::Tiled(tower) => tower.tiles * tower.tile_rows(),
-            _ => self.token_grids(grids).iter().map(|grid| grid.patches()).sum(),
+        let connector: u64 = match (&self.tower, &self.connector) {
+            // The class token's features count as well.
+            (_, ConnectorConfig::LatentQueries(config)) => {
+                self.seen(grids).iter().map(|grid| config.flops(grid.patches() + 1)).sum()
+            }
+            (TowerConfig::Tiled(tower), config) => {
+                2 * (tower.tiles * tower.tile_rows()) as u64 * config.sizes().products()
+            }
+            (_, config) => {
+                let tokens: usize = self.token_grids(grids).iter().map(|grid| grid.patches()).sum();
+                2 * tokens as u64 * config.sizes().products()
+            }
         };
         let cross = self.cross.as_ref().zip(grids.get(1)).map_or(0, |((config, _), &grid)| config.flops(grid));
-        self.tower.flops(self.seen(grids)) + 2 * tokens as u64 * connector + cross
+        self.tower.flops(self.seen(grids)) + connector + cross
     }
 
     /// Those of them that are scores of attention and sums by them.
@@ -235,6 +249,7 @@ enum Connector {
     PatchMerger(Box<PatchMerger>),
     GluAdapter(Box<GluAdapter>),
     Projector(Projector),
+    LatentQueries(Box<LatentQueries>),
 }
 
 /// One view of a picture on the GPU.
@@ -289,6 +304,9 @@ impl Vision {
                     Connector::GluAdapter(Box::new(GluAdapter::load(&connector, config).await?))
                 }
                 ConnectorConfig::Projector(config) => Connector::Projector(Projector::load(&connector, config).await?),
+                ConnectorConfig::LatentQueries(config) => {
+                    Connector::LatentQueries(Box::new(LatentQueries::load(&connector, config).await?))
+                }
             },
             cross: match config.cross {
                 Some((config, at)) => Some(EvaRope::load(&root.at(at), config).await?),
@@ -330,6 +348,7 @@ impl Vision {
                 Connector::PatchMerger(connector) => connector.record(rec, &patches)?,
                 Connector::GluAdapter(connector) => connector.record(rec, &patches, grid)?,
                 Connector::Projector(connector) => connector.record(rec, &patches, grid)?,
+                Connector::LatentQueries(connector) => connector.record(rec, &patches)?,
             });
         }
         let mut parts: Vec<&Tensor> = embeds.iter().chain(&self.newline).collect();

@@ -57,8 +57,9 @@ LABEL: /([^"\\\x00-\x1f]|\\["\\\/bfnrt]){0,200}/
 N: /0|[1-9][0-9]{0,4}/
 "#;
 
+// SentencePiece begins words with a space, GLM-4 its answers with a line break.
 const COG_BOXES: &str = r#"
-start: "[[" N "," N "," N "," N "]]"
+start: /[ \n]/? "[[" N "," N "," N "," N "]]"
 N: /[0-9]{3}/
 "#;
 
@@ -72,6 +73,30 @@ const UNIT_BOXES: &str = r#"
 start: "[" N ", " N ", " N ", " N "]"
 N: /0\.[0-9]{1,3}|1\.0{1,3}/
 "#;
+
+/// Lazy rules end where what follows them first occurs.
+const STEPS: &str = r#"
+start: " "? ("Plan: " LINE "\n")? ("Next Action: " LINE "\n")? "Grounded Operation:" ("[" ROLE "] ")? (nameless | name) verb
+nameless: "-> "
+name[lazy]: /[^\s\x00-\x1f\[\]>-][^\x00-\x1f>]{0,100}/ " -> "
+verb: ("CLICK" | "HOVER") " at the box [[" corners | ("TYPE: " | "SELECT: ") text corners
+text[lazy]: /[^\s\x00-\x1f][^\x00-\x1f]{0,400}/ " at the box [["
+corners: N "," N "," N "," N "]]"
+ROLE: /[a-z][a-z ]{0,30}/
+N: /[0-9]{3}/
+LINE: /[^\s\x00-\x1f][^\x00-\x1f]{0,400}/
+"#;
+
+/// Kosmos-2's tags and cells are tokens: no text that looks like them would do.
+fn kosmos2(tokenizer: &Tokenizer) -> Result<TopLevelGrammar, ConstraintError> {
+    let id = |token| tokenizer.required_id(token).map_err(|error| ConstraintError::Grammar(error.to_string()));
+    let [object, end, more, first, last] =
+        ["<object>", "</object>", "</delimiter_of_multi_objects/>", "<patch_index_0000>", "<patch_index_1023>"].map(id);
+    let (object, end, more, cells) = (object?, end?, more?, format!("<[{}-{}]>", first?, last?));
+    Ok(TopLevelGrammar::from_lark(format!(
+        "start: <[{object}]> pair (<[{more}]> pair){{0,3}} <[{end}]>\npair: {cells} {cells}\n"
+    )))
+}
 
 impl Constraint {
     fn grammar(&self, tokenizer: &Tokenizer) -> Result<TopLevelGrammar, ConstraintError> {
@@ -90,6 +115,8 @@ impl Constraint {
             Self::Grounding(Grammar::Qwen2_5Json) => TopLevelGrammar::from_lark(QWEN2_5.to_owned()),
             Self::Grounding(Grammar::CogBoxes) => TopLevelGrammar::from_lark(COG_BOXES.to_owned()),
             Self::Grounding(Grammar::UnitBoxes) => TopLevelGrammar::from_lark(UNIT_BOXES.to_owned()),
+            Self::Grounding(Grammar::CogAgentSteps) => TopLevelGrammar::from_lark(STEPS.to_owned()),
+            Self::Grounding(Grammar::Kosmos2Cells) => kosmos2(tokenizer)?,
             Self::CogAgent(format) => {
                 let [status, plan, sensitive] = format.lines();
                 let line = |wanted: bool, label: &str| match wanted {
@@ -108,7 +135,8 @@ impl Constraint {
 
 fn cogagent(lines: &str, sensitive: bool) -> TopLevelGrammar {
     let mark = if sensitive { "\"\\n\" (\"<<一般操作>>\" | \"<<敏感操作>>\")" } else { "" };
-    let start = format!("start: {lines} \"Grounded Operation: \" operation {mark} (\"\\n<<END>>\")?\n");
+    // GLM-4 begins its answers with a line break.
+    let start = format!("start: \"\\n\"? {lines} \"Grounded Operation: \" operation {mark} (\"\\n<<END>>\")?\n");
     TopLevelGrammar::from_lark(start + COGAGENT)
 }
 
@@ -137,7 +165,14 @@ impl TokenizerEnv for Environment {
 
     fn tokenize_bytes(&self, bytes: &[u8]) -> Vec<u32> {
         let text = std::str::from_utf8(bytes).ok();
-        let ids = text.and_then(|text| self.tokenizer.encode_plain(text).ok());
+        let is_whole = |ids: &Vec<u32>| self.trie.decode_raw(ids) == bytes;
+        let plain = |text: &str| self.tokenizer.encode_plain(text).ok();
+        // SentencePiece begins every text with a space, which what stands in the middle of an answer does not have.
+        let behind_a_break = |text: &str| {
+            let (all, before) = (plain(&format!("\n{text}"))?, plain("\n")?);
+            all.strip_prefix(&before[..]).map(<[u32]>::to_vec)
+        };
+        let ids = text.and_then(|text| plain(text).filter(is_whole).or_else(|| behind_a_break(text).filter(is_whole)));
         ids.unwrap_or_else(|| self.trie.greedy_tokenize(bytes))
     }
 }
@@ -232,6 +267,12 @@ impl Matcher {
     /// [`ConstraintError::DeadEnd`] for one that was not.
     pub fn accept(&mut self, id: u32) -> Result<(), ConstraintError> {
         self.parser.consume_token(id).map_err(dead_end)
+    }
+
+    /// The same answer so far, to go on in another way.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        Self { parser: self.parser.deep_clone(), vocabulary: self.vocabulary }
     }
 
     /// Whether the answer is whole and nothing can follow.

@@ -71,6 +71,8 @@ fn is_usual(action: &Action<Normalised1000>) -> bool {
     let usual = match action {
         Action::Scroll { steps, .. } => (1..1000).contains(steps),
         Action::Gesture(keys) => !keys.is_empty(),
+        // CogAgent-18B's alone.
+        Action::Select { .. } => false,
         _ => true,
     };
     usual && action.target().is_none_or(|target| target.region.corners().iter().all(|&corner| corner < 1000))
@@ -121,7 +123,7 @@ proptest! {
                 let lines = [answer.status.is_some(), answer.plan.is_some(), answer.sensitivity.is_some()];
                 prop_assert_eq!(lines, [status, plan, sensitive], "{}: {}", name, text);
             }
-            for grammar in [Grammar::CogAgent, Grammar::Qwen2_5Json] {
+            for grammar in [Grammar::CogAgent, Grammar::CogAgentSteps, Grammar::CogBoxes, Grammar::Qwen2_5Json] {
                 let text = drawn(&constrainer, &Constraint::Grounding(grammar), &tokenizer, stop, seed);
                 let read = crate::grounding::read_answer(grammar, &text, size, size);
                 prop_assert!(read.is_ok(), "{name}: {grammar:?}: {text:?}: {read:?}");
@@ -163,6 +165,43 @@ fn boxes_between_marks_are_followed_and_read() {
         let refused = constrainer(&tokenizer, stop).begin(&Constraint::Grounding(grammar));
         assert!(matches!(refused, Err(ConstraintError::Grammar(_))), "{grammar:?}");
     }
+}
+
+#[test]
+fn steps_follow_their_grammar() {
+    for (name, tokenizer, stop) in tokenizers() {
+        let constrainer = constrainer(&tokenizer, stop);
+        for answer in [
+            "Plan: 1. Type 'CogVLM' into the bar. 2. Press it.\nNext Action: Type 'CogVLM'.\n\
+                Grounded Operation:[combobox] Search -> TYPE: CogVLM at the box [[212,498,787,564]]",
+            "Grounded Operation:-> CLICK at the box [[001,002,003,004]]",
+            "Grounded Operation:[link] Sign in -> CLICK at the box [[001,002,003,004]]",
+            "Next Action: Choose.\nGrounded Operation:Size -> SELECT: a, at the [b] at the box [[001,002,003,004]]",
+        ] {
+            let steps = Constraint::Grounding(Grammar::CogAgentSteps);
+            assert!(follows(&constrainer, &steps, &tokenizer, answer), "{name}: {answer}");
+        }
+    }
+}
+
+#[test]
+fn cells_are_tokens() {
+    let file = golden::bytes("kosmos2/tokenizer.json");
+    let tokenizer = Arc::new(Tokenizer::from_tokenizer_json(&file).unwrap());
+    let stop = tokenizer.required_id("</s>").unwrap();
+    let constrainer = constrainer(&tokenizer, stop);
+    let cells = Constraint::Grounding(Grammar::Kosmos2Cells);
+    let size = Size::new(1280, 800);
+    for seed in 0..40 {
+        let text = drawn(&constrainer, &cells, &tokenizer, stop, seed);
+        let read = crate::grounding::read_answer(Grammar::Kosmos2Cells, &text, size, size);
+        assert!(read.is_ok(), "{text:?}: {read:?}");
+    }
+    let one = "<object><patch_index_0044><patch_index_0863></object>";
+    let several = "<object><patch_index_0044><patch_index_0863></delimiter_of_multi_objects/><patch_index_0001>\
+        <patch_index_0002></object>";
+    assert!(follows(&constrainer, &cells, &tokenizer, one) && follows(&constrainer, &cells, &tokenizer, several));
+    assert!(!follows(&constrainer, &cells, &tokenizer, "<object><patch_index_0044></object>"));
 }
 
 #[test]
@@ -214,6 +253,7 @@ fn grammars_that_make_no_sense_are_refused() {
         Constraint::JsonSchema(serde_json::json!({ "type": "no type" })),
         // nano has no such marks.
         Constraint::Grounding(Grammar::Qwen2Boxes),
+        Constraint::Grounding(Grammar::Kosmos2Cells),
     ] {
         let error = constrainer.begin(&constraint).map(|_| ()).unwrap_err();
         assert!(matches!(error, ConstraintError::Grammar(_)), "{constraint:?}: {error}");

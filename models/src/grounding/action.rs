@@ -1,4 +1,4 @@
-//! What an agent may do on a screen, in CogAgent-9B's vocabulary.
+//! What an agent may do on a screen, in the vocabulary of CogAgent-9B, with what CogAgent-18B has besides.
 
 use std::fmt;
 
@@ -68,6 +68,13 @@ pub enum Action<B = PixelBox> {
         /// What; may name an earlier `__CogName_...__`.
         text: String,
     },
+    /// Choose an option of an element, such as a list (CogAgent-18B).
+    Select {
+        /// Where.
+        target: Target<B>,
+        /// Its words.
+        text: String,
+    },
     /// Turn the wheel over an element.
     Scroll {
         /// Where.
@@ -131,6 +138,7 @@ impl<B> Action<B> {
             | Self::RightClick(target)
             | Self::Hover(target)
             | Self::Type { target, .. }
+            | Self::Select { target, .. }
             | Self::Scroll { target, .. }
             | Self::QuoteText { target, .. } => Some(target),
             Self::KeyPress { .. }
@@ -151,6 +159,7 @@ impl<B> Action<B> {
             Self::RightClick(target) => Action::RightClick(target.map(map)),
             Self::Hover(target) => Action::Hover(target.map(map)),
             Self::Type { target, text } => Action::Type { target: target.map(map), text },
+            Self::Select { target, text } => Action::Select { target: target.map(map), text },
             Self::Scroll { target, direction, steps } => Action::Scroll { target: target.map(map), direction, steps },
             Self::KeyPress { key } => Action::KeyPress { key },
             Self::Gesture(keys) => Action::Gesture(keys),
@@ -180,6 +189,7 @@ impl fmt::Display for Action<Normalised1000> {
             Self::RightClick(target) => call(f, "RIGHT_CLICK", Some(target), &[]),
             Self::Hover(target) => call(f, "HOVER", Some(target), &[]),
             Self::Type { target, text } => call(f, "TYPE", Some(target), &[("text", Some(quoted(text)))]),
+            Self::Select { target, text } => call(f, "SELECT", Some(target), &[("text", Some(quoted(text)))]),
             Self::Scroll { target, direction, steps } => {
                 let name = match direction {
                     Direction::Up => "SCROLL_UP",

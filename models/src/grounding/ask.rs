@@ -3,8 +3,8 @@
 use fovea_engine::text::{Message, Part};
 
 use super::{
-    Action, CogAgentAnswer, GroundingError, PixelBox, Target, parse_boxes, parse_detections, parse_intern_boxes,
-    parse_qwen2_5_boxes, parse_qwen2_boxes, parse_unit_boxes,
+    Action, CogAgentAnswer, GroundingError, PixelBox, StepsAnswer, Target, parse_boxes, parse_detections,
+    parse_intern_boxes, parse_kosmos2_boxes, parse_qwen2_5_boxes, parse_qwen2_boxes, parse_unit_boxes,
 };
 use crate::{
     image::Size,
@@ -23,6 +23,7 @@ pub fn question(grammar: Grammar, instruction: &str) -> Vec<Message> {
             history: &[],
             platform: Platform::Windows,
             format: AnswerFormat::ActionOp,
+            continues: false,
             final_newline: true,
         }
         .to_string(),
@@ -31,6 +32,8 @@ pub fn question(grammar: Grammar, instruction: &str) -> Vec<Message> {
         Grammar::InternBoxes => format!("{WISH}: <ref>the element to use for: {instruction}</ref>"),
         Grammar::PaliGemma => format!("detect the element to use for: {instruction}"),
         Grammar::Words => format!("Where is the element to use for: {instruction}?"),
+        Grammar::CogAgentSteps => questions::steps(instruction, true),
+        Grammar::Kosmos2Cells => questions::kosmos2_find(instruction),
         Grammar::Qwen2Boxes => format!("Output the bounding box of the element to use for: {instruction}"),
         Grammar::Qwen2_5Json => {
             format!("Locate the element to use for: {instruction}. Output its bounding box in JSON format.")
@@ -56,6 +59,14 @@ pub fn read_answer(
     };
     match grammar {
         Grammar::CogAgent => Ok(answer.parse::<CogAgentAnswer>()?.operation.map(|region| region.to_pixels(original))),
+        Grammar::CogAgentSteps => {
+            let operation = answer.parse::<StepsAnswer>()?.operation;
+            Ok(operation.into_action().map(|region| region.to_pixels(original)))
+        }
+        Grammar::Kosmos2Cells => {
+            let boxes = parse_kosmos2_boxes(answer)?;
+            first(boxes.into_iter().next().map(|it| (it.region.to_pixels(original), it.label)))
+        }
         Grammar::CogBoxes => first(parse_boxes(answer)?.first().map(|region| (region.to_pixels(original), None))),
         Grammar::InternBoxes => {
             let boxes = parse_intern_boxes(answer)?;
@@ -91,6 +102,7 @@ mod tests {
             (Grammar::CogBoxes, "[[250,250,500,300]]"),
             (Grammar::InternBoxes, "<ref>button</ref><box>[[250, 250, 500, 300]]</box>"),
             (Grammar::UnitBoxes, "It is at [0.25, 0.25, 0.5, 0.3]."),
+            (Grammar::CogAgentSteps, "Plan: 1.\nGrounded Operation:[link] -> CLICK at the box [[250,250,500,300]]"),
             (Grammar::Qwen2Boxes, "<|box_start|>(250,250),(500,300)<|box_end|>"),
             (Grammar::Qwen2_5Json, r#"```json [{"bbox_2d": [160, 100, 320, 120], "label": "button"}] ```"#),
         ];
@@ -103,17 +115,7 @@ mod tests {
 
     #[test]
     fn a_malformed_answer_is_carried() {
-        let all = [
-            Grammar::CogAgent,
-            Grammar::CogBoxes,
-            Grammar::UnitBoxes,
-            Grammar::InternBoxes,
-            Grammar::PaliGemma,
-            Grammar::Words,
-            Grammar::Qwen2Boxes,
-            Grammar::Qwen2_5Json,
-        ];
-        for grammar in all {
+        for grammar in Grammar::ALL {
             assert_eq!(read_answer(grammar, "noise", ORIGINAL, ORIGINAL).unwrap_err().text(), "noise");
             let words = format!("{:?}", question(grammar, "click Sign in"));
             assert!(words.contains("click Sign in"), "{words}");

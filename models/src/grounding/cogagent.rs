@@ -177,6 +177,7 @@ fn is_operation(name: &str) -> bool {
             | "RIGHT_CLICK"
             | "HOVER"
             | "TYPE"
+            | "SELECT"
             | "SCROLL_UP"
             | "SCROLL_DOWN"
             | "SCROLL_LEFT"
@@ -255,6 +256,7 @@ impl Call<'_> {
             "RIGHT_CLICK" => Action::RightClick(self.target()?),
             "HOVER" => Action::Hover(self.target()?),
             "TYPE" => Action::Type { target: self.target()?, text: self.string("text")? },
+            "SELECT" => Action::Select { target: self.target()?, text: self.string("text")? },
             "SCROLL_UP" => self.scroll(Direction::Up)?,
             "SCROLL_DOWN" => self.scroll(Direction::Down)?,
             "SCROLL_LEFT" => self.scroll(Direction::Left)?,
@@ -303,11 +305,18 @@ fn operation(cursor: &mut Cursor<'_>) -> Result<Action<Normalised1000>, Groundin
     if name == "END" && !cursor.rest().trim_start().starts_with('(') {
         return Ok(Action::End);
     }
-    let arguments = arguments(cursor)?;
+    let arguments = arguments(cursor, List::OfKeys)?;
     Call { name, arguments, text }.action()
 }
 
-fn arguments<'a>(cursor: &mut Cursor<'a>) -> Result<Vec<(&'a str, Value)>, GroundingError> {
+/// What a list of an argument may be: the keys of a gesture have no lists of keys in turn, however deep an answer nests.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum List {
+    OfKeys,
+    OfNumbers,
+}
+
+fn arguments<'a>(cursor: &mut Cursor<'a>, list: List) -> Result<Vec<(&'a str, Value)>, GroundingError> {
     if !cursor.eat("(") {
         return Err(cursor.malformed("`(`"));
     }
@@ -318,10 +327,10 @@ fn arguments<'a>(cursor: &mut Cursor<'a>) -> Result<Vec<(&'a str, Value)>, Groun
         let name = ahead.word();
         if !name.is_empty() && ahead.eat("=") {
             *cursor = ahead;
-            arguments.push((name, value(cursor)?));
+            arguments.push((name, value(cursor, list)?));
         } else {
             // The box is the only argument that models leave nameless.
-            arguments.push(("box", value(cursor)?));
+            arguments.push(("box", value(cursor, list)?));
         }
         if !cursor.eat(",") && !cursor.rest().trim_start().starts_with(')') {
             return Err(cursor.malformed("`,` or `)`"));
@@ -330,7 +339,7 @@ fn arguments<'a>(cursor: &mut Cursor<'a>) -> Result<Vec<(&'a str, Value)>, Groun
     Ok(arguments)
 }
 
-fn value(cursor: &mut Cursor<'_>) -> Result<Value, GroundingError> {
+fn value(cursor: &mut Cursor<'_>, list: List) -> Result<Value, GroundingError> {
     cursor.space();
     match cursor.peek() {
         Some(quote @ ('\'' | '"')) => {
@@ -341,7 +350,7 @@ fn value(cursor: &mut Cursor<'_>) -> Result<Value, GroundingError> {
             let mut ahead = *cursor;
             ahead.eat("[");
             ahead.space();
-            if matches!(ahead.peek(), Some('[' | '0'..='9')) {
+            if list == List::OfNumbers || matches!(ahead.peek(), Some('[' | '0'..='9')) {
                 region(cursor).map(Value::Box)
             } else {
                 *cursor = ahead;
@@ -386,7 +395,7 @@ fn keys(cursor: &mut Cursor<'_>) -> Result<Vec<Key>, GroundingError> {
             _ => return Err(cursor.malformed("KEY_DOWN, KEY_PRESS or KEY_UP")),
         };
         let text = cursor.text();
-        let arguments = arguments(cursor)?;
+        let arguments = arguments(cursor, List::OfNumbers)?;
         keys.push(key(Call { name, arguments, text }.string("key")?));
         if !cursor.eat(",") && !cursor.rest().trim_start().starts_with(']') {
             return Err(cursor.malformed("`,` or `]`"));

@@ -39,6 +39,8 @@ pub fn parse_intern_boxes(text: &str) -> Result<Vec<Labelled<Normalised1000>>, G
             None if marked => return Err(cursor.malformed("[[x0, y0, x1, y1]]")),
             None => {
                 cursor.next();
+                // Every attempt skips space: what lies before the next one is skipped once.
+                cursor.space();
             }
         }
     }

@@ -13,6 +13,7 @@ impl<B> Action<B> {
             Self::RightClick(_) => "right_click",
             Self::Hover(_) => "hover",
             Self::Type { .. } => "type",
+            Self::Select { .. } => "select",
             Self::Scroll { .. } => "scroll",
             Self::KeyPress { .. } => "key_press",
             Self::Gesture(_) => "gesture",
@@ -47,7 +48,7 @@ impl Action<PixelBox> {
         }
         match self {
             Self::Click(_) | Self::DoubleClick(_) | Self::RightClick(_) | Self::Hover(_) | Self::End => {}
-            Self::Type { text, .. } => set("text", Some(json!(text))),
+            Self::Type { text, .. } | Self::Select { text, .. } => set("text", Some(json!(text))),
             Self::Scroll { direction, steps, .. } => {
                 set("direction", Some(json!(direction_name(*direction))));
                 set("steps", Some(json!(steps)));

@@ -1,8 +1,9 @@
 //! What a model answers, as typed actions with boxes in pixels of the original screenshot.
 //!
-//! Each way of writing coordinates is a type of its own ([`Normalised1000`], [`UnitBox`], [`ResizedBox`], [`PixelBox`]), so that
-//! none is taken for another. A point is a box without area. Parsers accept what models really print (missing spaces,
-//! unpadded digits, single brackets, swapped corners, missing marks); what they cannot read is an error with the text.
+//! Each way of writing coordinates is a type of its own ([`Normalised1000`], [`UnitBox`], [`ResizedBox`], [`CellBox`],
+//! [`PixelBox`]), so that none is taken for another. A point is a box without area. Parsers accept what models really
+//! print (missing spaces, unpadded digits, single brackets, swapped corners, missing marks); what they cannot read is an
+//! error with the text.
 
 mod action;
 mod ask;
@@ -12,9 +13,11 @@ mod coordinates;
 mod cursor;
 mod intern;
 mod json;
+mod kosmos2;
 mod paligemma;
 mod qwen2;
 mod qwen2_5;
+mod steps;
 #[cfg(test)]
 pub(crate) mod testing;
 mod unit;
@@ -25,9 +28,11 @@ pub use boxes::parse_boxes;
 pub use cogagent::{CogAgentAnswer, Sensitivity};
 pub use coordinates::{Labelled, Normalised1000, PixelBox, PixelPoint, ResizedBox, UnitBox};
 pub use intern::parse_intern_boxes;
+pub use kosmos2::{CellBox, parse_kosmos2_boxes};
 pub use paligemma::{Detection, parse_detections};
 pub use qwen2::parse_qwen2_boxes;
 pub use qwen2_5::parse_qwen2_5_boxes;
+pub use steps::{GroundedOperation, StepsAnswer, Verb};
 pub use unit::parse_unit_boxes;
 
 /// How an answer can be malformed; always with the whole answer, of which the message shows the beginning.
@@ -47,7 +52,7 @@ pub enum GroundingError {
         text: String,
     },
     /// An operation of a name that the grammar does not have.
-    #[error("unknown operation `{name}` in the answer {}", excerpt(text))]
+    #[error("unknown operation `{}` in the answer {}", short(name), excerpt(text))]
     UnknownOperation {
         /// The name.
         name: String,
@@ -67,9 +72,17 @@ pub enum GroundingError {
         text: String,
     },
     /// A coordinate beyond the scale.
-    #[error("coordinate {value} is outside the scale in the answer {}", excerpt(text))]
+    #[error("coordinate {} is outside the scale in the answer {}", short(value), excerpt(text))]
     OutOfRange {
         /// The coordinate as written.
+        value: String,
+        /// The answer.
+        text: String,
+    },
+    /// A cell beyond the grid.
+    #[error("cell {} is outside 0..=1023 in the answer {}", short(value), excerpt(text))]
+    Cell {
+        /// The number as written.
         value: String,
         /// The answer.
         text: String,
@@ -95,9 +108,15 @@ impl GroundingError {
             | Self::UnknownOperation { text, .. }
             | Self::Argument { text, .. }
             | Self::OutOfRange { text, .. }
+            | Self::Cell { text, .. }
             | Self::Malformed { text, .. } => text,
         }
     }
+}
+
+/// What the answer has in place of a name or a number, which may be any length.
+fn short(text: &str) -> &str {
+    text.char_indices().nth(40).and_then(|(end, _)| text.get(..end)).unwrap_or(text)
 }
 
 fn excerpt(text: &str) -> String {

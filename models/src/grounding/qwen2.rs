@@ -34,6 +34,8 @@ pub fn parse_qwen2_boxes(text: &str) -> Result<Vec<Labelled<Normalised1000>>, Gr
             boxes.push(Labelled { region: cursor.region(&corners)?, label: label.clone() });
         } else {
             cursor.next();
+            // Every attempt skips space: what lies before the next one is skipped once.
+            cursor.space();
         }
     }
     if boxes.is_empty() {

@@ -26,6 +26,7 @@ pub(crate) fn actions() -> impl Strategy<Value = Action<Normalised1000>> {
         targets().prop_map(Action::RightClick),
         targets().prop_map(Action::Hover),
         (targets(), words()).prop_map(|(target, text)| Action::Type { target, text }),
+        (targets(), words()).prop_map(|(target, text)| Action::Select { target, text }),
         (targets(), direction, any::<u32>()).prop_map(|(target, direction, steps)| Action::Scroll {
             target,
             direction,

@@ -30,6 +30,14 @@ pub enum ChatFormat {
         /// The placeholder of a picture.
         image: u32,
     },
+    /// Kosmos-2's: the begin token, the picture between its tags, then one text, in which tags count. Source:
+    /// `processing_kosmos2.py` of transformers 4.57.1.
+    Kosmos2 {
+        /// The token that begins every prompt.
+        begin: u32,
+        /// `<image>`, which is the placeholder too, and `</image>`.
+        image: [u32; 2],
+    },
 }
 
 /// How CogVLM and CogAgent-18B put a question. Source: `_history_to_prompt` of `modeling_cogvlm.py` and
@@ -184,16 +192,31 @@ impl Chat {
             }
             ChatFormat::Glm4 => Ok(glm4(messages)),
             ChatFormat::Cog { template, begin, image } => {
-                let images: usize = messages.iter().map(Message::images).sum();
-                if images > 1 {
-                    return Err(PromptError::OneImage { images }.into());
-                }
+                let images = at_most_one_image(messages)?;
                 let (history, question) = turns(messages)?;
                 let slot = (0..images).map(|_| Piece::Id(image));
                 let words = Piece::Words(template.prompt(&history, &question));
                 Ok([Piece::Id(begin)].into_iter().chain(slot).chain([words]).collect())
             }
+            ChatFormat::Kosmos2 { begin, image: [open, close] } => {
+                let images = at_most_one_image(messages)?;
+                let (history, text) = turns(messages)?;
+                if !history.is_empty() {
+                    return Err(PromptError::OneTurn { turns: history.len() + 1 }.into());
+                }
+                let slot = (0..images).flat_map(|_| [open, open, close]);
+                let ids = [begin].into_iter().chain(slot).map(Piece::Id);
+                Ok(ids.chain([Piece::Marks(text.trim().to_owned())]).collect())
+            }
         }
+    }
+}
+
+/// How many pictures there are, for systems that take one.
+fn at_most_one_image(messages: &[Message]) -> Result<usize, PromptError> {
+    match messages.iter().map(Message::images).sum() {
+        images @ 0..=1 => Ok(images),
+        images => Err(PromptError::OneImage { images }),
     }
 }
 
@@ -283,6 +306,18 @@ mod tests {
             cog().render(&[two]).unwrap_err().to_string(),
             "the system takes one picture, the conversation has 2"
         );
+    }
+
+    #[test]
+    fn kosmos_reads_one_text() {
+        let kosmos = chat(ChatFormat::Kosmos2 { begin: 0, image: [8, 9] });
+        let asked = Message::user(vec![Part::Image, Part::text(" <grounding>An image of ")]);
+        assert_eq!(kosmos.render(std::slice::from_ref(&asked)).unwrap(), "<grounding>An image of");
+        let error = kosmos.render(&[asked.clone(), Message::assistant("b"), asked]).unwrap_err().to_string();
+        assert_eq!(error, "the system takes one picture, the conversation has 2");
+        let user = |text: &str| Message::user(vec![Part::text(text)]);
+        let error = kosmos.render(&[user("a"), Message::assistant("b"), user("c")]).unwrap_err().to_string();
+        assert_eq!(error, "the system answers one question, the conversation has 2");
     }
 
     #[test]

@@ -153,13 +153,16 @@ pub struct CogAgentQuery<'a> {
     pub platform: Platform,
     /// Which lines to answer.
     pub format: AnswerFormat,
+    /// Take up a task that was left: `[Continue]` and a line break right behind it.
+    pub continues: bool,
     /// End with a line break, as the README and the published client do and the two demos do not.
     pub final_newline: bool,
 }
 
 impl fmt::Display for CogAgentQuery<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Task: {}\nHistory steps: ", self.task)?;
+        let mark = if self.continues { "[Continue]\n" } else { "" };
+        write!(f, "Task: {}{mark}\nHistory steps: ", self.task)?;
         for (index, step) in self.history.iter().enumerate() {
             write!(f, "\n{index}. {}\t{}", step.grounded_op, step.action)?;
         }
@@ -193,11 +196,27 @@ mod tests {
                 history: &history,
                 platform: agent["platform"].as_str().unwrap().parse().unwrap(),
                 format: AnswerFormat::ALL.into_iter().find(|it| it.sentence() == sentence.trim()).unwrap(),
+                continues: false,
                 final_newline: sentence.ends_with('\n'),
             };
             let content = request["messages"][0]["content"].as_array().unwrap();
             assert_eq!(query.to_string(), content.last().unwrap()["text"], "case {case}");
         }
+    }
+
+    #[test]
+    fn a_task_is_taken_up_again() {
+        let query = CogAgentQuery {
+            task: "Search for doors.",
+            history: &[Step { grounded_op: "END()".into(), action: "Done.".into() }],
+            platform: Platform::Mac,
+            format: AnswerFormat::ActionOp,
+            continues: true,
+            final_newline: false,
+        };
+        let expected = "Task: Search for doors.[Continue]\n\nHistory steps: \n0. END()\tDone.\n(Platform: Mac)\n\
+            (Answer in Action-Operation format.)";
+        assert_eq!(query.to_string(), expected);
     }
 
     #[test]

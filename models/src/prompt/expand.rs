@@ -8,12 +8,16 @@ use super::{PromptError, SlotText};
 /// repeated until there is one for each row of the picture.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageSlot {
-    /// Tokens before the placeholder whose rows are the picture's too.
+    /// Tokens before the placeholder.
     pub before: Vec<u32>,
     /// The placeholder.
     pub token: u32,
-    /// Tokens behind it whose rows are the picture's too.
+    /// Tokens behind it.
     pub behind: Vec<u32>,
+    /// Whether the rows of the tokens around the placeholder are the picture's too.
+    pub edges: bool,
+    /// The first of the ids that stand for a picture's rows, the others counting on; `None`: all are the placeholder.
+    pub counted_from: Option<u32>,
     /// How a slot is written.
     pub text: SlotText,
 }
@@ -32,7 +36,23 @@ pub enum Filling {
 impl ImageSlot {
     /// A placeholder alone.
     pub fn token(token: u32) -> Self {
-        Self { before: Vec::new(), token, behind: Vec::new(), text: SlotText::Rows }
+        Self { before: Vec::new(), token, behind: Vec::new(), edges: false, counted_from: None, text: SlotText::Rows }
+    }
+
+    /// A placeholder between two tokens whose rows are the picture's too.
+    pub fn between(before: u32, token: u32, behind: u32) -> Self {
+        Self { before: vec![before], behind: vec![behind], edges: true, ..Self::token(token) }
+    }
+
+    /// Tokens around the placeholder whose rows are the picture's.
+    fn own(&self) -> (usize, usize) {
+        if self.edges { (self.before.len(), self.behind.len()) } else { (0, 0) }
+    }
+
+    /// The ids of `count` rows of a picture.
+    fn ids(&self, count: usize) -> impl Iterator<Item = u32> + use<> {
+        let (first, step) = self.counted_from.map_or((self.token, 0), |first| (first, 1));
+        (0..count as u32).map(move |row| first.wrapping_add(row * step))
     }
 
     /// Tokens of a slot that is not expanded.
@@ -75,7 +95,8 @@ pub fn expand_slots(ids: &[u32], slot: &ImageSlot, fillings: &[Filling]) -> Resu
     if slots.len() != fillings.len() {
         return Err(PromptError::Images { token: slot.token, placeholders: slots.len(), images: fillings.len() });
     }
-    let edges = slot.before.len() + slot.behind.len();
+    let (before, behind) = slot.own();
+    let edges = before + behind;
     let empty = |filling: &Filling| match filling {
         Filling::Rows(rows) => *rows <= edges,
         Filling::Written(ids) => !ids.contains(&slot.token),
@@ -96,10 +117,10 @@ pub fn expand_slots(ids: &[u32], slot: &ImageSlot, fillings: &[Filling]) -> Resu
     let mut done = 0;
     for (&place, filling) in slots.iter().zip(fillings) {
         expanded.ids.extend(&ids[done..place]);
-        let start = expanded.ids.len() - slot.before.len();
+        let start = expanded.ids.len() - before;
         let (span, rows) = match filling {
             Filling::Rows(rows) => {
-                expanded.ids.resize(expanded.ids.len() + rows - edges, slot.token);
+                expanded.ids.extend(slot.ids(rows - edges));
                 (start..start + rows, (start..start + rows).collect())
             }
             Filling::Written(written) => {
@@ -120,6 +141,27 @@ pub fn expand_slots(ids: &[u32], slot: &ImageSlot, fillings: &[Filling]) -> Resu
     }
     expanded.ids.extend(&ids[done..]);
     Ok(expanded)
+}
+
+/// The other way: ids whose slots are expanded already, with one placeholder for each picture again. Ids that are not of
+/// pictures of so many rows stay.
+pub fn collapse_slots(ids: &[u32], slot: &ImageSlot, rows: &[usize]) -> Vec<u32> {
+    let (before, behind) = slot.own();
+    let mut collapsed = Vec::with_capacity(ids.len());
+    let mut rest = ids;
+    for &rows in rows {
+        let run: Vec<u32> = slot.ids(rows.saturating_sub(before + behind)).collect();
+        let wanted = [&slot.before[..], &run, &slot.behind].concat();
+        let places = 0..=rest.len().saturating_sub(wanted.len());
+        let mut found = places.filter(|_| !run.is_empty()).filter(|&at| rest[at..].starts_with(&wanted));
+        let Some(at) = found.next() else { return ids.to_vec() };
+        let start = at + slot.before.len();
+        collapsed.extend(&rest[..start]);
+        collapsed.push(slot.token);
+        rest = &rest[start + run.len()..];
+    }
+    collapsed.extend(rest);
+    collapsed
 }
 
 #[cfg(test)]
@@ -154,12 +196,23 @@ mod tests {
 
     #[test]
     fn tokens_around_the_placeholder_are_rows_of_the_picture() {
-        let slot = ImageSlot { before: vec![5], behind: vec![6], ..ImageSlot::token(9) };
+        let slot = ImageSlot::between(5, 9, 6);
         let expanded = expand_slots(&[7, 9, 5, 9, 6, 8], &slot, &rows(&[5])).unwrap();
         assert_eq!(expanded.ids, [7, 9, 5, 9, 9, 9, 6, 8]);
         assert_eq!((expanded.spans.len(), expanded.spans[0].clone()), (1, 2..7));
         assert_eq!(expand_slots(&[5, 9, 6], &slot, &rows(&[2])), Err(PromptError::EmptyImage { index: 0 }));
         assert!(matches!(expand_slots(&[9, 6], &slot, &rows(&[4])), Err(PromptError::Images { .. })));
+    }
+
+    /// Kosmos-2's: the tags around the rows are text, and the rows count.
+    #[test]
+    fn rows_may_have_ids_that_count() {
+        let slot = ImageSlot { before: vec![5], behind: vec![6], counted_from: Some(20), ..ImageSlot::token(5) };
+        let expanded = expand_slots(&[7, 5, 5, 6, 5, 20], &slot, &rows(&[3])).unwrap();
+        assert_eq!(expanded.ids, [7, 5, 20, 21, 22, 6, 5, 20]);
+        assert_eq!((expanded.spans.len(), expanded.spans[0].clone()), (1, 2..5));
+        assert_eq!(collapse_slots(&expanded.ids, &slot, &[3]), [7, 5, 5, 6, 5, 20]);
+        assert_eq!(collapse_slots(&[7, 5, 5, 6], &slot, &[3]), [7, 5, 5, 6]);
     }
 
     #[test]
@@ -183,6 +236,7 @@ mod tests {
             let expanded = expand_slots(&ids, &ImageSlot::token(0), &rows(&vec![count; images])).unwrap();
             let text = |ids: &[u32]| ids.iter().copied().filter(|&id| id != 0).collect::<Vec<_>>();
             prop_assert_eq!(text(&expanded.ids), text(&ids));
+            prop_assert_eq!(collapse_slots(&expanded.ids, &ImageSlot::token(0), &vec![count; images]), ids);
             for span in expanded.spans {
                 prop_assert_eq!(&expanded.ids[span], &vec![0; count][..]);
             }

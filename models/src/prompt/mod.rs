@@ -11,7 +11,7 @@ mod slot;
 
 pub use chat::{Chat, ChatFormat, CogTemplate};
 pub use cogagent::{AnswerFormat, CogAgentQuery, Platform, Step, UnknownKey};
-pub use expand::{Expanded, Filling, ImageSlot, expand_slots};
+pub use expand::{Expanded, Filling, ImageSlot, collapse_slots, expand_slots};
 pub use mrope::{MropePositions, mrope_positions};
 pub use positions::{PositionRule, Positions};
 pub use slot::SlotText;
@@ -36,6 +36,12 @@ pub enum PromptError {
     /// The conversation does not alternate.
     #[error("the conversation must be turns of user and assistant, the last one the user's")]
     Turns,
+    /// The system knows no earlier turns, and there are some.
+    #[error("the system answers one question, the conversation has {turns}")]
+    OneTurn {
+        /// Questions of the conversation.
+        turns: usize,
+    },
     /// The system takes one picture, and there are others.
     #[error("the system takes one picture, the conversation has {images}")]
     OneImage {

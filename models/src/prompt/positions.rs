@@ -86,6 +86,18 @@ fn shared(length: usize, spans: &[Range<usize>]) -> Result<Positions, PromptErro
 mod tests {
     use super::*;
 
+    #[test]
+    fn rows_are_counted() {
+        let from = |rule: PositionRule| rule.positions(3, &one(1..2), &[]).unwrap();
+        assert_eq!(from(PositionRule::Sequential { first: 0 }).axes, [[0, 1, 2]]);
+        let later = from(PositionRule::Sequential { first: 2 });
+        assert_eq!((later.axes, later.next), (vec![vec![2, 3, 4]], 5));
+        assert!(matches!(
+            PositionRule::Sequential { first: u32::MAX }.positions(3, &[], &[]),
+            Err(PromptError::TooLong { .. })
+        ));
+    }
+
     fn one(span: Range<usize>) -> Vec<Range<usize>> {
         vec![span]
     }

@@ -1,5 +1,5 @@
-//! Questions that the Cog models were trained to answer with boxes, as published in the READMEs of `zai-org/CogVLM`
-//! and `zai-org/CogAgent` (one of each kind's many wordings).
+//! Questions that models were trained to answer with boxes, as published: the Cog models' in the READMEs of
+//! `zai-org/CogVLM` and `zai-org/CogAgent` (one of each kind's many wordings), Kosmos-2's in its own.
 
 use crate::grounding::Normalised1000;
 
@@ -26,6 +26,29 @@ pub fn describe_box(region: Normalised1000) -> String {
     format!("Tell me what you see within the designated area [[{corners}]] in the picture.")
 }
 
+/// What Kosmos-2 is asked to point at, as published in the README of `microsoft/kosmos-2-patch14-224`: cells follow the
+/// phrase.
+pub fn kosmos2_find(expression: &str) -> String {
+    // Tags count in its prompts; those of the expression must not.
+    let expression = expression.replace(['<', '>'], " ");
+    format!("<grounding><phrase>{}</phrase>", expression.trim())
+}
+
+/// What Kosmos-2 is asked to describe in a few words, each thing with its cells.
+pub fn kosmos2_brief() -> String {
+    "<grounding>An image of".to_owned()
+}
+
+/// What Kosmos-2 is asked to describe at length, each thing with its cells.
+pub fn kosmos2_detailed() -> String {
+    "<grounding>Describe this image in detail:".to_owned()
+}
+
+/// A question that Kosmos-2 answers in words.
+pub fn kosmos2_ask(question: &str) -> String {
+    format!("Question: {question} Answer:")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -34,6 +57,7 @@ mod tests {
     fn questions_are_those_published() {
         let asked = "What steps do I need to take to \"Search for CogVLM\"?(with grounding)";
         assert_eq!(steps("Search for CogVLM", true), asked);
+        assert_eq!(kosmos2_find("the <image> box"), "<grounding><phrase>the  image  box</phrase>");
         assert_eq!(where_is("the menu"), "Where is the menu? answer in [[x0,y0,x1,y1]] format.");
         let region = Normalised1000::new(86, 540, 400, 760).unwrap();
         let asked = "Tell me what you see within the designated area [[086,540,400,760]] in the picture.";

@@ -16,6 +16,14 @@ pub struct Answer {
 }
 
 impl Prepared {
+    /// The same prompt with text tokens behind it.
+    #[must_use]
+    pub fn followed_by(&self, ids: &[u32]) -> Self {
+        let mut whole = self.clone();
+        ids.iter().for_each(|&id| whole.push(id));
+        whole
+    }
+
     /// A text token behind all others.
     fn push(&mut self, id: u32) {
         self.ids.push(id);

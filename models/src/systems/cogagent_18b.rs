@@ -6,7 +6,7 @@
 use serde::Deserialize;
 
 use super::{
-    Blueprint, cog, cogvlm_17b,
+    Blueprint, Grammar, cog, cogvlm_17b,
     config::{CONFIG, divide, head, size},
 };
 use crate::{
@@ -65,6 +65,7 @@ pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
         side: (cross_image_size / patch) as usize,
     };
     blueprint.vision.cross = Some((tower, "model.cross_vision"));
+    blueprint.grammar = Grammar::CogAgentSteps;
     blueprint.decoder.cross = Some(CrossAttentionConfig { features: hidden, width, heads });
     if let ImageConfig::Squares(squares) = &mut blueprint.image {
         squares.push(square);

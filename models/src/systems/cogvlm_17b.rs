@@ -11,7 +11,8 @@ use super::{
 };
 use crate::{
     blocks::{
-        DecoderConfig, DecoderNames, DecoderOptions, ExpertConfig, GluAdapterConfig, ProjectionNames, RotaryConfig,
+        Angles, DecoderConfig, DecoderNames, DecoderOptions, ExpertConfig, GluAdapterConfig, ProjectionNames,
+        RotaryConfig,
     },
     checkpoint::{Files, LoadError},
     image::ImageConfig,
@@ -51,9 +52,20 @@ pub(super) struct Config {
     #[serde(default)]
     tie_word_embeddings: bool,
     template_version: Option<String>,
+    /// Not published: `bf16` computes rotary angles as the published bf16 weights were trained with.
+    #[serde(default)]
+    fovea_rotary_angles: RotaryAngles,
     bos_token_id: u32,
     pad_token_id: u32,
     eos_token_id: Option<OneOrMany>,
+}
+
+#[derive(Deserialize, Clone, Copy, Default)]
+#[serde(rename_all = "lowercase")]
+enum RotaryAngles {
+    #[default]
+    F32,
+    Bf16,
 }
 
 /// What differs between them.
@@ -111,7 +123,13 @@ impl Config {
                 feedforward: self.intermediate_size,
                 vocabulary: self.vocab_size,
                 eps: self.rms_norm_eps,
-                rotary: RotaryConfig::plain(variant.theta, head_dim),
+                rotary: RotaryConfig {
+                    angles: match self.fovea_rotary_angles {
+                        RotaryAngles::F32 => Angles::F32,
+                        RotaryAngles::Bf16 => Angles::Bf16,
+                    },
+                    ..RotaryConfig::plain(variant.theta, head_dim)
+                },
                 qkv_bias: false,
                 tied: self.tie_word_embeddings,
                 expert: Some(ExpertConfig { names: EXPERT, qkv_bias: variant.expert_bias }),

@@ -27,15 +27,16 @@ const NAMES: DecoderNames = DecoderNames {
     at: "",
     embedding: "transformer.embedding.word_embeddings.weight",
     layers: "transformer.encoder.layers",
-    input_norm: "input_layernorm.weight",
-    post_norm: "post_attention_layernorm.weight",
+    input_norm: "input_layernorm",
+    post_norm: "post_attention_layernorm",
+    sub_norms: None,
     projections: ProjectionNames {
         qkv: &["self_attention.query_key_value"],
         out: "self_attention.dense",
         gate_up: &["mlp.dense_h_to_4h"],
         down: "mlp.dense_4h_to_h",
     },
-    norm: "transformer.encoder.final_layernorm.weight",
+    norm: "transformer.encoder.final_layernorm",
     head: "transformer.output_layer.weight",
 };
 
@@ -107,10 +108,9 @@ pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
             vocabulary: config.padded_vocab_size,
             eps: config.layernorm_epsilon,
             rotary: RotaryConfig {
-                theta: 10_000.0 * config.rope_ratio,
                 sections: vec![pairs],
                 style: RopeStyle::Interleaved,
-                scaling: None,
+                ..RotaryConfig::plain(10_000.0 * config.rope_ratio, config.kv_channels)
             },
             qkv_bias: config.add_qkv_bias,
             tied: config.tie_word_embeddings,
@@ -120,11 +120,7 @@ pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
             options: DecoderOptions::default(),
         },
         image: ImageConfig::Squares(vec![square]),
-        slot: ImageSlot {
-            before: vec![config.boi_token_id],
-            behind: vec![config.eoi_token_id],
-            ..ImageSlot::token(config.pad_token_id)
-        },
+        slot: ImageSlot::between(config.boi_token_id, config.pad_token_id, config.eoi_token_id),
         positions: PositionRule::Shared,
         chat: ChatFormat::Glm4,
         tiktoken: Some(PATTERN),

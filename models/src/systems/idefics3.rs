@@ -22,7 +22,7 @@ use crate::{
 const NAMES: DecoderNames = DecoderNames {
     embedding: "model.text_model.embed_tokens.weight",
     layers: "model.text_model.layers",
-    norm: "model.text_model.norm.weight",
+    norm: "model.text_model.norm",
     ..DecoderNames::LLAMA
 };
 

@@ -9,6 +9,7 @@ mod config;
 mod glm_4v_9b;
 mod idefics3;
 mod internvl;
+mod kosmos2;
 mod llava;
 mod llava_next;
 mod mllama;
@@ -39,7 +40,7 @@ pub enum Grammar {
     Qwen2_5Json,
     /// CogAgent-9B's action lines, thousandths of the picture.
     CogAgent,
-    /// CogVLM, CogAgent-18B: `[[x0,y0,x1,y1]]` in running text, thousandths of the picture.
+    /// CogVLM, GLM-4V: `[[x0,y0,x1,y1]]` in running text, thousandths of the picture.
     CogBoxes,
     /// LLaVA: `[x0, y0, x1, y1]` in running text, fractions of the picture's sides.
     UnitBoxes,
@@ -49,6 +50,26 @@ pub enum Grammar {
     PaliGemma,
     /// None that is published: words.
     Words,
+    /// CogAgent-18B's plan, next action and grounded operation, thousandths of the picture.
+    CogAgentSteps,
+    /// Kosmos-2: two of 32 x 32 cells, each a token.
+    Kosmos2Cells,
+}
+
+impl Grammar {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Qwen2Boxes,
+        Self::Qwen2_5Json,
+        Self::CogAgent,
+        Self::CogBoxes,
+        Self::UnitBoxes,
+        Self::InternBoxes,
+        Self::PaliGemma,
+        Self::Words,
+        Self::CogAgentSteps,
+        Self::Kosmos2Cells,
+    ];
 }
 
 /// A system before its weights are loaded: the sizes of its blocks and how it reads and writes.
@@ -144,6 +165,7 @@ const SYSTEMS: &[Entry] = &[
         read: cogvlm2::read,
     },
     Entry { name: "cogagent_18b", is: |it| it.is_of("CogAgentForCausalLM"), read: cogagent_18b::read },
+    Entry { name: "kosmos2", is: |it| it.type_is("kosmos-2"), read: kosmos2::read },
     Entry { name: "llava", is: |it| it.type_is("llava") && !it.vision_is("pixtral"), read: llava::read },
     Entry { name: "llava_next", is: |it| it.type_is("llava_next"), read: llava_next::read },
     Entry { name: "pixtral", is: |it| it.type_is("llava") && it.vision_is("pixtral"), read: pixtral::read },

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use fovea_models::{GenerateOptions, Session};
+use fovea_engine::text::Tokenizer;
+use fovea_models::{BeamOptions, GenerateOptions, Hypothesis, Session};
 use serde_json::json;
 
 use crate::{
@@ -43,12 +44,24 @@ pub(crate) struct Arguments {
     /// Seed of the draw.
     #[arg(long, default_value_t = 0)]
     seed: u32,
+    /// Follow this many answers side by side and print the likeliest, instead of drawing.
+    #[arg(long, value_name = "N", conflicts_with_all = ["temperature", "top_k", "top_p", "seed"])]
+    beams: Option<usize>,
+    /// With --beams: rank answers by log-probability over length to this power.
+    #[arg(long, value_name = "P", default_value_t = 1.0, requires = "beams")]
+    length_penalty: f64,
 }
 
 pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -> Outcome {
     let &Arguments { max_tokens, temperature, top_k, top_p, seed, raw, .. } = arguments;
     if !(temperature >= 0.0 && temperature.is_finite()) {
         return Err(Failure::usage(format_args!("--temperature is {temperature}, it must be 0 or more")));
+    }
+    if !(1..=64).contains(&arguments.beams.unwrap_or(1)) {
+        return Err(Failure::usage("--beams must be between 1 and 64"));
+    }
+    if !arguments.length_penalty.is_finite() {
+        return Err(Failure::usage("--length-penalty must be a number"));
     }
     if !(top_p > 0.0 && top_p <= 1.0) {
         return Err(Failure::usage(format_args!("--top-p is {top_p}, it must be above 0 and at most 1")));
@@ -70,6 +83,12 @@ pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -
     }
     let prompt = prompt.prepare(&session, &images)?;
     let tokenizer = loaded.system.tokenizer();
+    if let Some(width) = arguments.beams {
+        let options = BeamOptions { width, max_tokens, length_penalty: arguments.length_penalty };
+        let found = pollster::block_on(session.search(&prompt, None, &options, &hear))?;
+        stages.finish();
+        return show_beams(&found, tokenizer, output);
+    }
     let mut stream = tokenizer.stream();
     // A closed pipe or a broken tokenizer ends the answer.
     let mut shown: Outcome = Ok(());
@@ -97,4 +116,22 @@ pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -
         }));
     }
     output.line(stream.finish()?)
+}
+
+/// The best answer, or all of them in JSON.
+fn show_beams(found: &[Hypothesis], tokenizer: &Tokenizer, output: &mut Output) -> Outcome {
+    if !output.is_json() {
+        let best = found.first().map(|best| tokenizer.decode(&best.ids)).transpose()?;
+        return output.line(best.unwrap_or_default());
+    }
+    let beams = found.iter().map(|found| {
+        Ok(json!({
+            "text": tokenizer.decode(&found.ids)?,
+            "ids": found.ids,
+            "log_probability": found.log_probability,
+            "score": found.score,
+            "whole": found.whole,
+        }))
+    });
+    output.value(&json!(beams.collect::<Outcome<Vec<_>>>()?))
 }

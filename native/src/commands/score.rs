@@ -1,4 +1,4 @@
-//! `fovea score`: how likely given continuations of a prompt are.
+//! `fovea score`: how likely given continuations of a prompt are. Pictures and prompt are read once for all of them.
 
 use std::path::PathBuf;
 
@@ -57,11 +57,11 @@ pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -
         images.push(pollster::block_on(session.encode(picture, &hear))?);
     }
     let tokenizer = loaded.system.tokenizer();
-    let prompt = prompt.ids(&loaded.system)?;
+    let prompt = prompt.prepare(&session, &images)?;
     let mut scores = Vec::new();
     for continuation in &continuations {
         let ids = tokenizer.encode(continuation)?;
-        let each = pollster::block_on(session.score(&prompt, &ids, &images))?;
+        let each = pollster::block_on(session.score(&prompt, &ids))?;
         scores.push((continuation, ids, each));
     }
     stages.finish();

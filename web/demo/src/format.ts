@@ -46,6 +46,7 @@ const VERBS: Record<Action['kind'], string> = {
   right_click: 'Right-click',
   hover: 'Hover',
   type: 'Type',
+  select: 'Select',
   scroll: 'Scroll',
   key_press: 'Press',
   gesture: 'Press',

@@ -91,7 +91,7 @@ export interface Point {
 /** What to do, in CogAgent's vocabulary. Which optional fields there are depends on `kind`. */
 export interface Action {
   kind:
-    | 'click' | 'double_click' | 'right_click' | 'hover' | 'type' | 'scroll' | 'key_press' | 'gesture'
+    | 'click' | 'double_click' | 'right_click' | 'hover' | 'type' | 'select' | 'scroll' | 'key_press' | 'gesture'
     | 'launch' | 'quote_text' | 'quote_clipboard' | 'llm' | 'end';
   /** The element's place. */
   box?: Box;
@@ -99,7 +99,7 @@ export interface Action {
   point?: Point;
   elementType?: string;
   elementInfo?: string;
-  /** To type. */
+  /** To type, or the option to select. */
   text?: string;
   direction?: 'up' | 'down' | 'left' | 'right';
   steps?: number;

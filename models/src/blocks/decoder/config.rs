@@ -5,7 +5,8 @@ use fovea_engine::{
     weights::TensorClass,
 };
 
-use crate::blocks::{CrossAttentionConfig, GatedCrossConfig, Sizes};
+use super::positions::{AbsolutePositions, Angles};
+use crate::blocks::{CrossAttentionConfig, GatedCrossConfig, Norm, Sizes};
 
 /// Rotary positions.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +20,10 @@ pub struct RotaryConfig {
     pub style: RopeStyle,
     /// How low frequencies are slowed down for long texts.
     pub scaling: Option<RopeScaling>,
+    /// How angles are computed.
+    pub angles: Angles,
+    /// xPos: positions over which the amplitudes fall, 512 where published.
+    pub decay: Option<f64>,
 }
 
 /// Llama 3.1's scaling: frequencies whose waves are longer than the first texts over `low` are divided by `factor`, those
@@ -53,7 +58,13 @@ impl RopeScaling {
 impl RotaryConfig {
     /// One axis over whole heads, in halves.
     pub fn plain(theta: f64, head_dim: usize) -> Self {
-        Self { theta, sections: vec![head_dim / 2], style: RopeStyle::Halves, scaling: None }
+        let (sections, style) = (vec![head_dim / 2], RopeStyle::Halves);
+        Self { theta, sections, style, scaling: None, angles: Angles::F32, decay: None }
+    }
+
+    /// Nothing turns.
+    pub fn none() -> Self {
+        Self { sections: Vec::new(), ..Self::plain(1.0, 0) }
     }
 
     /// The inverse frequency and the axis of each pair.
@@ -69,11 +80,19 @@ impl RotaryConfig {
 /// What few decoders have.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DecoderOptions {
-    /// What gates the feedforward.
+    /// Kind of all norms.
+    pub norm: Norm,
+    /// Positions that are added to the embeddings, if there are any.
+    pub absolute: Option<AbsolutePositions>,
+    /// Whether all projections have biases, not only those of queries, keys and values.
+    pub bias: bool,
+    /// Activation of the feedforward.
     pub activation: Activation,
+    /// Whether what is activated is the gate of a second input, not the only one.
+    pub gate: bool,
     /// Whether norms scale by one more than their weights (Gemma).
     pub norm_plus_one: bool,
-    /// What embeddings and a picture's rows are multiplied by before the first layer (Gemma).
+    /// What embeddings and a picture's rows are multiplied by before the first layer (Gemma, Kosmos-2).
     pub embedding_scale: f32,
     /// Rows of the embedding behind those of the vocabulary: tokens that are read and never written.
     pub extra_embeddings: usize,
@@ -84,7 +103,11 @@ pub struct DecoderOptions {
 impl Default for DecoderOptions {
     fn default() -> Self {
         Self {
+            norm: Norm::Rms,
+            absolute: None,
+            bias: false,
             activation: Activation::Silu,
+            gate: true,
             norm_plus_one: false,
             embedding_scale: 1.0,
             extra_embeddings: 0,
@@ -100,13 +123,22 @@ pub struct ProjectionNames {
     pub qkv: &'static [&'static str],
     /// Behind the attention.
     pub out: &'static str,
-    /// Gate and input of the feedforward: one tensor, or one each.
+    /// Gate and input of the feedforward: one tensor, or one each; the input alone for one without a gate.
     pub gate_up: &'static [&'static str],
     /// Output of the feedforward.
     pub down: &'static str,
 }
 
-/// Names of a decoder's tensors.
+/// Names of the norms inside a layer's branches, each without `.weight` and `.bias`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SubNormNames {
+    /// Behind the attention, before its output projection.
+    pub attention: &'static str,
+    /// Behind the feedforward's activation.
+    pub feedforward: &'static str,
+}
+
+/// Names of a decoder's tensors, those of norms without `.weight` and `.bias`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecoderNames {
     /// The prefix of all of them.
@@ -119,6 +151,8 @@ pub struct DecoderNames {
     pub input_norm: &'static str,
     /// A layer's norm before the feedforward.
     pub post_norm: &'static str,
+    /// Norms inside a layer's branches, if it has them.
+    pub sub_norms: Option<SubNormNames>,
     /// A layer's projections.
     pub projections: ProjectionNames,
     /// The norm behind the layers.
@@ -133,15 +167,16 @@ impl DecoderNames {
         at: "",
         embedding: "model.embed_tokens.weight",
         layers: "model.layers",
-        input_norm: "input_layernorm.weight",
-        post_norm: "post_attention_layernorm.weight",
+        input_norm: "input_layernorm",
+        post_norm: "post_attention_layernorm",
+        sub_norms: None,
         projections: ProjectionNames {
             qkv: &["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
             out: "self_attn.o_proj",
             gate_up: &["mlp.gate_proj", "mlp.up_proj"],
             down: "mlp.down_proj",
         },
-        norm: "model.norm.weight",
+        norm: "model.norm",
         head: "lm_head.weight",
     };
 }
@@ -174,9 +209,9 @@ pub struct DecoderConfig {
     pub feedforward: usize,
     /// Rows of the embedding and of the head.
     pub vocabulary: usize,
-    /// Added to the mean square by the norms.
+    /// Added to the mean square, or to the variance, by the norms.
     pub eps: f32,
-    /// Rotary positions.
+    /// Positions that turn queries and keys.
     pub rotary: RotaryConfig,
     /// Whether queries, keys and values have biases.
     pub qkv_bias: bool,
@@ -227,8 +262,15 @@ impl DecoderConfig {
     /// A feedforward in `count` layers.
     fn feedforward_sizes(&self, count: usize) -> Sizes {
         let class = TensorClass::Decoder;
-        let sizes = Sizes::default().matrix(class, count, 2 * self.feedforward, self.hidden);
-        sizes.matrix(class, count, self.hidden, self.feedforward)
+        let inner = self.inner().iter().sum();
+        let sizes = Sizes::default().matrix(class, count, inner, self.hidden);
+        let sizes = sizes.matrix(class, count, self.hidden, self.feedforward);
+        if self.options.bias { sizes.vector(count, self.hidden + inner) } else { sizes }
+    }
+
+    /// Outputs of the feedforward's first projection.
+    pub(super) fn inner(&self) -> Vec<usize> {
+        vec![self.feedforward; if self.options.gate { 2 } else { 1 }]
     }
 
     /// A set of projections in every layer that attends to the text.
@@ -239,12 +281,18 @@ impl DecoderConfig {
             .matrix(class, count, qkv, hidden)
             .vector(if qkv_bias { count } else { 0 }, qkv)
             .matrix(class, count, hidden, self.queries())
+            .vector(if self.options.bias { count } else { 0 }, hidden)
             .and(self.feedforward_sizes(count))
     }
 
     /// The weights of the layers and norms, without experts and cross attention.
     pub fn layer_sizes(&self) -> Sizes {
-        self.projections(self.qkv_bias).vector(2 * self.own_layers() + 1, self.hidden)
+        let (norm, layers) = (self.options.norm, self.own_layers());
+        let sizes = self.projections(self.qkv_bias).and(norm.sizes(2 * layers + 1, self.hidden));
+        match self.names.sub_norms {
+            Some(_) => sizes.and(norm.sizes(layers, self.queries())).and(norm.sizes(layers, self.feedforward)),
+            None => sizes,
+        }
     }
 
     /// The weights of the visual experts.

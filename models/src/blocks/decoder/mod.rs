@@ -1,30 +1,34 @@
-//! The LLaMA-style decoder: RMSNorm, grouped-query attention with rotary positions and a KV cache, SiLU-gated
-//! feedforward.
+//! The decoder: norms before grouped-query attention with positions and a KV cache, and before the feedforward.
 //!
-//! Options: rotary positions of several axes, over part of a head, in halves or interleaved; fused or separate
-//! projections; a second set of projections for the rows of pictures (a *visual expert*, Wang et al., "CogVLM", 2023);
-//! cross attention to a picture between attention and feedforward. Sources: `modeling_qwen2_vl.py` of transformers
-//! 4.57.1, `modeling_chatglm.py` of `THUDM/glm-4v-9b`, `modeling_cogvlm.py` of `THUDM/cogvlm2-llama3-chat-19B`,
-//! `modeling_cogagent.py` of `THUDM/cogagent-chat-hf`.
+//! Options: LayerNorm instead of RMSNorm, and further norms inside both branches (*sub-LN*, Wang et al., "MAGNETO", 2022);
+//! positions of several kinds (see [`RotaryConfig`], [`AbsolutePositions`]); fused or separate projections, with biases
+//! or without; a feedforward with a gate or without; a second set of projections for the rows of pictures (a *visual
+//! expert*, Wang et al., "CogVLM", 2023); cross attention to a picture between attention and feedforward. Sources:
+//! `modeling_qwen2_vl.py` and `modeling_kosmos2.py` of transformers 4.57.1, `modeling_chatglm.py` of `THUDM/glm-4v-9b`,
+//! `modeling_cogvlm.py` of `THUDM/cogvlm2-llama3-chat-19B`, `modeling_cogagent.py` of `THUDM/cogagent-chat-hf`.
 
 mod config;
+mod positions;
 
 use std::cell::RefCell;
 
 use fovea_engine::{
     At, DType, Gpu, GpuError, OpError, Recorder, Tensor,
-    op::{Attention, DecodeAttention, DecodeState, Epilogue, Mask, RmsNorm, Rope, Slot},
+    op::{Activation, Ancestors, Attention, DecodeAttention, DecodeState, Epilogue, Mask, Slot},
     weights::{Scope, TensorClass, Weight, WeightError},
 };
 
 pub use config::{
-    DecoderConfig, DecoderNames, DecoderOptions, ExpertConfig, ProjectionNames, RopeScaling, RotaryConfig,
+    DecoderConfig, DecoderNames, DecoderOptions, ExpertConfig, ProjectionNames, RopeScaling, RotaryConfig, SubNormNames,
 };
+pub use positions::{AbsolutePositions, Angles, PositionTables};
 
 use super::{
     CrossCache,
     cross_attention::CrossAttention,
     gated_cross::{Beheld, GatedCross},
+    parts::{Linear, NormWeights},
+    rows::iota,
 };
 
 /// Keys and values of every layer: `[capacity, kv_heads * head_dim]` f32 each.
@@ -58,11 +62,10 @@ impl KvCache {
 }
 
 struct Projections {
-    qkv: Weight,
-    qkv_bias: Option<Tensor>,
-    out: Weight,
-    gate_up: Weight,
-    down: Weight,
+    qkv: Linear,
+    out: Linear,
+    gate_up: Linear,
+    down: Linear,
 }
 
 impl Projections {
@@ -74,17 +77,16 @@ impl Projections {
         gated: bool,
     ) -> Result<Self, WeightError> {
         let (hidden, inner, class) = (config.hidden, config.feedforward, TensorClass::Decoder);
-        let (queries, keys) = (config.queries(), config.keys());
+        let (queries, keys, bias) = (config.queries(), config.keys(), config.options.bias);
         let qkv =
             if gated { pieces(&[GatedCross::QUERY], &[queries]) } else { pieces(names.qkv, &[queries, keys, keys]) };
         let out = if gated { GatedCross::OUT } else { names.out };
-        let gate_up = pieces(names.gate_up, &[inner, inner]);
+        let gate_up = pieces(names.gate_up, &config.inner());
         Ok(Self {
-            qkv: stack(layer, &qkv, hidden, class).await?,
-            qkv_bias: if qkv_bias { Some(biases(layer, &qkv).await?) } else { None },
-            out: stack(layer, &pieces(&[out], &[hidden]), queries, class).await?,
-            gate_up: stack(layer, &gate_up, hidden, class).await?,
-            down: stack(layer, &pieces(&[names.down], &[hidden]), inner, class).await?,
+            qkv: Linear::fused(layer, &qkv, hidden, qkv_bias, class).await?,
+            out: Linear::fused(layer, &[(out, hidden)], queries, bias, class).await?,
+            gate_up: Linear::fused(layer, &gate_up, hidden, bias, class).await?,
+            down: Linear::fused(layer, &[(names.down, hidden)], inner, bias, class).await?,
         })
     }
 }
@@ -97,26 +99,27 @@ fn pieces(names: &[&'static str], rows: &[usize]) -> Vec<(&'static str, usize)> 
     }
 }
 
-async fn stack(
-    at: &Scope<'_>,
-    pieces: &[(&str, usize)],
-    width: usize,
-    class: TensorClass,
-) -> Result<Weight, WeightError> {
-    let parts: Vec<_> = pieces.iter().map(|(name, rows)| (format!("{name}.weight"), [*rows, width])).collect();
-    let parts: Vec<(&str, &[usize])> = parts.iter().map(|(name, shape)| (name.as_str(), &shape[..])).collect();
-    at.stacked(&parts, class).await
+/// A norm by its name.
+async fn norm(at: &Scope<'_>, config: &DecoderConfig, name: &str, width: usize) -> Result<NormWeights, WeightError> {
+    let eps = config.eps;
+    if !config.options.norm_plus_one {
+        return NormWeights::load(&at.at(name), config.options.norm, width, eps).await;
+    }
+    let scale = at.numbers(&format!("{name}.weight"), &[width]).await?;
+    let scale: Vec<f32> = scale.iter().map(|it| 1.0 + it).collect();
+    Ok(NormWeights::Rms { scale: at.gpu().upload(name, &[width], &scale)?, eps })
 }
 
-async fn biases(at: &Scope<'_>, pieces: &[(&str, usize)]) -> Result<Tensor, WeightError> {
-    let parts: Vec<_> = pieces.iter().map(|(name, rows)| (format!("{name}.bias"), [*rows])).collect();
-    let parts: Vec<(&str, &[usize])> = parts.iter().map(|(name, shape)| (name.as_str(), &shape[..])).collect();
-    at.joined(&parts).await
+/// The norms inside a layer's branches.
+struct SubNorms {
+    attention: NormWeights,
+    feedforward: NormWeights,
 }
 
 struct Layer {
-    input_norm: Tensor,
-    post_norm: Tensor,
+    input_norm: NormWeights,
+    post_norm: NormWeights,
+    sub_norms: Option<SubNorms>,
     language: Projections,
     vision: Option<Projections>,
     cross: Option<CrossAttention>,
@@ -124,12 +127,42 @@ struct Layer {
     gated: Option<GatedCross>,
 }
 
+impl Layer {
+    async fn load(at: &Scope<'_>, config: &DecoderConfig, gated: bool) -> Result<Self, WeightError> {
+        let (names, hidden) = (&config.names, config.hidden);
+        Ok(Self {
+            input_norm: norm(at, config, names.input_norm, hidden).await?,
+            post_norm: norm(at, config, names.post_norm, hidden).await?,
+            sub_norms: match names.sub_norms {
+                Some(names) => Some(SubNorms {
+                    attention: norm(at, config, names.attention, config.queries()).await?,
+                    feedforward: norm(at, config, names.feedforward, config.feedforward).await?,
+                }),
+                None => None,
+            },
+            language: Projections::load(at, config, &names.projections, config.qkv_bias, gated).await?,
+            vision: match &config.expert {
+                Some(expert) => Some(Projections::load(at, config, &expert.names, expert.qkv_bias, false).await?),
+                None => None,
+            },
+            gated: match gated {
+                true => Some(GatedCross::load(at, hidden, config.head_sizes(), config.eps).await?),
+                false => None,
+            },
+            cross: match config.cross {
+                Some(cross) => Some(CrossAttention::load(at, cross, hidden).await?),
+                None => None,
+            },
+        })
+    }
+}
+
 /// A decoder's weights.
 pub struct Decoder {
     config: DecoderConfig,
     embedding: Weight,
     layers: Vec<Layer>,
-    norm: Tensor,
+    norm: NormWeights,
     /// `None`: tied to the embedding.
     head: Option<Weight>,
 }
@@ -141,6 +174,8 @@ pub enum Rows {
     Last,
     /// All: what scoring and comparison need.
     All,
+    /// Those from this row of the prompt on, which must be among the ones that run: what continuations are scored by.
+    From(usize),
     /// Only the last, which is the only one; where it looks is kept.
     Watched,
 }
@@ -149,8 +184,8 @@ pub enum Rows {
 pub struct Context<'a> {
     /// Keys and values of the rows before, and room for these.
     pub cache: &'a KvCache,
-    /// Rotary positions.
-    pub rope: &'a Rope,
+    /// What positions become.
+    pub tables: &'a PositionTables,
     /// Rows before.
     pub past: usize,
     /// For each row, whether the visual expert takes it; empty: none.
@@ -159,6 +194,17 @@ pub struct Context<'a> {
     pub cross: Option<&'a CrossCache>,
     /// The row of the prompt where that picture stands.
     pub picture_at: usize,
+    /// For rows that lie side by side instead of following each other: what each descends from.
+    pub tree: Option<Tree<'a>>,
+}
+
+/// Rows that continue one prompt in several ways.
+#[derive(Clone, Copy)]
+pub struct Tree<'a> {
+    /// Rows of the prompt, which all see.
+    pub prompt: usize,
+    /// Which of those behind them each row sees, its own among them.
+    pub ancestors: &'a Ancestors,
 }
 
 /// What [`Decoder::record_prefill`] yields.
@@ -200,7 +246,7 @@ impl Routes {
 struct LayerContext<'a> {
     index: usize,
     positions: At<'a>,
-    rope: &'a Rope,
+    tables: &'a PositionTables,
     slot: Slot<'a>,
     routes: Option<&'a Routes>,
     cross: Option<&'a CrossCache>,
@@ -218,35 +264,12 @@ impl Decoder {
         let root = &root.at(names.at);
         let rows = [config.embedding_rows(), hidden];
         let embedding = root.matrix(names.embedding, &rows, TensorClass::Embedding).await?;
-        let norm = async |at: &Scope<'_>, name: &str| match config.options.norm_plus_one {
-            false => at.tensor(name, &[hidden]).await,
-            true => {
-                let scale: Vec<f32> = at.numbers(name, &[hidden]).await?.iter().map(|it| 1.0 + it).collect();
-                Ok(at.gpu().upload(name, &[hidden], &scale)?)
-            }
-        };
         let mut layers = Vec::with_capacity(config.layers.min(1024));
         for index in 0..config.layers {
             let (at, gated) = (root.at(&format!("{}.{index}", names.layers)), config.is_gated(index));
-            layers.push(Layer {
-                input_norm: norm(&at, names.input_norm).await?,
-                post_norm: norm(&at, names.post_norm).await?,
-                language: Projections::load(&at, &config, &names.projections, config.qkv_bias, gated).await?,
-                vision: match &config.expert {
-                    Some(expert) => Some(Projections::load(&at, &config, &expert.names, expert.qkv_bias, false).await?),
-                    None => None,
-                },
-                gated: match gated {
-                    true => Some(GatedCross::load(&at, hidden, config.head_sizes(), config.eps).await?),
-                    false => None,
-                },
-                cross: match config.cross {
-                    Some(cross) => Some(CrossAttention::load(&at, cross, hidden).await?),
-                    None => None,
-                },
-            });
+            layers.push(Layer::load(&at, &config, gated).await?);
         }
-        let norm = norm(root, names.norm).await?;
+        let norm = norm(root, &config, names.norm, hidden).await?;
         let table = [config.vocabulary, hidden];
         let head = if config.tied { None } else { Some(root.matrix(names.head, &table, TensorClass::Head).await?) };
         Ok(Self { config, embedding, layers, norm, head })
@@ -257,16 +280,15 @@ impl Decoder {
         &self.config
     }
 
-    /// Rotary positions for up to `capacity` tokens.
+    /// What positions become, for up to `capacity` tokens.
     ///
     /// # Errors
     /// [`GpuError`].
-    pub fn rope(&self, gpu: &Gpu, capacity: usize) -> Result<Rope, GpuError> {
-        let rotary = &self.config.rotary;
-        Rope::new(gpu, capacity, &rotary.pairs(), rotary.style)
+    pub fn tables(&self, gpu: &Gpu, capacity: usize) -> Result<PositionTables, GpuError> {
+        PositionTables::new(gpu, &self.config, capacity)
     }
 
-    /// Records the embedding of tokens.
+    /// Records the embedding of tokens, neither scaled nor with positions.
     ///
     /// # Errors
     /// [`OpError`].
@@ -292,7 +314,8 @@ impl Decoder {
         CrossCache::new(rec, layers, seen)
     }
 
-    /// Records the layers for the rows `x`, `[tokens, hidden]`, that follow those of the context.
+    /// Records scale and positions of embeddings, and the layers, for the rows `x`, `[tokens, hidden]`, that follow those
+    /// of the context.
     ///
     /// # Errors
     /// [`OpError`], also if the cache is too small.
@@ -304,7 +327,7 @@ impl Decoder {
         context: &Context<'_>,
         rows: Rows,
     ) -> Result<Prefill, OpError> {
-        let &Context { cache, rope, past, visual, cross, picture_at } = context;
+        let &Context { cache, tables, past, visual, cross, picture_at, tree } = context;
         let tokens = x.rows_and_width().0;
         let heads = self.config.head_sizes();
         let looks = RefCell::new(Vec::new());
@@ -313,7 +336,11 @@ impl Decoder {
             if rows == Rows::Watched {
                 looks.borrow_mut().push(rec.attention_weights(query, keys, heads, past + tokens)?);
             }
-            let mask = if self.config.options.whole_prompt { Mask::Full } else { Mask::Causal { past } };
+            let mask = match tree {
+                Some(Tree { prompt, ancestors }) => Mask::Tree { past: prompt, ancestors },
+                None if self.config.options.whole_prompt => Mask::Full,
+                None => Mask::Causal { past },
+            };
             let attention = Attention { heads, kv_len: past + tokens, mask };
             rec.attention(query, keys.into(), values.into(), attention)
         };
@@ -322,21 +349,26 @@ impl Decoder {
             Some(cross) => Some(Beheld::new(rec.gpu(), cross, past, tokens, picture_at)?),
             None => None,
         };
-        let mut x = self.record_scale(rec, x)?;
+        let mut x = self.record_start(rec, x, positions.into(), tables)?;
         let mut hidden_first = x.clone();
         for (index, (layer, cache)) in self.layers.iter().zip(&cache.layers).enumerate() {
             let (positions, slot, routes) = (positions.into(), Slot::Fixed(past), routes.as_ref());
             let beheld = beheld.as_ref();
-            let context = LayerContext { index, positions, rope, slot, routes, cross, beheld };
+            let context = LayerContext { index, positions, tables, slot, routes, cross, beheld };
             x = self.record_layer(rec, layer, &x, cache, &context, attend)?;
             if index == 0 {
                 hidden_first = x.clone();
             }
         }
         let hidden_last = x.clone();
-        if rows == Rows::Last {
-            let last = rec.gpu().upload("last row", &[1], &[tokens as u32 - 1])?;
-            x = rec.gather_rows(&x, (&last).into(), 1)?;
+        let first = match rows {
+            Rows::Last => tokens - 1,
+            Rows::From(row) => row.saturating_sub(past).min(tokens - 1),
+            Rows::All | Rows::Watched => 0,
+        };
+        if first > 0 {
+            let wanted = iota(rec.gpu(), first, tokens - first)?;
+            x = rec.gather_rows(&x, (&wanted).into(), tokens - first)?;
         }
         let logits = self.record_head(rec, &x)?;
         Ok(Prefill { hidden_first, hidden_last, logits, looks: looks.into_inner() })
@@ -351,7 +383,7 @@ impl Decoder {
         rec: &mut Recorder,
         state: &DecodeState,
         cache: &KvCache,
-        rope: &Rope,
+        tables: &PositionTables,
         cross: Option<&CrossCache>,
     ) -> Result<Tensor, OpError> {
         let attend = |rec: &mut Recorder, qkv: &Tensor, keys: &Tensor, values: &Tensor| {
@@ -360,10 +392,10 @@ impl Decoder {
             rec.attention_decode(qkv.columns(0, self.config.queries()), keys, values, attention)
         };
         let x = self.record_embedding(rec, state.token_at(), 1)?;
-        let mut x = self.record_scale(rec, x)?;
+        let mut x = self.record_start(rec, x, state.position_at(), tables)?;
         for (index, (layer, cache)) in self.layers.iter().zip(&cache.layers).enumerate() {
             let (positions, slot) = (state.position_at(), Slot::From(state.length_at()));
-            let context = LayerContext { index, positions, rope, slot, routes: None, cross, beheld: None };
+            let context = LayerContext { index, positions, tables, slot, routes: None, cross, beheld: None };
             x = self.record_layer(rec, layer, &x, cache, &context, attend)?;
         }
         self.record_head(rec, &x)
@@ -378,27 +410,30 @@ impl Decoder {
         context: &LayerContext<'_>,
         attend: impl Fn(&mut Recorder, &Tensor, &Tensor, &Tensor) -> Result<Tensor, OpError>,
     ) -> Result<Tensor, OpError> {
-        let DecoderConfig { heads, kv_heads, head_dim, eps, .. } = self.config;
-        let &LayerContext { index, positions, rope, slot, routes, cross, beheld } = context;
+        let eps = self.config.eps;
+        let &LayerContext { index, positions, tables, slot, routes, cross, beheld } = context;
         if let Some(gated) = &layer.gated {
             let Some(cache) = cross else { return Ok(x.clone()) };
             return self.record_gated(rec, layer, gated, x, (cache, index, beheld));
         }
-        let normed = rec.rms_norm(x, RmsNorm { scale: &layer.input_norm, eps })?;
-        let qkv = routed(rec, layer, routes, &normed, None, |rec, by, x, _| {
-            rec.matmul(x, &by.qkv, Epilogue { bias: by.qkv_bias.as_ref(), ..Epilogue::default() })
-        })?;
-        rec.rope_kv(&qkv, heads, kv_heads, head_dim, rope, positions, keys, values, slot)?;
-        let attended = attend(rec, &qkv, keys, values)?;
+        let sub_norms = layer.sub_norms.as_ref();
+        let normed = layer.input_norm.record(rec, x)?;
+        let qkv =
+            routed(rec, layer, routes, &normed, None, |rec, by, x, _| by.qkv.record(rec, x, Activation::None, None))?;
+        tables.turn(rec, &qkv, self.config.head_sizes(), positions, (keys, values), slot)?;
+        let mut attended = attend(rec, &qkv, keys, values)?;
+        if let Some(norms) = sub_norms {
+            attended = norms.attention.record(rec, &attended)?;
+        }
         let mut x = routed(rec, layer, routes, &attended, Some(x), |rec, by, x, residual| {
-            rec.matmul(x, &by.out, Epilogue { residual, ..Epilogue::default() })
+            by.out.record(rec, x, Activation::None, residual)
         })?;
         if let (Some(layer), Some(cache)) = (&layer.cross, cross) {
             x = layer.record(rec, &x, eps, cache, index)?;
         }
-        let normed = rec.rms_norm(&x, RmsNorm { scale: &layer.post_norm, eps })?;
+        let normed = layer.post_norm.record(rec, &x)?;
         routed(rec, layer, routes, &normed, Some(&x), |rec, by, x, residual| {
-            self.record_feedforward(rec, by, x, residual)
+            self.record_feedforward(rec, by, sub_norms, x, residual)
         })
     }
 
@@ -406,12 +441,21 @@ impl Decoder {
         &self,
         rec: &mut Recorder,
         by: &Projections,
+        sub_norms: Option<&SubNorms>,
         x: &Tensor,
         residual: Option<&Tensor>,
     ) -> Result<Tensor, OpError> {
-        let inner = rec.matmul(x, &by.gate_up, Epilogue::default())?;
-        let gated = rec.gate(&inner, self.config.options.activation)?;
-        rec.matmul(&gated, &by.down, Epilogue { residual, ..Epilogue::default() })
+        let DecoderOptions { activation, gate, .. } = self.config.options;
+        let mut inner = if gate {
+            let both = by.gate_up.record(rec, x, Activation::None, None)?;
+            rec.gate(&both, activation)?
+        } else {
+            by.gate_up.record(rec, x, activation, None)?
+        };
+        if let Some(norms) = sub_norms {
+            inner = norms.feedforward.record(rec, &inner)?;
+        }
+        by.down.record(rec, &inner, Activation::None, residual)
     }
 
     /// A layer that attends to a picture: `h = x + tanh(a) attention(norm(x))`, `y = h + tanh(b) mlp(norm(h))`, the latter
@@ -424,25 +468,32 @@ impl Decoder {
         x: &Tensor,
         (cache, index, beheld): (&CrossCache, usize, Option<&Beheld>),
     ) -> Result<Tensor, OpError> {
-        let eps = self.config.eps;
-        let normed = rec.rms_norm(x, RmsNorm { scale: &layer.input_norm, eps })?;
-        let query = rec.matmul(&normed, &layer.language.qkv, Epilogue::default())?;
+        let normed = layer.input_norm.record(rec, x)?;
+        let query = layer.language.qkv.record(rec, &normed, Activation::None, None)?;
         let attended = gated.attend(rec, &query, cache, index, beheld)?;
-        let attended = rec.matmul(&attended, &layer.language.out, Epilogue::default())?;
+        let attended = layer.language.out.record(rec, &attended, Activation::None, None)?;
         let x = gated.add_attended(rec, x, &attended)?;
         gated.add_inner(rec, &x, beheld, |rec, x| {
-            let normed = rec.rms_norm(x, RmsNorm { scale: &layer.post_norm, eps })?;
-            self.record_feedforward(rec, &layer.language, &normed, None)
+            let normed = layer.post_norm.record(rec, x)?;
+            self.record_feedforward(rec, &layer.language, layer.sub_norms.as_ref(), &normed, None)
         })
     }
 
-    fn record_scale(&self, rec: &mut Recorder, x: Tensor) -> Result<Tensor, OpError> {
+    /// What enters the first layer.
+    fn record_start(
+        &self,
+        rec: &mut Recorder,
+        x: Tensor,
+        positions: At<'_>,
+        tables: &PositionTables,
+    ) -> Result<Tensor, OpError> {
         let factor = self.config.options.embedding_scale;
-        if factor == 1.0 { Ok(x) } else { rec.scale(&x, factor) }
+        let x = if factor == 1.0 { x } else { rec.scale(&x, factor)? };
+        tables.add(rec, x, positions)
     }
 
     fn record_head(&self, rec: &mut Recorder, x: &Tensor) -> Result<Tensor, OpError> {
-        let normed = rec.rms_norm(x, RmsNorm { scale: &self.norm, eps: self.config.eps })?;
+        let normed = self.norm.record(rec, x)?;
         rec.matmul(&normed, self.head.as_ref().unwrap_or(&self.embedding), Epilogue::default())
     }
 }
@@ -470,3 +521,6 @@ fn routed(
     let (seen, said) = (part(vision, &routes.vision)?, part(&layer.language, &routes.language)?);
     rec.assemble_rows(&[(&seen, &routes.vision), (&said, &routes.language)])
 }
+
+#[cfg(test)]
+mod tests;
