@@ -36,6 +36,7 @@ const RUNS = [
   { system: 'qwen2_5_vl', tier: { subgroups: false }, cases: [0] },
   { system: 'cogagent_18b', tier: {}, cases: [0] },
   { system: 'cogagent_9b', tier: {}, cases: [0] },
+  { system: 'kosmos2', tier: {}, cases: [0] },
   { system: 'internvl', tier: {}, cases: [0] },
   { system: 'paligemma', tier: {}, cases: [0] },
   { system: 'mllama', tier: {}, cases: [0] },
