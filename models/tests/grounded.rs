@@ -114,6 +114,43 @@ fn steps(name: &str, system: &Arc<System>, count: usize, wanted: impl Fn(&Constr
     Ok(all)
 }
 
+/// The default model's answers with forced tokens and without: what is printed stands in `docs/accuracy.md`.
+#[test]
+fn forced_tokens_save_steps() {
+    let system = nano(&gpus()[0]).expect("the default model");
+    let mut session = Session::new(&system).expect("a session");
+    let picture = Picture::from_rgb(SCREEN, vec![200; 3 * SCREEN.pixels() as usize]).expect("a picture");
+    let image = block_on(session.encode(&picture, &|_| ())).expect("an image");
+    let messages = question(system.blueprint().grammar, "click Sign in");
+    let prompt = session.prepare(&messages, &[image]).expect("a prompt");
+    let options = GenerateOptions { max_tokens: 40, ..Default::default() };
+    let (mut with, mut without, mut tokens, mut forced) = (0.0, 0.0, 0, 0);
+    let rounds = 20;
+    // The first round builds kernels.
+    for round in 0..=rounds {
+        let start = Instant::now();
+        let mut matcher = system.constrain(&Constraint::Grounding(system.blueprint().grammar)).expect("a grammar");
+        let heard = &mut |_| true;
+        let bound = block_on(session.generate_within(&prompt, &mut matcher, &options, &|_| (), heard));
+        let bound = bound.expect("an answer");
+        let bound_time = start.elapsed().as_secs_f64();
+        let start = Instant::now();
+        let free = block_on(session.generate(&prompt, &options, &|_| (), &mut |_| true)).expect("an answer");
+        let free_time = start.elapsed().as_secs_f64();
+        assert!(bound.whole && bound.forced > 0 && bound.ids == free, "{bound:?} {free:?}");
+        if round > 0 {
+            (with, without) = (with + bound_time, without + free_time);
+            (tokens, forced) = (bound.ids.len(), bound.forced);
+        }
+    }
+    let each = |sum: f64| 1e3 * sum / f64::from(rounds);
+    println!(
+        "{tokens} tokens, {forced} of them forced: {:.1} ms an answer within its grammar, {:.1} ms without",
+        each(with),
+        each(without)
+    );
+}
+
 #[test]
 fn every_answer_is_read() {
     let count = std::env::var("FOVEA_GROUNDED_STEPS").ok().and_then(|count| count.parse().ok()).unwrap_or(2);

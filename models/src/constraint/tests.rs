@@ -204,6 +204,49 @@ fn cells_are_tokens() {
     assert!(!follows(&constrainer, &cells, &tokenizer, "<object><patch_index_0044></object>"));
 }
 
+/// The tokens of an answer and how many of them are forced, if the model writes just this.
+fn cost(constrainer: &Constrainer, constraint: &Constraint, tokenizer: &Tokenizer, text: &str) -> (usize, usize) {
+    let mut matcher = constrainer.begin(constraint).unwrap();
+    let (mut ids, mut forced) = (Vec::new(), 0);
+    loop {
+        let more = matcher.forced().unwrap();
+        forced += more.len();
+        ids.extend(more);
+        let so_far = tokenizer.decode(&ids).unwrap();
+        let rest = text.strip_prefix(&so_far).unwrap_or_else(|| panic!("{so_far:?} is forced, not {text:?}"));
+        if matcher.is_finished() || rest.is_empty() {
+            return (ids.len(), forced);
+        }
+        let id = tokenizer.encode(rest).unwrap()[0];
+        matcher.accept(id).unwrap();
+        ids.push(id);
+    }
+}
+
+/// What a typical answer costs: the words are the model's, the protocol around them is not.
+#[test]
+fn a_click_takes_fewer_steps_than_it_has_tokens() {
+    let click = "CLICK(box=[[352,102,786,139]], element_type='button', element_info='Search')";
+    for (name, tokenizer, stop) in tokenizers() {
+        let constrainer = constrainer(&tokenizer, stop);
+        for (format, text, most) in [
+            (AnswerFormat::ActionOp, format!("Action: Click Search.\nGrounded Operation: {click}"), 0.8),
+            (
+                AnswerFormat::StatusPlanActionOpSensitive,
+                format!(
+                    "Status: The page is open.\nPlan: Search.\nAction: Click Search.\nGrounded Operation: {click}\n\
+                        <<一般操作>>"
+                ),
+                0.8,
+            ),
+        ] {
+            let (tokens, forced) = cost(&constrainer, &Constraint::CogAgent(format), &tokenizer, &text);
+            println!("{name} {}: {tokens} tokens, {forced} of them forced", format.key());
+            assert!(((tokens - forced) as f64) < most * tokens as f64, "{name}: {forced} of {tokens}");
+        }
+    }
+}
+
 #[test]
 fn forced_tokens_are_those_of_the_tokenizer() {
     for (name, tokenizer, stop) in tokenizers() {
