@@ -2,12 +2,15 @@
 
 mod beams;
 mod encode;
+mod prepare;
 mod score;
 mod within;
 
 pub use beams::{BeamOptions, Hypothesis};
 pub(crate) use encode::patchify;
 pub use encode::{EncodedImage, VisionStages};
+pub use prepare::Prepared;
+use prepare::Row;
 pub use within::Answer;
 
 use std::sync::Arc;
@@ -15,13 +18,11 @@ use std::sync::Arc;
 use fovea_engine::{
     DType, Gpu, GpuError, Program, Recorder, Tensor,
     op::{Ancestors, DecodeState, Sampling},
-    text::Message,
 };
 
 use crate::{
     blocks::{Context, KvCache, PositionTables, Rows, Tree},
     checkpoint::RunError,
-    prompt::{Filling, Positions, PromptError, SlotText, expand_slots},
     system::System,
 };
 
@@ -36,35 +37,6 @@ const STEPS: usize = 4;
 
 /// A KV cache grows by this many tokens.
 const CAPACITY_STEP: usize = 512;
-
-/// A prompt made ready: ids with image slots, positions, pictures.
-#[derive(Clone)]
-pub struct Prepared {
-    /// Token ids, image slots expanded.
-    pub ids: Vec<u32>,
-    /// Position of each on each axis.
-    pub positions: Positions,
-    images: Vec<Arc<EncodedImage>>,
-    /// What stands in each row: an id, or a row of a picture.
-    rows: Vec<Row>,
-    /// Whether the visual expert takes a row; empty if there is none.
-    visual: Vec<bool>,
-    /// The row where the first picture stands.
-    picture_at: usize,
-}
-
-impl Prepared {
-    /// The picture that every layer attends to.
-    fn cross(&self) -> Option<&EncodedImage> {
-        self.images.first().map(|image| &**image).filter(|image| image.cross.is_some())
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Row {
-    Token(u32),
-    Image { hash: [u8; 32], row: usize },
-}
 
 /// How an answer is drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -81,14 +53,6 @@ pub struct GenerateOptions {
     pub seed: u32,
     /// Go on after a stop token, for comparison with a reference.
     pub ignore_stop: bool,
-}
-
-impl Row {
-    /// Whether it is one of the picture's own tokens.
-    fn is_of(&self, image: &EncodedImage) -> bool {
-        let own = image.before..image.before + image.grid.patches();
-        matches!(self, Self::Image { hash, row } if *hash == image.hash && own.contains(row))
-    }
 }
 
 impl Default for GenerateOptions {
@@ -195,69 +159,6 @@ impl Session {
         self.rows.len()
     }
 
-    /// A conversation with its pictures, in the order of their placeholders.
-    ///
-    /// # Errors
-    /// [`RunError::Text`], [`RunError::Prompt`].
-    pub fn prepare(&self, messages: &[Message], images: &[Arc<EncodedImage>]) -> Result<Prepared, RunError> {
-        self.prepare_ids(&self.system.ids(messages)?, images)
-    }
-
-    /// A rendered prompt with its pictures.
-    ///
-    /// # Errors
-    /// [`RunError::Text`], [`RunError::Prompt`].
-    pub fn prepare_text(&self, prompt: &str, images: &[Arc<EncodedImage>]) -> Result<Prepared, RunError> {
-        self.prepare_ids(&self.system.tokenizer().encode_prompt(prompt)?, images)
-    }
-
-    /// Token ids, one placeholder for each picture, with their pictures.
-    ///
-    /// # Errors
-    /// [`RunError::Prompt`], [`RunError::Token`].
-    pub fn prepare_ids(&self, ids: &[u32], images: &[Arc<EncodedImage>]) -> Result<Prepared, RunError> {
-        let blueprint = self.system.blueprint();
-        let vocabulary = blueprint.decoder.embedding_rows();
-        if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocabulary) {
-            return Err(RunError::Token { id, vocabulary });
-        }
-        let grids: Vec<_> = images.iter().map(|image| image.grid).collect();
-        let fillings = images.iter().map(|image| self.filling(image)).collect::<Result<Vec<_>, _>>()?;
-        if blueprint.decoder.cross.is_some() && images.is_empty() {
-            return Err(PromptError::NoImage.into());
-        }
-        if blueprint.slot.text == SlotText::Apart && images.len() > 1 {
-            return Err(PromptError::OneImage { images: images.len() }.into());
-        }
-        let expanded = expand_slots(ids, &blueprint.slot, &fillings)?;
-        let positions = blueprint.positions.positions(expanded.ids.len(), &expanded.spans, &grids)?;
-        let mut visual = Vec::new();
-        if blueprint.decoder.expert.is_some() {
-            visual = vec![false; expanded.ids.len()];
-            // A picture's last row is the language's.
-            expanded.spans.iter().for_each(|span| visual[span.start..span.end - 1].fill(true));
-        }
-        let mut rows: Vec<Row> = expanded.ids.iter().map(|&id| Row::Token(id)).collect();
-        for (places, image) in expanded.rows.iter().zip(images) {
-            for (row, &place) in places.iter().enumerate() {
-                rows[place] = Row::Image { hash: image.hash, row };
-            }
-        }
-        let picture_at = expanded.spans.first().map_or(0, |span| span.start);
-        Ok(Prepared { ids: expanded.ids, positions, images: images.to_vec(), rows, visual, picture_at })
-    }
-
-    /// What fills a picture's slot.
-    fn filling(&self, image: &EncodedImage) -> Result<Filling, RunError> {
-        let (slot, tokenizer) = (&self.system.blueprint().slot, self.system.tokenizer());
-        let placeholder = tokenizer.token(slot.token).unwrap_or_default();
-        Ok(match (slot.text, slot.text.write(&placeholder, &image.views, &image.tiling)) {
-            (SlotText::Apart, _) => Filling::Apart,
-            (_, None) => Filling::Rows(image.rows()),
-            (_, Some(text)) => Filling::Written(tokenizer.encode(&text)?),
-        })
-    }
-
     /// Takes memory for a prompt and its answer, unless there is enough.
     fn reserve(&mut self, prompt: usize, answer: usize) -> Result<(), RunError> {
         self.reserve_beams(prompt, answer, 1)
@@ -317,8 +218,8 @@ impl Session {
         let shared = self.rows.iter().zip(&prompt.rows).take_while(|(a, b)| a == b).count();
         // Where rows see those behind them, only the very same prompt is worth anything.
         let whole = system.decoder.config().options.whole_prompt;
-        let shared = if whole && self.read != prompt.rows.len() { 0 } else { shared };
-        let shared = if whole && shared < prompt.rows.len() { 0 } else { shared };
+        let same = self.read == prompt.rows.len() && shared == self.read;
+        let shared = if whole && !same { 0 } else { shared };
         // At least one row must run: its logits choose the answer's first token.
         let past = match rows {
             Rows::Last | Rows::Watched => shared.min(prompt.rows.len().saturating_sub(1)),

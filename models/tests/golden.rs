@@ -559,7 +559,7 @@ fn a_look_costs_one_row_and_tells_the_same() {
 /// going back gives what the first answer was. Visual experts take the same rows whether a prompt is new or grows.
 #[test]
 fn another_picture_is_another_prompt() {
-    for model in ["cogagent_18b", "cogvlm_17b"] {
+    for model in ["cogagent_18b", "cogvlm_17b", "mllama"] {
         let (case, other) = (Case::open(model, 0), Case::open(model, 1));
         on_every_tier(|gpu| {
             let system = load(model, gpu, Format::F32)?;
@@ -590,12 +590,38 @@ fn another_picture_is_another_prompt() {
     }
 }
 
+/// Where rows see those behind them, a prompt that grows is read again from its first row; the very same one is not.
+#[test]
+fn a_prompt_whose_rows_see_all_is_read_again_when_it_grows() {
+    let case = Case::open("paligemma", 0);
+    on_every_tier(|gpu| {
+        let system = load("paligemma", gpu, Format::F32)?;
+        let options = GenerateOptions { max_tokens: 4, ignore_stop: true, ..Default::default() };
+        let answer = |session: &mut Session, text: &str| -> Outcome<Vec<f32>> {
+            let image = block_on(session.encode(&case.pictures()[0], &|_| ()))?;
+            let asked = Message::user(vec![Part::Image, Part::text(text)]);
+            let prompt = session.prepare(&[asked], &[image])?;
+            Ok(block_on(session.generate_stages(&prompt, &options))?.1)
+        };
+        let (mut grown, mut fresh) = (Session::new(&system)?, Session::new(&system)?);
+        let first = answer(&mut grown, "detect")?;
+        for (text, expected) in [("detect", first), ("detect the red box", answer(&mut fresh, "detect the red box")?)] {
+            let expected: Vec<f64> = expected.into_iter().map(f64::from).collect();
+            let error = nmse(&answer(&mut grown, text)?, &expected);
+            assert!(error <= LIMIT, "{text}: normalised mean square error {error:e}");
+        }
+        Ok(())
+    });
+}
+
 /// Every system can be recorded without its weights.
 #[test]
 fn kernels_are_built_before_the_weights_are_there() {
-    for model in
-        ["qwen2_vl", "qwen2_5_vl", "glm_4v_9b", "cogagent_9b", "cogvlm_17b", "cogvlm2", "cogagent_18b", "kosmos2"]
-    {
+    for model in golden::models("model.safetensors") {
+        let model = model.as_str();
+        if !fovea_models::systems::names().any(|name| name == model) {
+            continue;
+        }
         let plain = checkpoint(model, golden::bytes(&format!("{model}/model.safetensors"))).expect("the fixture");
         let warmed = block_on(fovea_models::warm(&plain, &gpus()[0], Policy::uniform(Format::Q4)));
         assert!(warmed.is_ok(), "{model}: {}", warmed.err().map(|error| error.to_string()).unwrap_or_default());

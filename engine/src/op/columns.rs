@@ -76,7 +76,9 @@ mod tests {
 
         /// Equal bit by bit: there is nothing to round.
         #[test]
-        fn columns_come_one_after_the_other_or_in_turn(rows in 1usize..40, first in 1usize..90, width in 1usize..50, seed: u64) {
+        fn columns_come_one_after_the_other_or_in_turn(
+            (rows, first, width) in (1usize..40, 1usize..90, 1usize..50), seed: u64,
+        ) {
             let values = random(rows * first, seed);
             let turns: Vec<Vec<f32>> = (1..4).map(|turn| random(rows * width, seed ^ turn)).collect();
             let mut expected = Vec::new();

@@ -167,15 +167,14 @@ impl EvaRope {
                 down: Linear::load(&mlp.at("w3"), hidden, feedforward, class).await?,
             });
         }
-        let flat = |tensor: Tensor, rows: usize| tensor.reshape(&[rows, hidden]).unwrap_or(tensor);
         let shape = [hidden, 3, patch, patch];
         // The class token stands at the origin, where nothing turns.
         let places = (0..patches).flat_map(|patch| [(patch / side) as u32, (patch % side) as u32]);
         let coordinates: Vec<u32> = [0, 0].into_iter().chain(places).collect();
         Ok(Self {
             patch_embed: Linear::convolution(&model.at("patch_embed.proj"), &shape, class).await?,
-            class_token: flat(model.tensor("cls_token", &[1, 1, hidden]).await?, 1),
-            positions: flat(model.tensor("pos_embed", &[1, 1 + patches, hidden]).await?, 1 + patches),
+            class_token: model.table("cls_token", 1, hidden).await?,
+            positions: model.table("pos_embed", 1 + patches, hidden).await?,
             rope: rope(at.gpu(), config.head_dim, side)?,
             coordinates: at.gpu().upload("patch positions", &[coordinates.len()], &coordinates)?,
             layers,

@@ -84,10 +84,6 @@ impl GluAdapter {
         let class = TensorClass::Connector;
         let unit = at.at("linear_proj");
         let up = [feedforward, out];
-        let edge = async |name| {
-            let row = at.tensor(name, &[1, 1, out]).await?;
-            Ok::<Tensor, WeightError>(row.reshape(&[1, out]).unwrap_or(row))
-        };
         Ok(Self {
             positions: match config.positions {
                 Some(count) => Some(at.tensor("pos_embed", &[count, width]).await?),
@@ -101,8 +97,8 @@ impl GluAdapter {
             norm: NormWeights::load(&unit.at("norm1"), Norm::Layer, out, EPS).await?,
             gate_up: unit.stacked(&[("gate_proj.weight", &up), ("dense_h_to_4h.weight", &up)], class).await?,
             down: Linear::unbiased(&unit.at("dense_4h_to_h"), out, feedforward, class).await?,
-            begin: edge("boi").await?,
-            end: edge("eoi").await?,
+            begin: at.table("boi", 1, out).await?,
+            end: at.table("eoi", 1, out).await?,
             config,
         })
     }

@@ -8,13 +8,13 @@ use std::ops::Range;
 
 use fovea_engine::{
     Gpu, OpError, Recorder, Tensor,
-    op::{Activation, Attention, Epilogue, Heads, Mask, Ranges, Rope, RopeStyle},
+    op::{Activation, Epilogue, Mask, Ranges, Rope, RopeStyle},
     weights::{Scope, TensorClass, Weight, WeightError},
 };
 
 use super::{
-    Norm, Sizes,
-    parts::{Linear, NormWeights},
+    LayerConfig, LayerNames, Norm, Sizes,
+    vit::{Layer, Surroundings},
 };
 use crate::image::PatchGrid;
 
@@ -85,26 +85,25 @@ impl QwenVitConfig {
 
     /// Its weights.
     pub fn sizes(&self) -> Sizes {
-        let (class, depth, hidden) = (TensorClass::Vision, self.depth, self.hidden);
-        let sizes = Sizes::default()
-            .matrix(class, 1, hidden, self.patch_width())
+        let hidden = self.hidden;
+        Sizes::default()
+            .matrix(TensorClass::Vision, 1, hidden, self.patch_width())
             .vector(1, self.position_grid.map_or(0, |side| side * side * hidden))
-            .and(self.norm.sizes(2 * depth, hidden))
-            .matrix(class, depth, 3 * hidden, hidden)
-            .matrix(class, depth, hidden, hidden)
-            .vector(depth, 4 * hidden);
-        match self.feedforward {
-            Feedforward::QuickGelu { width } => sizes.matrix(class, depth, width, hidden).vector(depth, width + hidden),
-            Feedforward::SiluGate { width } => {
-                sizes.matrix(class, depth, 2 * width, hidden).vector(depth, 2 * width + hidden)
-            }
-        }
-        .matrix(class, depth, hidden, self.inner())
+            .and(self.layer().sizes(self.depth))
     }
 
-    fn inner(&self) -> usize {
-        let (Feedforward::QuickGelu { width } | Feedforward::SiluGate { width }) = self.feedforward;
-        width
+    fn layer(&self) -> LayerConfig {
+        let (feedforward, activation, gated) = match self.feedforward {
+            Feedforward::QuickGelu { width } => (width, Activation::QuickGelu, false),
+            Feedforward::SiluGate { width } => (width, Activation::Silu, true),
+        };
+        LayerConfig {
+            activation,
+            gated,
+            norm: self.norm,
+            eps: EPS,
+            ..LayerConfig::clip(self.hidden, self.heads, feedforward)
+        }
     }
 
     /// Floating-point operations for one picture, a multiply-add counted as two.
@@ -125,26 +124,13 @@ impl QwenVitConfig {
     }
 }
 
-enum FeedforwardWeights {
-    QuickGelu { up: Linear, down: Linear },
-    SiluGate { gate_up: Linear, down: Linear },
-}
-
-struct Block {
-    norm1: NormWeights,
-    qkv: Linear,
-    proj: Linear,
-    norm2: NormWeights,
-    feedforward: FeedforwardWeights,
-}
-
 /// The tower's weights.
 pub struct QwenVit {
     config: QwenVitConfig,
     patch_embed: Weight,
     position_table: Option<Tensor>,
     rope: Rope,
-    blocks: Vec<Block>,
+    blocks: Vec<Layer>,
 }
 
 impl QwenVit {
@@ -161,27 +147,13 @@ impl QwenVit {
             Some(side) => Some(visual.tensor("pos_embed.weight", &[side * side, hidden]).await?),
             None => None,
         };
+        let names = match config.feedforward {
+            Feedforward::QuickGelu { .. } => LayerNames::QWEN2,
+            Feedforward::SiluGate { .. } => LayerNames::QWEN2_5,
+        };
         let mut blocks = Vec::with_capacity(config.depth.min(1024));
         for index in 0..config.depth {
-            let at = visual.at(&format!("blocks.{index}"));
-            let mlp = at.at("mlp");
-            let feedforward = match config.feedforward {
-                Feedforward::QuickGelu { width } => FeedforwardWeights::QuickGelu {
-                    up: Linear::load(&mlp.at("fc1"), width, hidden, vision).await?,
-                    down: Linear::load(&mlp.at("fc2"), hidden, width, vision).await?,
-                },
-                Feedforward::SiluGate { width } => FeedforwardWeights::SiluGate {
-                    gate_up: Linear::stacked(&mlp, &["gate_proj", "up_proj"], width, hidden, vision).await?,
-                    down: Linear::load(&mlp.at("down_proj"), hidden, width, vision).await?,
-                },
-            };
-            blocks.push(Block {
-                norm1: NormWeights::load(&at.at("norm1"), config.norm, hidden, EPS).await?,
-                qkv: Linear::load(&at.at("attn.qkv"), 3 * hidden, hidden, vision).await?,
-                proj: Linear::load(&at.at("attn.proj"), hidden, hidden, vision).await?,
-                norm2: NormWeights::load(&at.at("norm2"), config.norm, hidden, EPS).await?,
-                feedforward,
-            });
+            blocks.push(Layer::load(&visual.at(&format!("blocks.{index}")), names, &config.layer()).await?);
         }
         let rope = rope(visual.gpu(), config.head_dim())?;
         Ok(Self { patch_embed, position_table, rope, blocks, config })
@@ -216,44 +188,12 @@ impl QwenVit {
                 Some((ranges, _)) if config.windowed(index) => Mask::Ranges(ranges),
                 _ => Mask::Full,
             };
-            x = self.record_block(rec, block, &x, &positions, mask)?;
+            x = block.record(rec, &x, Surroundings { mask, rope: Some((&self.rope, &positions)) })?;
         }
 
         let Some((_, patches)) = windows else { return Ok(x) };
         let order = gpu.upload("original order", &[patches.len()], &patches)?;
         rec.gather_rows(&x, (&order).into(), patches.len())
-    }
-
-    fn record_block(
-        &self,
-        rec: &mut Recorder,
-        block: &Block,
-        x: &Tensor,
-        positions: &Tensor,
-        mask: Mask<'_>,
-    ) -> Result<Tensor, OpError> {
-        let QwenVitConfig { hidden, heads, .. } = self.config;
-        let head_dim = self.config.head_dim();
-        let normed = block.norm1.record(rec, x)?;
-        let qkv = block.qkv.record(rec, &normed, Activation::None, None)?;
-        rec.rope(qkv.columns(0, 2 * hidden), 2 * heads, head_dim, &self.rope, positions.into())?;
-        let attention = Attention { heads: Heads::new(heads, heads, head_dim), kv_len: x.rows_and_width().0, mask };
-        let (q, k, v) = (qkv.columns(0, hidden), qkv.columns(hidden, hidden), qkv.columns(2 * hidden, hidden));
-        let attended = rec.attention(q, k, v, attention)?;
-        let x = block.proj.record(rec, &attended, Activation::None, Some(x))?;
-
-        let normed = block.norm2.record(rec, &x)?;
-        match &block.feedforward {
-            FeedforwardWeights::QuickGelu { up, down } => {
-                let inner = up.record(rec, &normed, Activation::QuickGelu, None)?;
-                down.record(rec, &inner, Activation::None, Some(&x))
-            }
-            FeedforwardWeights::SiluGate { gate_up, down } => {
-                let inner = gate_up.record(rec, &normed, Activation::None, None)?;
-                let gated = rec.gate(&inner, Activation::Silu)?;
-                down.record(rec, &gated, Activation::None, Some(&x))
-            }
-        }
     }
 }
 

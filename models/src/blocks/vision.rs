@@ -287,9 +287,8 @@ impl Vision {
     pub async fn load(root: &Scope<'_>, config: VisionConfig) -> Result<Self, WeightError> {
         let (tower, connector) = (root.at(config.tower_at), root.at(config.connector_at));
         let out = config.connector.out();
-        let kept = config.clone();
         Ok(Self {
-            config: kept,
+            config: config.clone(),
             tower: match config.tower {
                 TowerConfig::QwenVit(config) => Tower::QwenVit(QwenVit::load(&tower, config).await?),
                 TowerConfig::Eva(config) => Tower::Eva(Eva::load(&tower, config).await?),
@@ -351,8 +350,11 @@ impl Vision {
                 Connector::LatentQueries(connector) => connector.record(rec, &patches)?,
             });
         }
-        let mut parts: Vec<&Tensor> = embeds.iter().chain(&self.newline).collect();
-        let mut embeds = if let &mut [one] = parts.as_mut_slice() { one.clone() } else { join(rec, &parts)? };
+        let parts: Vec<&Tensor> = embeds.iter().chain(&self.newline).collect();
+        let mut embeds = match parts.as_slice() {
+            &[one] => one.clone(),
+            several => join(rec, several)?,
+        };
         if self.newline.is_some() {
             let learned = embeds.rows_and_width().0 - 1;
             let order = lines(self.config.connector.grid(first.grid), tiling);

@@ -8,8 +8,9 @@ use serde::Deserialize;
 
 use super::{
     Blueprint, Grammar,
-    config::{CONFIG, activation, divide, epsilon, head, size, stop, wrong},
+    config::{CONFIG, activation, size, stop, wrong},
     text::TextConfig,
+    vit::TowerSizes,
 };
 use crate::{
     blocks::{
@@ -51,19 +52,20 @@ struct Vision {
 
 impl Vision {
     fn read(&self) -> Result<TiledVitConfig, LoadError> {
-        size("vision_config.hidden_size", self.hidden_size, 1 << 16)?;
-        size("vision_config.intermediate_size", self.intermediate_size, 1 << 18)?;
-        size("vision_config.num_hidden_layers", self.num_hidden_layers, 1024)?;
+        let sizes = TowerSizes {
+            hidden: self.hidden_size,
+            inner: self.intermediate_size,
+            layers: self.num_hidden_layers,
+            heads: self.attention_heads,
+            head_dim: None,
+            patch: self.patch_size,
+            image: self.image_size,
+            eps: self.norm_eps,
+        };
+        let (_, side) = sizes.check()?;
         size("vision_config.num_global_layers", self.num_global_layers, 1024)?;
-        size("vision_config.attention_heads", self.attention_heads, 1024)?;
-        size("vision_config.patch_size", self.patch_size, 256)?;
-        size("vision_config.image_size", self.image_size, 1 << 14)?;
         size("vision_config.max_num_tiles", self.max_num_tiles, 64)?;
         size("vision_config.supported_aspect_ratios", self.supported_aspect_ratios.len(), 256)?;
-        epsilon("vision_config.norm_eps", self.norm_eps)?;
-        let heads = self.attention_heads;
-        let head_dim = divide("vision_config.hidden_size", self.hidden_size, "attention_heads", heads)?;
-        head("vision_config.hidden_size / attention_heads", head_dim)?;
         let kept = &self.intermediate_layers_indices;
         if !kept.is_sorted_by(|a, b| a < b) || kept.last().is_some_and(|&last| last >= self.num_hidden_layers) {
             let expected = format!("rising, below {}", self.num_hidden_layers);
@@ -76,13 +78,13 @@ impl Vision {
                 eps: self.norm_eps,
                 qkv_bias: false,
                 out_bias: false,
-                ..LayerConfig::clip(self.hidden_size, heads, self.intermediate_size)
+                ..LayerConfig::clip(self.hidden_size, self.attention_heads, self.intermediate_size)
             },
             depth: self.num_hidden_layers,
             global: self.num_global_layers,
             intermediate: kept.clone(),
             patch: self.patch_size,
-            side: divide("vision_config.image_size", self.image_size, "patch_size", self.patch_size)?,
+            side,
             tiles: self.max_num_tiles,
             canvases: self.supported_aspect_ratios.clone(),
         };

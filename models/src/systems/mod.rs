@@ -8,6 +8,7 @@ mod cogvlm_17b;
 mod config;
 mod glm_4v_9b;
 mod idefics3;
+mod intern_vit;
 mod internvl;
 mod kosmos2;
 mod llava;

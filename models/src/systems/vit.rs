@@ -95,21 +95,8 @@ impl VitKeys {
         let patch = self.patch_size.unwrap_or(patch);
         let image = self.image_size.unwrap_or(image);
         let eps = self.layer_norm_eps.unwrap_or(eps);
-        size("vision_config.hidden_size", hidden, 1 << 16)?;
-        size("vision_config.intermediate_size", inner, 1 << 18)?;
-        size("vision_config.num_hidden_layers", layers, 1024)?;
-        size("vision_config.num_attention_heads", heads, 1024)?;
-        size("vision_config.patch_size", patch, 256)?;
-        size("vision_config.image_size", image, 1 << 14)?;
-        epsilon("vision_config.layer_norm_eps", eps)?;
-        let head_dim = match self.head_dim {
-            Some(head_dim) => head_dim,
-            None => divide("vision_config.hidden_size", hidden, "num_attention_heads", heads)?,
-        };
-        size("vision_config.head_dim", head_dim, 256)?;
-        head("vision_config.head_dim", head_dim)?;
-        let side = image / patch;
-        size("vision_config.image_size / patch_size", side, 1024)?;
+        let sizes = TowerSizes { hidden, inner, layers, heads, head_dim: self.head_dim, patch, image, eps };
+        let (head_dim, side) = sizes.check()?;
         Ok(VitConfig {
             names: VitNames::CLIP,
             layer: LayerConfig {
@@ -129,6 +116,41 @@ impl VitKeys {
             post_norm: true,
             stored_norm: false,
         })
+    }
+}
+
+/// What the configurations of towers say in different words.
+pub(super) struct TowerSizes {
+    pub(super) hidden: usize,
+    pub(super) inner: usize,
+    pub(super) layers: usize,
+    pub(super) heads: usize,
+    /// Unless it is `hidden` over `heads`.
+    pub(super) head_dim: Option<usize>,
+    pub(super) patch: usize,
+    pub(super) image: usize,
+    pub(super) eps: f32,
+}
+
+impl TowerSizes {
+    /// Elements of a head, and whole patches of a side.
+    pub(super) fn check(&self) -> Result<(usize, usize), LoadError> {
+        size("vision_config.hidden_size", self.hidden, 1 << 16)?;
+        size("vision_config.intermediate_size", self.inner, 1 << 18)?;
+        size("vision_config.num_hidden_layers", self.layers, 1024)?;
+        size("vision_config.num_attention_heads", self.heads, 1024)?;
+        size("vision_config.patch_size", self.patch, 256)?;
+        size("vision_config.image_size", self.image, 1 << 14)?;
+        epsilon("vision_config.layer_norm_eps", self.eps)?;
+        let head_dim = match self.head_dim {
+            Some(head_dim) => head_dim,
+            None => divide("vision_config.hidden_size", self.hidden, "num_attention_heads", self.heads)?,
+        };
+        size("vision_config.head_dim", head_dim, 256)?;
+        head("vision_config.head_dim", head_dim)?;
+        let side = self.image / self.patch;
+        size("vision_config.image_size / patch_size", side, 1024)?;
+        Ok((head_dim, side))
     }
 }
 

@@ -3,9 +3,11 @@
 //! Options: LayerNorm instead of RMSNorm, and further norms inside both branches (*sub-LN*, Wang et al., "MAGNETO", 2022);
 //! positions of several kinds (see [`RotaryConfig`], [`AbsolutePositions`]); fused or separate projections, with biases
 //! or without; a feedforward with a gate or without; a second set of projections for the rows of pictures (a *visual
-//! expert*, Wang et al., "CogVLM", 2023); cross attention to a picture between attention and feedforward. Sources:
-//! `modeling_qwen2_vl.py` and `modeling_kosmos2.py` of transformers 4.57.1, `modeling_chatglm.py` of `THUDM/glm-4v-9b`,
-//! `modeling_cogvlm.py` of `THUDM/cogvlm2-llama3-chat-19B`, `modeling_cogagent.py` of `THUDM/cogagent-chat-hf`.
+//! expert*, Wang et al., "CogVLM", 2023); cross attention to a picture between attention and feedforward, or gated layers
+//! that attend to it instead of the text; Gemma's norms and embeddings; prompts whose rows see all of them. Sources, of
+//! transformers 4.57.1: `modeling_llama.py`, `modeling_qwen2_vl.py`, `modeling_kosmos2.py`, `modeling_gemma.py`,
+//! `modeling_paligemma.py`, `modeling_mllama.py`; `modeling_chatglm.py` of `THUDM/glm-4v-9b`, `modeling_cogvlm.py` of
+//! `THUDM/cogvlm2-llama3-chat-19B`, `modeling_cogagent.py` of `THUDM/cogagent-chat-hf`.
 
 mod config;
 mod positions;

@@ -150,8 +150,7 @@ impl Layer {
         let (class, width) = (TensorClass::Vision, config.width());
         let linear =
             async |names: &[&str], shape: [usize; 2], bias: bool| Linear::shaped(at, names, &shape, bias, class).await;
-        let qkv = if config.qk_norm {
-            let [query, key, value] = names.qkv;
+        let qkv = if let (true, &[query, key, value]) = (config.qk_norm, names.qkv) {
             let [query_norm, key_norm] = names.qk_norm;
             let normed = async |name: &str, norm: &str| {
                 let norm = NormWeights::load(&at.at(norm), Norm::Rms, width, eps).await?;
@@ -163,7 +162,8 @@ impl Layer {
                 value: linear(&[value], [width, hidden], qkv_bias).await?,
             }))
         } else {
-            Projections::Joined(linear(&names.qkv, [width, hidden], qkv_bias).await?)
+            let each = 3 * width / names.qkv.len().max(1);
+            Projections::Joined(linear(names.qkv, [each, hidden], qkv_bias).await?)
         };
         let [attention_scale, mlp_scale] = names.scales;
         Ok(Self {

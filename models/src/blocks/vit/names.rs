@@ -5,8 +5,8 @@
 pub struct LayerNames {
     /// The norm before attention.
     pub attention_norm: &'static str,
-    /// Queries, keys, values.
-    pub qkv: [&'static str; 3],
+    /// Queries, keys and values: one tensor, or one each.
+    pub qkv: &'static [&'static str],
     /// Norms of queries and keys, where there are any.
     pub qk_norm: [&'static str; 2],
     /// Behind the attention.
@@ -44,7 +44,7 @@ impl LayerNames {
     /// Those of Llama 3.2 Vision's tower.
     pub const MLLAMA: Self = Self {
         attention_norm: "input_layernorm",
-        qkv: ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
+        qkv: &["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
         qk_norm: ["", ""],
         out: "self_attn.o_proj",
         mlp_norm: "post_attention_layernorm",
@@ -52,6 +52,21 @@ impl LayerNames {
         down: "mlp.fc2",
         scales: ["gate_attn", "gate_ffn"],
     };
+
+    /// Those of Qwen2-VL's tower.
+    pub const QWEN2: Self = Self {
+        attention_norm: "norm1",
+        qkv: &["attn.qkv"],
+        qk_norm: ["", ""],
+        out: "attn.proj",
+        mlp_norm: "norm2",
+        up: &["mlp.fc1"],
+        down: "mlp.fc2",
+        scales: ["", ""],
+    };
+
+    /// Those of Qwen2.5-VL's.
+    pub const QWEN2_5: Self = Self { up: &["mlp.gate_proj", "mlp.up_proj"], down: "mlp.down_proj", ..Self::QWEN2 };
 }
 
 impl VitNames {
@@ -65,7 +80,7 @@ impl VitNames {
         layers: "encoder.layers",
         layer: LayerNames {
             attention_norm: "layer_norm1",
-            qkv: ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
+            qkv: &["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
             qk_norm: ["", ""],
             out: "self_attn.out_proj",
             mlp_norm: "layer_norm2",
@@ -85,7 +100,7 @@ impl VitNames {
         layers: "encoder.layer",
         layer: LayerNames {
             attention_norm: "layernorm_before",
-            qkv: ["attention.q_proj", "attention.k_proj", "attention.v_proj"],
+            qkv: &["attention.q_proj", "attention.k_proj", "attention.v_proj"],
             qk_norm: ["attention.q_norm", "attention.k_norm"],
             out: "attention.projection_layer",
             mlp_norm: "layernorm_after",
@@ -105,7 +120,7 @@ impl VitNames {
         layers: "transformer.layers",
         layer: LayerNames {
             attention_norm: "attention_norm",
-            qkv: ["attention.q_proj", "attention.k_proj", "attention.v_proj"],
+            qkv: &["attention.q_proj", "attention.k_proj", "attention.v_proj"],
             qk_norm: ["", ""],
             out: "attention.o_proj",
             mlp_norm: "ffn_norm",

@@ -1,0 +1,90 @@
+//! InternViT's `vision_config` in the layout of `transformers`.
+
+use fovea_engine::op::Activation;
+use serde::Deserialize;
+
+use super::{
+    config::{activation, wrong},
+    vit::TowerSizes,
+};
+use crate::{
+    blocks::{LayerConfig, Norm, Scales, VitConfig, VitNames, VitPositions},
+    checkpoint::LoadError,
+};
+
+/// The tower's keys.
+#[derive(Deserialize)]
+pub(super) struct InternVit {
+    hidden_size: usize,
+    intermediate_size: usize,
+    num_hidden_layers: usize,
+    num_attention_heads: usize,
+    image_size: [usize; 2],
+    patch_size: [usize; 2],
+    #[serde(default)]
+    attention_bias: bool,
+    #[serde(default)]
+    use_qk_norm: bool,
+    #[serde(default = "yes")]
+    use_mean_pooling: bool,
+    norm_type: Option<String>,
+    layer_norm_eps: f32,
+    hidden_act: Option<String>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl InternVit {
+    /// The tower's sizes, checked.
+    pub(super) fn read(&self) -> Result<VitConfig, LoadError> {
+        let ([height, width], [patch, patch_width]) = (self.image_size, self.patch_size);
+        if height != width || patch != patch_width {
+            let got = format!("{height} x {width} in {patch} x {patch_width}");
+            return Err(wrong("vision_config.image_size", got, "a square in squares".to_owned()));
+        }
+        let sizes = TowerSizes {
+            hidden: self.hidden_size,
+            inner: self.intermediate_size,
+            layers: self.num_hidden_layers,
+            heads: self.num_attention_heads,
+            head_dim: None,
+            patch,
+            image: height,
+            eps: self.layer_norm_eps,
+        };
+        let (_, side) = sizes.check()?;
+        let norm = match self.norm_type.as_deref() {
+            None | Some("layer_norm") => Norm::Layer,
+            Some("rms_norm") => Norm::Rms,
+            Some(other) => {
+                let expected = "layer_norm or rms_norm".to_owned();
+                return Err(wrong("vision_config.norm_type", other.to_owned(), expected));
+            }
+        };
+        let gelu = Activation::GeluErf;
+        Ok(VitConfig {
+            names: VitNames::INTERN,
+            layer: LayerConfig {
+                activation: activation("vision_config.hidden_act", self.hidden_act.as_deref(), gelu)?,
+                norm,
+                eps: self.layer_norm_eps,
+                qkv_bias: self.attention_bias,
+                qk_norm: self.use_qk_norm,
+                scales: Scales::Learned,
+                ..LayerConfig::clip(self.hidden_size, self.num_attention_heads, self.intermediate_size)
+            },
+            depth: self.num_hidden_layers,
+            stored: self.num_hidden_layers,
+            patch,
+            side,
+            positions: VitPositions::Learned,
+            class_token: true,
+            patch_bias: true,
+            pre_norm: false,
+            post_norm: !self.use_mean_pooling,
+            stored_norm: false,
+        })
+    }
+}
