@@ -236,3 +236,24 @@ fn a_search_that_is_too_long_is_told() {
     let none = BeamOptions { width: 0, max_tokens: 0, length_penalty: 1.0 };
     assert_eq!(block_on(session.search(&prompt, None, &none, &|_| ())).expect("nothing").len(), 1);
 }
+
+/// Forced tokens are no part of a prompt that sees all of itself: they see what is before them only, as in a search.
+#[test]
+fn forced_tokens_see_what_is_before_them() {
+    for (model, forces) in [("paligemma", false), ("kosmos2", true)] {
+        on_every_gpu(|gpu| {
+            let system = load(model, gpu, Format::F32)?;
+            let mut session = Session::new(&system)?;
+            let prompt = prompt(model, &mut session)?;
+            let grammar = Constraint::Regex("in the (a|b|in|the) of the (a|b|in|the) at the (a|b|in|the)".to_owned());
+            let options = BeamOptions { width: 1, max_tokens: 60, length_penalty: 0.0 };
+            let found = block_on(session.search(&prompt, Some(&system.constrain(&grammar)?), &options, &|_| ()))?;
+            let options = GenerateOptions { max_tokens: 60, ..Default::default() };
+            let mut matcher = system.constrain(&grammar)?;
+            let answer = block_on(session.generate_within(&prompt, &mut matcher, &options, &|_| (), &mut |_| true))?;
+            assert!(answer.whole && answer.ids == found[0].ids, "{model}: {answer:?} {found:?}");
+            assert_eq!(answer.forced > 0, forces, "{model}: {answer:?}");
+            Ok(())
+        });
+    }
+}

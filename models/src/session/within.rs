@@ -38,8 +38,8 @@ impl Prepared {
 
 impl Session {
     /// Answers a prompt within a grammar, of which `matcher` is at the beginning. What the grammar forces is appended in
-    /// one prefill; where it leaves a choice, a step draws among the tokens that it allows. `on_token` hears each id,
-    /// and ends the answer by returning `false`.
+    /// one prefill, unless rows of a prefill would see those behind them; where it leaves a choice, a step draws among
+    /// the tokens that it allows. `on_token` hears each id, and ends the answer by returning `false`.
     ///
     /// # Errors
     /// [`RunError::Constraint`] if no token of the vocabulary goes on; else as [`Session::generate`].
@@ -55,13 +55,14 @@ impl Session {
         let settings = Settings { masked: true, ..Settings::from(options) };
         self.look_at(prompt);
         self.record_step(settings)?;
+        let whole_prompt = self.system.blueprint().decoder.options.whole_prompt;
         let mut so_far = prompt.clone();
         let mut answer = Answer { ids: Vec::new(), forced: 0, whole: false };
         // Steps since the state was last reset: where the next id lies.
         let mut steps = 0;
         let (mut fresh, mut prompt_read) = (true, false);
         loop {
-            let forced = matcher.forced()?;
+            let forced = if whole_prompt { Vec::new() } else { matcher.forced()? };
             for id in forced {
                 if answer.ids.len() >= options.max_tokens {
                     return Ok(answer);
