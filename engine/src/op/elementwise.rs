@@ -22,17 +22,7 @@ impl Recorder {
     /// # Errors
     /// [`OpError::Shape`], [`OpError::DType`].
     pub fn add(&mut self, a: &Tensor, b: &Tensor) -> Result<Tensor, OpError> {
-        let params = pair_params(Check("add"), "a", a, b)?;
-        let y = self.transient(a.shape(), DType::F32);
-        self.dispatch(Dispatch {
-            op: "add",
-            kernel: kernels::ADD.variant(),
-            params,
-            bindings: &[a, b, &y],
-            workgroups: Workgroups::for_items(a.len(), 128),
-            cost: Cost::moving(&[a, b, &y]).flops(a.len() as u64),
-        })?;
-        Ok(y)
+        self.pair("add", &kernels::ADD, a, b)
     }
 
     /// `into += b`, both f32. `b` has the shape of `into`, or of its last axes, and is repeated over the others.
@@ -56,11 +46,21 @@ impl Recorder {
     /// # Errors
     /// [`OpError::Shape`], [`OpError::DType`].
     pub fn multiply(&mut self, a: &Tensor, b: &Tensor) -> Result<Tensor, OpError> {
-        let params = pair_params(Check("multiply"), "a", a, b)?;
+        self.pair("multiply", &kernels::MULTIPLY, a, b)
+    }
+
+    fn pair(
+        &mut self,
+        op: &'static str,
+        kernel: &'static kernels::Kernel,
+        a: &Tensor,
+        b: &Tensor,
+    ) -> Result<Tensor, OpError> {
+        let params = pair_params(Check(op), "a", a, b)?;
         let y = self.transient(a.shape(), DType::F32);
         self.dispatch(Dispatch {
-            op: "multiply",
-            kernel: kernels::MULTIPLY.variant(),
+            op,
+            kernel: kernel.variant(),
             params,
             bindings: &[a, b, &y],
             workgroups: Workgroups::for_items(a.len(), 128),

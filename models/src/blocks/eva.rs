@@ -14,7 +14,7 @@ use fovea_engine::{
 use super::{
     Norm, Sizes,
     parts::{Linear, NormWeights},
-    rows::{behind_first, join},
+    rows::{behind_first, embed},
     sizes::full_score_flops,
 };
 use crate::image::PatchGrid;
@@ -127,9 +127,7 @@ impl Eva {
     pub fn record(&self, rec: &mut Recorder, pixels: &Tensor) -> Result<Tensor, OpError> {
         let EvaConfig { hidden, heads, .. } = self.config;
         let head_dim = hidden / heads;
-        let patches = self.patch_embed.record(rec, pixels, Activation::None, None)?;
-        let mut x = join(rec, &[&self.class_token, &patches])?;
-        rec.add_into(&x, &self.positions)?;
+        let mut x = embed(rec, pixels, &self.patch_embed, [&self.class_token, &self.positions])?;
         let kv_len = x.rows_and_width().0;
         let attention = Attention { heads: Heads::new(heads, heads, head_dim), kv_len, mask: Mask::Full };
         for layer in &self.layers {
