@@ -101,7 +101,8 @@ impl Session {
             found.truncate(options.width);
             let best = beams.iter().map(|beam| options.score(beam.log_probability, beam.ids.len()));
             let best = best.fold(f64::NEG_INFINITY, f64::max);
-            // What goes on only gets less likely.
+            // Judged by what the best beam has now, as transformers' `early_stopping=False` does: a length penalty may
+            // raise it yet.
             let beaten = found.len() == options.width && found.last().is_some_and(|worst| worst.score >= best);
             if beams.is_empty() || beaten || tokens == options.max_tokens {
                 break;
