@@ -202,12 +202,17 @@ impl Constrainer {
     /// Begins an answer.
     ///
     /// # Errors
-    /// [`ConstraintError::Grammar`].
+    /// [`ConstraintError::Grammar`], also for one whose answers begin with what the vocabulary cannot spell.
     pub fn begin(&self, constraint: &Constraint) -> Result<Matcher, ConstraintError> {
         let parser = Parser::new(self.factory.create_parser(constraint.grammar(&self.tokenizer)?));
-        match parser.get_error() {
-            Some(error) => Err(ConstraintError::Grammar(error)),
-            None => Ok(Matcher { parser, vocabulary: self.vocabulary }),
+        if let Some(error) = parser.get_error() {
+            return Err(ConstraintError::Grammar(told(&error)));
+        }
+        let matcher = Matcher { parser, vocabulary: self.vocabulary };
+        match matcher.fork().forced() {
+            Ok(_) => Ok(matcher),
+            Err(ConstraintError::DeadEnd(error)) => Err(ConstraintError::Grammar(error)),
+            Err(other) => Err(other),
         }
     }
 }
@@ -286,12 +291,17 @@ impl Matcher {
     }
 
     fn check(&self) -> Result<(), ConstraintError> {
-        self.parser.get_error().map_or(Ok(()), |error| Err(ConstraintError::DeadEnd(error)))
+        self.parser.get_error().map_or(Ok(()), |error| Err(dead_end(error)))
     }
 }
 
 fn dead_end(error: impl fmt::Display) -> ConstraintError {
-    ConstraintError::DeadEnd(error.to_string())
+    ConstraintError::DeadEnd(told(&error.to_string()))
+}
+
+/// What llguidance says of an error, without the parser's state that it appends.
+fn told(error: &str) -> String {
+    error.split("\n<state>").next().unwrap_or(error).trim_end().to_owned()
 }
 
 #[cfg(test)]

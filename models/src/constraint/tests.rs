@@ -165,6 +165,11 @@ fn boxes_between_marks_are_followed_and_read() {
         let refused = constrainer(&tokenizer, stop).begin(&Constraint::Grounding(grammar));
         assert!(matches!(refused, Err(ConstraintError::Grammar(_))), "{grammar:?}");
     }
+    // The tokenizer of Kosmos-2's fixture has no backtick, with which Qwen2.5-VL's answers begin.
+    let (tokenizer, stop) = of_fixture("kosmos2", "</s>");
+    let refused = constrainer(&tokenizer, stop).begin(&Constraint::Grounding(Grammar::Qwen2_5Json));
+    let Err(ConstraintError::Grammar(told)) = refused else { panic!("{refused:?}") };
+    assert!(told.contains('`') && !told.contains("state"), "{told}");
 }
 
 #[test]
