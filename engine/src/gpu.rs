@@ -37,6 +37,8 @@ pub struct GpuOptions {
     pub without_subgroups: bool,
     /// The device will have subgroups although wgpu does not know: in a browser, whoever opens it can ask for them.
     pub granted_subgroups: bool,
+    /// Bytes that an activation may take before it is computed in chunks, if less than a binding may have.
+    pub activation_limit: Option<u64>,
     /// How to wait for the GPU; without it, futures rely on the environment to poll the device.
     pub wait: Option<Wait>,
 }
@@ -60,8 +62,12 @@ pub struct Caps {
     pub max_binding: u64,
     /// Bytes of the largest buffer.
     pub max_buffer: u64,
+    /// Bytes of the largest activation that is computed as a whole: what would be larger is computed in chunks.
+    pub max_activation: u64,
     /// Alignment of uniform offsets.
     pub uniform_alignment: u32,
+    /// Alignment of storage offsets.
+    pub storage_alignment: u32,
     /// Threads of the largest workgroup.
     pub max_threads: u32,
     /// Bytes of workgroup memory.
@@ -193,6 +199,7 @@ pub async fn adapters() -> Vec<(AdapterName, Caps)> {
 
 fn probe(adapter: &wgpu::Adapter, options: &GpuOptions) -> Caps {
     let (features, limits, info) = (adapter.features(), adapter.limits(), adapter.get_info());
+    let largest = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
     Caps {
         f16: features.contains(wgpu::Features::SHADER_F16) && !options.without_f16,
         subgroups: (features.contains(wgpu::Features::SUBGROUP) || options.granted_subgroups)
@@ -203,7 +210,9 @@ fn probe(adapter: &wgpu::Adapter, options: &GpuOptions) -> Caps {
         software: info.device_type == wgpu::DeviceType::Cpu,
         max_binding: limits.max_storage_buffer_binding_size,
         max_buffer: limits.max_buffer_size,
+        max_activation: options.activation_limit.unwrap_or(largest).min(largest),
         uniform_alignment: limits.min_uniform_buffer_offset_alignment,
+        storage_alignment: limits.min_storage_buffer_offset_alignment,
         max_threads: limits.max_compute_invocations_per_workgroup,
         workgroup_memory: limits.max_compute_workgroup_storage_size,
         max_workgroups: limits.max_compute_workgroups_per_dimension,
@@ -381,7 +390,7 @@ impl Gpu {
         match &tensor.place {
             Place::Buffer(buffer) if fits && tensor.dtype() == T::DTYPE => {
                 if !data.is_empty() {
-                    self.queue().write_buffer(buffer, (start * 4) as u64, bytemuck::cast_slice(data));
+                    self.queue().write_buffer(buffer, tensor.offset + (start * 4) as u64, bytemuck::cast_slice(data));
                 }
                 self.check()
             }
@@ -396,7 +405,7 @@ impl Gpu {
     pub async fn read<T: Element>(&self, tensor: &Tensor) -> Result<Vec<T>, GpuError> {
         match &tensor.place {
             Place::Buffer(buffer) if tensor.dtype() == T::DTYPE => {
-                let bytes = self.read_buffer(buffer, 0, tensor.bytes()).await?;
+                let bytes = self.read_buffer(buffer, tensor.offset, tensor.bytes()).await?;
                 Ok(bytemuck::pod_collect_to_vec(&bytes))
             }
             _ => Err(GpuError::Rejected(format!("read of {tensor:?}"))),
@@ -417,7 +426,7 @@ impl Gpu {
         let fits = start.checked_add(count).is_some_and(|end| end <= tensor.len());
         let readback = match &tensor.place {
             Place::Buffer(buffer) if fits && count > 0 && tensor.dtype() == T::DTYPE => {
-                self.start_read(buffer, 4 * start as u64, 4 * count as u64)?
+                self.start_read(buffer, tensor.offset + 4 * start as u64, 4 * count as u64)?
             }
             _ => return Err(GpuError::Rejected(format!("read of {count} elements of {tensor:?}"))),
         };

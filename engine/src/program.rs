@@ -132,6 +132,12 @@ impl Recorder {
         }
     }
 
+    /// Bytes of the largest binding so far: what an adapter must allow.
+    pub fn largest_binding(&self) -> u64 {
+        let bindings = self.dispatches.iter().flat_map(|dispatch| &dispatch.bindings);
+        bindings.map(Tensor::bytes).max().unwrap_or_default()
+    }
+
     /// Appends a kernel launch.
     ///
     /// # Errors
@@ -197,7 +203,7 @@ impl Recorder {
         let mut groups: HashMap<GroupKey, wgpu::BindGroup> = HashMap::new();
         let mut steps = Vec::with_capacity(dispatches.len());
         for dispatch in dispatches {
-            let buffers: Vec<(wgpu::Buffer, u64)> = dispatch
+            let buffers: Vec<Bound> = dispatch
                 .bindings
                 .iter()
                 .filter_map(|tensor| {
@@ -208,7 +214,7 @@ impl Recorder {
                         }
                         Place::Transient(index) => slots.get((*slot_of.get(*index)?)?)?,
                     };
-                    Some((wgpu::Buffer::clone(buffer), tensor.bytes().max(4)))
+                    Some((wgpu::Buffer::clone(buffer), tensor.offset, tensor.bytes().max(4)))
                 })
                 .collect();
             let key = (dispatch.pipeline.layout.clone(), dispatch.params_bytes, buffers);
@@ -237,22 +243,25 @@ impl Recorder {
     }
 }
 
-/// Dispatches of one layout that bind the same buffers share a bind group: layout, bytes of parameters, buffers.
-type GroupKey = (wgpu::BindGroupLayout, u64, Vec<(wgpu::Buffer, u64)>);
+/// What a storage binding shows: a buffer from an offset on, so many bytes of it.
+type Bound = (wgpu::Buffer, u64, u64);
 
-fn bind(gpu: &Gpu, dispatch: &Recorded, uniforms: &wgpu::Buffer, buffers: &[(wgpu::Buffer, u64)]) -> wgpu::BindGroup {
+/// Dispatches of one layout that bind the same buffers share a bind group: layout, bytes of parameters, buffers.
+type GroupKey = (wgpu::BindGroupLayout, u64, Vec<Bound>);
+
+fn bind(gpu: &Gpu, dispatch: &Recorded, uniforms: &wgpu::Buffer, buffers: &[Bound]) -> wgpu::BindGroup {
     let mut storage = buffers.iter();
     let entries: Vec<_> = dispatch
         .pipeline
         .bindings
         .iter()
         .filter_map(|binding| {
-            let (buffer, size) = match binding.access {
-                Access::Uniform => (uniforms, dispatch.params_bytes),
-                _ => storage.next().map(|(buffer, size)| (buffer, *size))?,
+            let (buffer, offset, size) = match binding.access {
+                Access::Uniform => (uniforms, 0, dispatch.params_bytes),
+                _ => storage.next().map(|(buffer, offset, size)| (buffer, *offset, *size))?,
             };
             let size = wgpu::BufferSize::new(size);
-            let resource = wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset: 0, size });
+            let resource = wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size });
             Some(wgpu::BindGroupEntry { binding: binding.index, resource })
         })
         .collect();
@@ -450,7 +459,7 @@ impl Program {
         let slot = self.slot_of.get(index).copied().flatten().and_then(|slot| self.slots.get(slot));
         match slot {
             Some(buffer) if tensor.dtype() == T::DTYPE => {
-                let bytes = self.gpu.read_buffer(buffer, 0, tensor.bytes()).await?;
+                let bytes = self.gpu.read_buffer(buffer, tensor.offset, tensor.bytes()).await?;
                 Ok(bytemuck::pod_collect_to_vec(&bytes))
             }
             _ => Err(GpuError::Rejected(format!("read of {tensor:?}"))),
@@ -468,7 +477,7 @@ impl Program {
         let copy = self.gpu.tensor("detached tensor", tensor.shape(), tensor.dtype())?;
         if let Place::Buffer(buffer) = &copy.place {
             let mut encoder = self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-            encoder.copy_buffer_to_buffer(slot, 0, buffer, 0, tensor.bytes());
+            encoder.copy_buffer_to_buffer(slot, tensor.offset, buffer, 0, tensor.bytes());
             self.gpu.queue().submit([encoder.finish()]);
         }
         self.gpu.check()?;

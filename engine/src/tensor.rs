@@ -35,11 +35,20 @@ pub struct Tensor {
     shape: Vec<usize>,
     dtype: DType,
     pub(crate) place: Place,
+    /// Bytes of its place before its first element.
+    pub(crate) offset: u64,
 }
 
 impl Tensor {
     pub(crate) fn new(shape: &[usize], dtype: DType, place: Place) -> Self {
-        Self { shape: shape.to_vec(), dtype, place }
+        Self { shape: shape.to_vec(), dtype, place, offset: 0 }
+    }
+
+    /// The rows from `first` on as a tensor of their own, in the same place.
+    pub(crate) fn part(&self, first: usize, rows: usize) -> Self {
+        let width = self.rows_and_width().1;
+        let offset = self.offset + first as u64 * (width * self.dtype.bytes()) as u64;
+        Self { shape: vec![rows, width], offset, ..self.clone() }
     }
 
     /// Length of each axis, outermost first.

@@ -57,26 +57,47 @@ impl ByteSource for Memory {
 /// Every adapter, in every tier of features that it offers: all, without shader-f16, without subgroups, with neither.
 pub fn gpus() -> &'static [Gpu] {
     static GPUS: OnceLock<Vec<Gpu>> = OnceLock::new();
-    GPUS.get_or_init(|| {
-        let names: Vec<String> = match std::env::var("FOVEA_TEST_ADAPTERS") {
-            Ok(list) => list.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect(),
-            Err(_) => block_on(crate::adapters())
-                .into_iter()
-                .filter(|(name, _)| name.backend != "Gl")
-                .map(|(name, _)| name.name)
-                .collect(),
-        };
-        assert!(!names.is_empty(), "no GPU adapter: install a Vulkan driver such as mesa-vulkan-drivers");
-        names.iter().flat_map(|name| tiers(name)).collect()
-    })
+    GPUS.get_or_init(|| names().iter().flat_map(|name| tiers(name)).collect())
+}
+
+/// Every adapter with all its features, and the same with activations of at most `bytes`.
+pub fn limited_gpus(bytes: u64) -> Vec<(&'static Gpu, Gpu)> {
+    let mut limited: Vec<(&Gpu, Gpu)> = Vec::new();
+    for gpu in gpus() {
+        // The first of an adapter's tiers has all.
+        if !limited.iter().any(|(other, _)| other.name() == gpu.name()) {
+            let options = GpuOptions { activation_limit: Some(bytes), ..options(&gpu.name().name) };
+            limited.push((gpu, open(&options)));
+        }
+    }
+    limited
+}
+
+fn names() -> Vec<String> {
+    let names: Vec<String> = match std::env::var("FOVEA_TEST_ADAPTERS") {
+        Ok(list) => list.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect(),
+        Err(_) => block_on(crate::adapters())
+            .into_iter()
+            .filter(|(name, _)| name.backend != "Gl")
+            .map(|(name, _)| name.name)
+            .collect(),
+    };
+    assert!(!names.is_empty(), "no GPU adapter: install a Vulkan driver such as mesa-vulkan-drivers");
+    names
+}
+
+fn options(adapter: &str) -> GpuOptions {
+    GpuOptions { adapter: Some(adapter.to_owned()), wait: Some(wait), ..GpuOptions::default() }
+}
+
+fn open(options: &GpuOptions) -> Gpu {
+    block_on(Gpu::open(options)).unwrap_or_else(|e| panic!("FOVEA_TEST_ADAPTERS: {e}"))
 }
 
 fn tiers(adapter: &str) -> Vec<Gpu> {
     let mut gpus: Vec<Gpu> = Vec::new();
     for (without_f16, without_subgroups) in [(false, false), (true, false), (false, true), (true, true)] {
-        let adapter = Some(adapter.to_owned());
-        let options = GpuOptions { adapter, without_f16, without_subgroups, wait: Some(wait), ..GpuOptions::default() };
-        let gpu = block_on(Gpu::open(&options)).unwrap_or_else(|e| panic!("FOVEA_TEST_ADAPTERS: {e}"));
+        let gpu = open(&GpuOptions { without_f16, without_subgroups, ..options(adapter) });
         if !gpus.iter().any(|other| other.caps() == gpu.caps()) {
             gpus.push(gpu);
         }

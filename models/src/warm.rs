@@ -29,7 +29,7 @@ const VOCABULARY: usize = 1024;
 pub async fn warm(checkpoint: &Checkpoint, gpu: &Gpu, policy: Policy) -> Result<(), LoadError> {
     let (blueprint, vision, decoder) = blank(checkpoint, gpu, policy).await?;
     match record(&blueprint, &vision, &decoder, gpu) {
-        Ok(()) => Ok(()),
+        Ok(_) => Ok(()),
         Err(RunError::Gpu(error)) => Err(error.into()),
         // Whatever does not fit together is told by loading, or by the call that needs it.
         Err(_) => Ok(()),
@@ -65,7 +65,8 @@ async fn blank(checkpoint: &Checkpoint, gpu: &Gpu, policy: Policy) -> Result<(Bl
     Ok((blueprint, vision, decoder))
 }
 
-fn record(blueprint: &Blueprint, vision: &Vision, decoder: &Decoder, gpu: &Gpu) -> Result<(), RunError> {
+/// What encodes a screenshot, reads it, and takes a step.
+fn record(blueprint: &Blueprint, vision: &Vision, decoder: &Decoder, gpu: &Gpu) -> Result<Recorder, RunError> {
     let black = Picture::from_rgb(SCREEN, vec![0; 3 * SCREEN.pixels() as usize])?;
     let prepared = blueprint.image.prepare(&black)?;
     let mut rec = Recorder::new(gpu);
@@ -100,18 +101,83 @@ fn record(blueprint: &Blueprint, vision: &Vision, decoder: &Decoder, gpu: &Gpu) 
     rec.prefill_sampled(&prefill.logits, sampling, &state)?;
     let logits = decoder.record_step(&mut rec, &state, &cache, &tables, cross.as_ref())?;
     rec.sample(&logits, sampling, &state)?;
-    Ok(())
+    Ok(rec)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::BTreeMap, ops::Range};
+
     use fovea_engine::{
-        testing::{Memory, block_on, golden, gpus},
-        weights::{Format, Safetensors},
+        testing::{Memory, block_on, golden, gpus, limited_gpus},
+        weights::{Bytes, Format, Safetensors, StoredType, TensorInfo, WeightError, WeightSource},
     };
 
     use super::*;
     use crate::{checkpoint::SMALL_FILES, systems};
+
+    /// Has every tensor, of no particular shape.
+    struct Everything(TensorInfo);
+
+    impl WeightSource for Everything {
+        fn names(&self) -> Vec<&str> {
+            Vec::new()
+        }
+
+        fn info(&self, _: &str) -> Option<&TensorInfo> {
+            Some(&self.0)
+        }
+
+        fn missing(&self, name: &str) -> WeightError {
+            WeightError::Empty { tensor: name.to_owned() }
+        }
+
+        fn file(&self, _: usize) -> &str {
+            "nowhere"
+        }
+
+        fn files(&self) -> String {
+            "nowhere".to_owned()
+        }
+
+        fn read<'a>(&'a self, _: &'a TensorInfo, _: Range<u64>) -> Bytes<'a> {
+            Box::pin(async { Err(self.missing("all")) })
+        }
+    }
+
+    /// A published system of full size, without its weights.
+    fn published(system: &str) -> Checkpoint {
+        let path = format!("{}/tests/configs/{system}", env!("CARGO_MANIFEST_DIR"));
+        let files = [("config.json", ".json"), ("preprocessor_config.json", ".preprocessor.json")];
+        let read = |(name, end): (&str, &str)| Some((name.to_owned(), std::fs::read(path.clone() + end).ok()?));
+        let files: BTreeMap<String, Vec<u8>> = files.into_iter().filter_map(read).collect();
+        let info = TensorInfo { file: 0, shape: Vec::new(), dtype: StoredType::F32, range: 0..0 };
+        Checkpoint::new(files, Box::new(Everything(info)))
+    }
+
+    /// What WebGPU allows a binding by default.
+    const BINDING: u64 = 128 << 20;
+
+    /// Towers of 6401 and 9217 rows, whose inner activations would take 393 and 566 MB, and prompts of 1602 and 2306: one
+    /// layer of each kind stands for all. Nothing is planned or run, only recorded.
+    #[test]
+    fn published_systems_fit_the_bindings_that_every_browser_has() {
+        let (whole, gpu) = limited_gpus(BINDING).pop().expect("an adapter");
+        let largest = |system: &str, gpu: &Gpu| {
+            let policy = Policy::uniform(Format::Q4);
+            let (blueprint, vision, decoder) = block_on(blank(&published(system), gpu, policy)).expect(system);
+            record(&blueprint, &vision, &decoder, gpu).expect(system).largest_binding()
+        };
+        // Where nothing limits them, they are as large as they are.
+        if whole.caps().max_activation >= 4 * 6401 * 15360 {
+            assert_eq!(largest("cogagent_9b", whole), 4 * 6401 * 15360);
+        }
+        for system in ["cogagent_9b", "cogagent_18b", "cogvlm2", "cogvlm_17b", "glm_4v_9b", "kosmos2", "qwen2_5_vl"] {
+            let bytes = largest(system, &gpu);
+            println!("{system}: {bytes} bytes");
+            assert!(bytes <= BINDING, "{system}: {bytes} bytes");
+        }
+    }
 
     #[test]
     fn every_system_can_be_warmed() {

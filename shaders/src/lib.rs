@@ -66,7 +66,7 @@ pub enum PartKind {
     Reduce,
     /// `activate(x)`: the activation that the constant `ACTIVATION` names.
     Activation,
-    /// `finish(row, column, width, sum)`: what follows a matrix product.
+    /// `finish(row, column, width, first_bias, sum)`: what follows a matrix product.
     Epilogue,
     /// `query4`, `key4`, `value4`, `store4`: four elements of an attention head.
     Heads,

@@ -11,6 +11,7 @@ struct Params {
     first_id: u32,       // index of the first of the ids
     first_row: u32,      // of this part
     rows: u32,           // of this part
+    skipped: u32,        // rows of the planes before them
     table_rows: u32,     // of all parts
 }
 
@@ -37,7 +38,7 @@ fn embed(
     }
     var value = vec4f();
     if here {
-        value = weight4((id - params.first_row) * params.padded + k4);
+        value = weight4((params.skipped + id - params.first_row) * params.padded + k4);
     }
     let start = (i / params.groups) * params.width;
     for (var k = 0u; k < 4u && 4u * k4 + k < params.width; k++) {

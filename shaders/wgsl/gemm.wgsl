@@ -8,9 +8,11 @@
 struct Params {
     rows: u32,
     k: u32,               // elements of a row of x, any number
-    columns: u32,         // rows of the weights that are bound
-    first_column: u32,    // where these lie in y
+    columns: u32,         // rows of the weights that are taken
+    skipped: u32,         // rows of the weights that are bound before them
+    first_column: u32,    // where the columns lie in y
     width: u32,           // all columns of y
+    first_bias: u32,      // where the biases of y begin
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -24,7 +26,7 @@ fn gemm(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
     let upper_rows = rows_from(row, params.rows - 1u, params.k);
     let lower_rows = rows_from(row + 8u, params.rows - 1u, params.k);
     let blocks = (params.k + 31u) / 32u;
-    let starts = blocks * min(column + vec4u(0u, 1u, 2u, 3u), vec4u(params.columns - 1u));
+    let starts = blocks * (params.skipped + min(column + vec4u(0u, 1u, 2u, 3u), vec4u(params.columns - 1u)));
 
     var sum_0 = vec4f();
     var sum_1 = vec4f();
@@ -84,7 +86,7 @@ fn gemm(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
     for (var i = 0u; i < min(16u, params.rows - row); i++) {
         for (var j = 0u; j < 4u; j++) {
             if column + j < params.columns {
-                finish(row + i, params.first_column + column + j, params.width, sums[i][j]);
+                finish(row + i, params.first_column + column + j, params.width, params.first_bias, sums[i][j]);
             }
         }
     }

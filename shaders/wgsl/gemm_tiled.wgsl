@@ -7,9 +7,11 @@
 struct Params {
     rows: u32,
     k: u32,               // elements of a row of x, any number
-    columns: u32,         // rows of the weights that are bound
-    first_column: u32,    // where these lie in y
+    columns: u32,         // rows of the weights that are taken
+    skipped: u32,         // rows of the weights that are bound before them
+    first_column: u32,    // where the columns lie in y
     width: u32,           // all columns of y
+    first_bias: u32,      // where the biases of y begin
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -34,7 +36,7 @@ fn gemm_tiled(
             let line = thread / 4u + 32u * half;
             let k4 = start / 4u + thread % 4u;
             let x4 = input4(input_start(min(first_row + line, params.rows - 1u), params.k), k4, params.k);
-            let w4 = weight4(groups * min(first_column + line, params.columns - 1u) + k4);
+            let w4 = weight4(groups * (params.skipped + min(first_column + line, params.columns - 1u)) + k4);
             for (var i = 0u; i < 4u; i++) {
                 inputs[4u * (thread % 4u) + i][line / 4u][line % 4u] = x4[i];
                 outputs[4u * (thread % 4u) + i][line / 4u][line % 4u] = w4[i];
@@ -66,7 +68,7 @@ fn gemm_tiled(
         for (var j = 0u; j < 4u; j++) {
             let column = first_column + 4u * local.x + j;
             if row < params.rows && column < params.columns {
-                finish(row, params.first_column + column, params.width, sums[i][j]);
+                finish(row, params.first_column + column, params.width, params.first_bias, sums[i][j]);
             }
         }
     }

@@ -5,9 +5,11 @@
 struct Params {
     rows: u32,
     k: u32,               // elements of a row of x, any number
-    columns: u32,         // rows of the weights that are bound
-    first_column: u32,    // where these lie in y
+    columns: u32,         // rows of the weights that are taken
+    skipped: u32,         // rows of the weights that are bound before them
+    first_column: u32,    // where the columns lie in y
     width: u32,           // all columns of y
+    first_bias: u32,      // where the biases of y begin
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -26,7 +28,7 @@ fn matvec(
         var first: mat4x4f;
         var second: mat4x4f;
         for (var i = 0u; i < 4u; i++) {
-            let start = blocks * min(column + i, params.columns - 1u);
+            let start = blocks * (params.skipped + min(column + i, params.columns - 1u));
             let w = weight8(4u * start + octet, weight_scale(start + octet / 4u));
             first[i] = w[0];
             second[i] = w[1];
@@ -41,7 +43,7 @@ fn matvec(
         for (var i = 0u; i < 4u; i++) {
             let sum = workgroup_sum(sums[row][i], thread);
             if thread == 0u && column + i < params.columns {
-                finish(row, params.first_column + column + i, params.width, sum);
+                finish(row, params.first_column + column + i, params.width, params.first_bias, sum);
             }
         }
     }

@@ -6,9 +6,11 @@
 struct Params {
     rows: u32,
     k: u32,               // elements of a row of x, any number
-    columns: u32,         // rows of the weights that are bound
-    first_column: u32,    // where these lie in y
+    columns: u32,         // rows of the weights that are taken
+    skipped: u32,         // rows of the weights that are bound before them
+    first_column: u32,    // where the columns lie in y
     width: u32,           // all columns of y
+    first_bias: u32,      // where the biases of y begin
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -35,7 +37,7 @@ fn matvec_direct(
     let column = ACROSS * (group.x + group.y * groups.x) + thread;
     let lane = own_lane();
     let blocks = (params.k + 31u) / 32u;
-    let start = blocks * min(column, params.columns - 1u);
+    let start = blocks * (params.skipped + min(column, params.columns - 1u));
     let k = params.k;
     var sum_0 = vec4f();
     var sum_1 = vec4f();
@@ -66,7 +68,7 @@ fn matvec_direct(
     if column < params.columns {
         let sums = vec4f(total(sum_0), total(sum_1), total(sum_2), total(sum_3));
         for (var row = 0u; row < ROWS; row++) {
-            finish(row, params.first_column + column, params.width, sums[row]);
+            finish(row, params.first_column + column, params.width, params.first_bias, sums[row]);
         }
     }
 }

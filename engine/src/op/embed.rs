@@ -13,6 +13,7 @@ struct Params {
     first_id: u32,
     first_row: u32,
     rows: u32,
+    skipped: u32,
     table_rows: u32,
 }
 
@@ -54,6 +55,7 @@ impl Recorder {
                     first_id: ids.index as u32,
                     first_row: part.first_row as u32,
                     rows: part.rows as u32,
+                    skipped: part.skipped as u32,
                     table_rows: table.rows as u32,
                 },
                 bindings: &bindings,

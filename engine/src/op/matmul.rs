@@ -11,8 +11,8 @@ use crate::weights::{Format, Weight, WeightPart};
 /// What follows a product on its way to memory.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Epilogue<'a> {
-    /// `[n]` f32, added to each row.
-    pub bias: Option<&'a Tensor>,
+    /// `[n]` f32, or `n` columns of a longer vector, added to each row.
+    pub bias: Option<Columns<'a>>,
     /// Applied after the bias.
     pub activation: Activation,
     /// `[rows, n]` f32, added last.
@@ -41,8 +41,10 @@ struct Params {
     rows: u32,
     k: u32,
     columns: u32,
+    skipped: u32,
     first_column: u32,
     width: u32,
+    first_bias: u32,
 }
 
 impl Recorder {
@@ -52,35 +54,53 @@ impl Recorder {
     /// [`OpError::Shape`] if `x` is not as wide as `w`, the bias is not `[n]` or the residual not `[rows, n]`;
     /// [`OpError::DType`] if any is not f32.
     pub fn matmul(&mut self, x: &Tensor, w: &Weight, epilogue: Epilogue<'_>) -> Result<Tensor, OpError> {
+        let y = self.transient(&[x.rows_and_width().0, w.rows], DType::F32);
+        self.matmul_into(x, w, epilogue, &y)?;
+        Ok(y)
+    }
+
+    /// As [`Recorder::matmul`], into `y`, `[rows, n]` f32, such as that of a [`Chunk`](super::Chunk).
+    ///
+    /// # Errors
+    /// As [`Recorder::matmul`], and if `y` does not have this shape.
+    pub fn matmul_into(&mut self, x: &Tensor, w: &Weight, epilogue: Epilogue<'_>, y: &Tensor) -> Result<(), OpError> {
         let method = match (x.rows_and_width().0 <= FEW_ROWS, self.caps().software) {
             (true, true) => Method::FewDirect,
             (true, false) => Method::FewShared,
             (false, true) => Method::Direct,
             (false, false) => Method::Tiled,
         };
-        self.matmul_by(method, x, w, epilogue)
+        self.matmul_by(method, x, w, epilogue, y)
     }
 
-    fn matmul_by(&mut self, method: Method, x: &Tensor, w: &Weight, epilogue: Epilogue<'_>) -> Result<Tensor, OpError> {
+    fn matmul_by(
+        &mut self,
+        method: Method,
+        x: &Tensor,
+        w: &Weight,
+        epilogue: Epilogue<'_>,
+        y: &Tensor,
+    ) -> Result<(), OpError> {
         let check = Check("matmul");
         let (rows, k) = x.rows_and_width();
         check.dtype("x", x, DType::F32)?;
         if k != w.width {
             return Err(check.shape("x", x, format!("rows of {} elements", w.width)));
         }
-        if let Some(bias) = epilogue.bias {
-            check.tensor("bias", bias, &[w.rows], DType::F32)?;
+        if let Some(bias) = epilogue.bias
+            && (check.columns("bias", bias)? != 1 || bias.width != w.rows)
+        {
+            return Err(check.shape("bias", bias.tensor, format!("[{}]", w.rows)));
         }
         if let Some(residual) = epilogue.residual {
             check.tensor("residual", residual, &[rows, w.rows], DType::F32)?;
         }
-        let y = self.transient(&[rows, w.rows], DType::F32);
-        check.dtype("y", &y, DType::F32)?;
+        check.tensor("y", y, &[rows, w.rows], DType::F32)?;
         for part in &w.parts {
             let kernel = self.matmul_kernel(method, rows, w, &epilogue);
             let mut bindings: Vec<&Tensor> = part.planes().collect();
             // What is absent needs a binding all the same: the input serves.
-            bindings.extend([x, epilogue.bias.unwrap_or(x), epilogue.residual.unwrap_or(x), &y]);
+            bindings.extend([x, epilogue.bias.map_or(x, |bias| bias.tensor), epilogue.residual.unwrap_or(x), y]);
             self.dispatch(Dispatch {
                 op: "matmul",
                 workgroups: workgroups(method, rows, part.rows),
@@ -89,14 +109,16 @@ impl Recorder {
                     rows: rows as u32,
                     k: k as u32,
                     columns: part.rows as u32,
+                    skipped: part.skipped as u32,
                     first_column: part.first_row as u32,
                     width: w.rows as u32,
+                    first_bias: epilogue.bias.map_or(0, |bias| bias.start as u32),
                 },
                 bindings: &bindings,
-                cost: cost(x, part, &epilogue),
+                cost: cost(x, w.format, part, &epilogue),
             })?;
         }
-        Ok(y)
+        Ok(())
     }
 
     fn matmul_kernel(&self, method: Method, rows: usize, w: &Weight, epilogue: &Epilogue<'_>) -> Variant {
@@ -143,9 +165,9 @@ fn workgroups(method: Method, rows: usize, columns: usize) -> Workgroups {
     }
 }
 
-fn cost(x: &Tensor, part: &WeightPart, epilogue: &Epilogue<'_>) -> Cost {
+fn cost(x: &Tensor, format: Format, part: &WeightPart, epilogue: &Epilogue<'_>) -> Cost {
     let results = (x.rows_and_width().0 * part.rows) as u64;
-    let moved: u64 = part.planes().map(Tensor::bytes).sum();
+    let moved = format.bytes(part.rows, x.rows_and_width().1);
     let each = 1 + u64::from(epilogue.residual.is_some());
     let after =
         epilogue.activation.flops() + u64::from(epilogue.bias.is_some()) + u64::from(epilogue.residual.is_some());
@@ -183,11 +205,15 @@ mod tests {
                 let x = gpu.upload("x", &[rows, k], &x)?;
                 let bias = gpu.upload("bias", &[n], &bias)?;
                 let residual = gpu.upload("residual", &[rows, n], &residual)?;
-                let epilogue = Epilogue { bias: Some(&bias), activation, residual: Some(&residual) };
+                let epilogue = Epilogue { bias: Some((&bias).into()), activation, residual: Some(&residual) };
                 for &method in methods {
                     let kernel = Recorder::new(gpu).matmul_kernel(method, rows, &w, &epilogue).label();
                     if tried.borrow_mut().insert((gpu.name().name.clone(), kernel)) {
-                        let y = run.record(|rec| Ok(rec.matmul_by(method, &x, &w, epilogue)?))?;
+                        let y = run.record(|rec| {
+                            let y = rec.transient(&[rows, n], DType::F32);
+                            rec.matmul_by(method, &x, &w, epilogue, &y)?;
+                            Ok(y)
+                        })?;
                         assert_nmse(&y, &expected, LIMIT);
                     }
                 }
@@ -240,6 +266,41 @@ mod tests {
         }
     }
 
+    /// Some rows of a matrix, and of its biases, give the same as the whole does in their columns: bit by bit, as each
+    /// column is summed up for itself.
+    #[test]
+    fn slices_are_columns_of_the_whole() {
+        let (k, n, rows) = (70, 45, 9);
+        let (x, weights, bias) = (random(rows * k, 1), random(n * k, 2), random(n, 3));
+        on_every_gpu(|gpu, run| {
+            let bias = gpu.upload("bias", &[n], &bias)?;
+            for format in Format::ALL {
+                let w = Weight::from_f32(gpu, "w", n, k, &weights, format)?;
+                for rows in [2, rows] {
+                    let x = gpu.upload("x", &[rows, k], &x[..rows * k])?;
+                    let product = |rec: &mut Recorder, w: &Weight, bias| {
+                        rec.matmul(&x, w, Epilogue { bias: Some(bias), ..Epilogue::default() })
+                    };
+                    let pieces = [0..7, 7..8, 8..45];
+                    let results = run.record_all(|rec| {
+                        let mut results = vec![product(rec, &w, (&bias).into())?];
+                        for piece in &pieces {
+                            // A slice of a slice, so that both count.
+                            let slice = w.slice(piece.start..n).slice(0..piece.len());
+                            results.push(product(rec, &slice, bias.columns(piece.start, piece.len()))?);
+                        }
+                        Ok(results)
+                    })?;
+                    for (piece, part) in pieces.iter().zip(&results[1..]) {
+                        let whole = results[0].chunks(n).flat_map(|row| &row[piece.clone()]).copied();
+                        assert_eq!(*part, whole.collect::<Vec<_>>(), "{format}, {rows} rows, columns {piece:?}");
+                    }
+                }
+            }
+            Ok(())
+        });
+    }
+
     #[test]
     fn wrong_shapes_are_named() {
         on_every_gpu(|gpu, run| {
@@ -248,7 +309,7 @@ mod tests {
             let error = run.record(|rec| Ok(rec.matmul(&x, &w, Epilogue::default())?)).unwrap_err();
             assert_eq!(error.to_string(), "matmul: x is [1, 4], expected rows of 3 elements");
             let right = gpu.upload("x", &[1, 3], &[0.0f32; 3])?;
-            let bias = Epilogue { bias: Some(&x), ..Epilogue::default() };
+            let bias = Epilogue { bias: Some((&x).into()), ..Epilogue::default() };
             let error = run.record(|rec| Ok(rec.matmul(&right, &w, bias)?)).unwrap_err();
             assert_eq!(error.to_string(), "matmul: bias is [1, 4], expected [2]");
             Ok(())

@@ -13,6 +13,8 @@ pub use load::{Loader, Policy, Progress, Scope, TensorClass};
 pub use safetensors::Safetensors;
 pub use source::{ByteSource, Bytes, StoredType, TensorInfo, WeightError, WeightSource};
 
+use std::ops::Range;
+
 use crate::{
     error::GpuError,
     gpu::Gpu,
@@ -92,6 +94,8 @@ pub struct WeightPart {
     pub first_row: usize,
     /// Number of rows.
     pub rows: usize,
+    /// Rows of the planes before them, which belong to another weight.
+    pub skipped: usize,
     /// The plane of weights, u32 words; see `shaders/wgsl/parts/weights_*.wgsl`.
     pub quants: Tensor,
     /// The plane of scales, u32 words, for quantised formats.
@@ -114,6 +118,20 @@ impl Weight {
     /// Bytes on the GPU.
     pub fn bytes(&self) -> u64 {
         self.format.bytes(self.rows, self.width)
+    }
+
+    /// Those of its rows that are in `rows` as a matrix of their own, in the same memory.
+    #[must_use]
+    pub fn slice(&self, rows: Range<usize>) -> Self {
+        let (start, end) = (rows.start.min(self.rows), rows.end.min(self.rows));
+        let taken = |part: &WeightPart| {
+            let (first, end) = (start.max(part.first_row), end.min(part.first_row + part.rows));
+            let skipped = part.skipped + first.saturating_sub(part.first_row);
+            let own = WeightPart { first_row: first - start, rows: end.saturating_sub(first), skipped, ..part.clone() };
+            (own.rows > 0).then_some(own)
+        };
+        let parts = self.parts.iter().filter_map(taken).collect();
+        Self { rows: end.saturating_sub(start), width: self.width, format: self.format, parts }
     }
 
     /// A matrix from its elements in row-major order.
@@ -165,7 +183,7 @@ impl<'a> Upload<'a> {
             let rows = most.min(rows - first_row);
             let plane = |bytes: usize| gpu.tensor(name, &[(rows * bytes).div_ceil(4)], DType::U32);
             let scales = (scale_bytes > 0).then(|| plane(scale_bytes)).transpose()?;
-            parts.push(WeightPart { first_row, rows, quants: plane(quant_bytes)?, scales });
+            parts.push(WeightPart { first_row, rows, skipped: 0, quants: plane(quant_bytes)?, scales });
         }
         let weight = Weight { rows, width, format, parts };
         let packer = Packer::new(format, width);

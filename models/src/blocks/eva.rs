@@ -13,7 +13,8 @@ use fovea_engine::{
 
 use super::{
     Norm, Sizes,
-    parts::{Linear, NormWeights},
+    mlp::Mlp,
+    parts::{Linear, NormWeights, Qkv},
     rows::{behind_first, embed},
     sizes::full_score_flops,
 };
@@ -79,6 +80,12 @@ struct Layer {
     mlp_norm: NormWeights,
 }
 
+impl Layer {
+    fn mlp(&self) -> Mlp<'_> {
+        Mlp { up: &self.up, activation: Activation::GeluErf, gated: false, norm: None, down: &self.down }
+    }
+}
+
 /// The tower's weights.
 pub struct Eva {
     config: EvaConfig,
@@ -131,14 +138,13 @@ impl Eva {
         let kv_len = x.rows_and_width().0;
         let attention = Attention { heads: Heads::new(heads, heads, head_dim), kv_len, mask: Mask::Full };
         for layer in &self.layers {
-            let qkv = layer.qkv.record(rec, &x, Activation::None, None)?;
-            let (q, k, v) = (qkv.columns(0, hidden), qkv.columns(hidden, hidden), qkv.columns(2 * hidden, hidden));
+            let qkv = Qkv::record(rec, &layer.qkv, &x)?;
+            let [q, k, v] = qkv.columns();
             let attended = rec.attention(q, k, v, attention)?;
             let attended = layer.out.record(rec, &attended, Activation::None, None)?;
             let normed = layer.attention_norm.record(rec, &attended)?;
             x = rec.add(&x, &normed)?;
-            let inner = layer.up.record(rec, &x, Activation::GeluErf, None)?;
-            let inner = layer.down.record(rec, &inner, Activation::None, None)?;
+            let inner = layer.mlp().record(rec, &x, None)?;
             let normed = layer.mlp_norm.record(rec, &inner)?;
             x = rec.add(&x, &normed)?;
         }

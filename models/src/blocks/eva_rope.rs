@@ -15,6 +15,7 @@ use fovea_engine::{
 
 use super::{
     Norm, Sizes,
+    mlp::Mlp,
     parts::{Linear, NormWeights},
     rows::{behind_first, embed},
     sizes::full_score_flops,
@@ -127,6 +128,13 @@ struct Layer {
     down: Linear,
 }
 
+impl Layer {
+    fn mlp(&self) -> Mlp<'_> {
+        let norm = Some(&self.mlp_inner_norm);
+        Mlp { up: &self.gate_up, activation: Activation::Silu, gated: true, norm, down: &self.down }
+    }
+}
+
 /// The tower's weights.
 pub struct EvaRope {
     config: EvaRopeConfig,
@@ -206,10 +214,7 @@ impl EvaRope {
             let attended = layer.inner_norm.record(rec, &attended)?;
             x = layer.out.record(rec, &attended, Activation::None, Some(&x))?;
             let normed = layer.mlp_norm.record(rec, &x)?;
-            let inner = layer.gate_up.record(rec, &normed, Activation::None, None)?;
-            let gated = rec.gate(&inner, Activation::Silu)?;
-            let gated = layer.mlp_inner_norm.record(rec, &gated)?;
-            x = layer.down.record(rec, &gated, Activation::None, Some(&x))?;
+            x = layer.mlp().record(rec, &normed, Some(&x))?;
         }
         let features = behind_first(rec, &x)?;
         rec.add(&features, &self.out_positions)

@@ -7,12 +7,13 @@
 
 use fovea_engine::{
     OpError, Recorder, Tensor,
-    op::{Activation, Epilogue, MergeOrder},
-    weights::{Scope, TensorClass, Weight, WeightError},
+    op::{Activation, MergeOrder},
+    weights::{Scope, TensorClass, WeightError},
 };
 
 use super::{
     Norm, Sizes,
+    mlp::Mlp,
     parts::{Linear, NormWeights},
     rows::join,
 };
@@ -68,7 +69,7 @@ pub struct GluAdapter {
     convolution: Option<Linear>,
     linear: Linear,
     norm: NormWeights,
-    gate_up: Weight,
+    gate_up: Linear,
     down: Linear,
     begin: Tensor,
     end: Tensor,
@@ -83,7 +84,7 @@ impl GluAdapter {
         let GluAdapterConfig { width, feedforward, out, .. } = config;
         let class = TensorClass::Connector;
         let unit = at.at("linear_proj");
-        let up = [feedforward, out];
+        let up = [("gate_proj", feedforward), ("dense_h_to_4h", feedforward)];
         Ok(Self {
             positions: match config.positions {
                 Some(count) => Some(at.tensor("pos_embed", &[count, width]).await?),
@@ -95,7 +96,7 @@ impl GluAdapter {
             },
             linear: Linear::unbiased(&unit.at("linear_proj"), out, config.convolution.unwrap_or(width), class).await?,
             norm: NormWeights::load(&unit.at("norm1"), Norm::Layer, out, EPS).await?,
-            gate_up: unit.stacked(&[("gate_proj.weight", &up), ("dense_h_to_4h.weight", &up)], class).await?,
+            gate_up: Linear::fused(&unit, &up, out, false, class).await?,
             down: Linear::unbiased(&unit.at("dense_4h_to_h"), out, feedforward, class).await?,
             begin: at.table("boi", 1, out).await?,
             end: at.table("eoi", 1, out).await?,
@@ -121,9 +122,8 @@ impl GluAdapter {
         let x = self.linear.record(rec, &x, Activation::None, None)?;
         let normed = self.norm.record(rec, &x)?;
         let x = rec.activation(&normed, Activation::GeluErf)?;
-        let inner = rec.matmul(&x, &self.gate_up, Epilogue::default())?;
-        let gated = rec.gate(&inner, Activation::Silu)?;
-        let x = self.down.record(rec, &gated, Activation::None, None)?;
+        let unit = Mlp { up: &self.gate_up, activation: Activation::Silu, gated: true, norm: None, down: &self.down };
+        let x = unit.record(rec, &x, None)?;
         let rows = join(rec, &[&self.begin, &x, &self.end])?;
         if self.config.scaling == 1.0 { Ok(rows) } else { rec.scale(&rows, self.config.scaling.recip()) }
     }

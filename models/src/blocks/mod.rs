@@ -8,6 +8,7 @@ mod eva_rope;
 mod gated_cross;
 mod glu_adapter;
 mod latent_queries;
+mod mlp;
 mod newline;
 mod parts;
 mod patch_merger;

@@ -1,7 +1,9 @@
 //! What several blocks are made of: projections with biases, norms of either kind.
 
+use std::ops::Range;
+
 use fovea_engine::{
-    OpError, Recorder, Tensor,
+    Columns, OpError, Recorder, Tensor,
     op::{Activation, Epilogue, LayerNorm, RmsNorm},
     weights::{Scope, TensorClass, Weight, WeightError},
 };
@@ -156,6 +158,69 @@ impl Linear {
         activation: Activation,
         residual: Option<&Tensor>,
     ) -> Result<Tensor, OpError> {
-        rec.matmul(x, &self.weight, Epilogue { bias: self.bias.as_ref(), activation, residual })
+        rec.matmul(x, &self.weight, Epilogue { bias: self.bias.as_ref().map(Columns::from), activation, residual })
+    }
+
+    /// `residual + x w^T + bias` into `y`.
+    pub(super) fn record_into(
+        &self,
+        rec: &mut Recorder,
+        x: &Tensor,
+        residual: Option<&Tensor>,
+        y: &Tensor,
+    ) -> Result<(), OpError> {
+        let bias = self.bias.as_ref().map(Columns::from);
+        rec.matmul_into(x, &self.weight, Epilogue { bias, activation: Activation::None, residual }, y)
+    }
+
+    /// These of its outputs.
+    fn record_some(&self, rec: &mut Recorder, x: &Tensor, outputs: Range<usize>) -> Result<Tensor, OpError> {
+        let bias = self.bias.as_ref().map(|bias| bias.columns(outputs.start, outputs.len()));
+        rec.matmul(x, &self.weight.slice(outputs), Epilogue { bias, ..Epilogue::default() })
+    }
+
+    /// Number of outputs.
+    pub(super) fn outputs(&self) -> usize {
+        self.weight.rows
+    }
+}
+
+/// Queries, keys and values of the same rows, each as wide.
+pub(super) enum Qkv {
+    /// Side by side.
+    Joined(Tensor),
+    /// In a tensor each, where they would be too large together.
+    Apart([Tensor; 3]),
+}
+
+impl Qkv {
+    /// Records them by one projection, whose outputs are queries | keys | values.
+    pub(super) fn record(rec: &mut Recorder, projection: &Linear, x: &Tensor) -> Result<Self, OpError> {
+        let all = projection.outputs();
+        let bytes = (x.rows_and_width().0 as u64).saturating_mul(4 * all as u64);
+        if bytes <= rec.caps().max_activation {
+            return Ok(Self::Joined(projection.record(rec, x, Activation::None, None)?));
+        }
+        let mut part = |index: usize| projection.record_some(rec, x, index * (all / 3)..(index + 1) * (all / 3));
+        Ok(Self::Apart([part(0)?, part(1)?, part(2)?]))
+    }
+
+    /// Queries, keys and values.
+    pub(super) fn columns(&self) -> [Columns<'_>; 3] {
+        match self {
+            Self::Joined(all) => {
+                let width = all.rows_and_width().1 / 3;
+                [0, 1, 2].map(|part| all.columns(part * width, width))
+            }
+            Self::Apart(each) => each.each_ref().map(Columns::from),
+        }
+    }
+
+    /// What positions turn: queries and keys, together where they are.
+    pub(super) fn turned(&self) -> Vec<Columns<'_>> {
+        match self {
+            Self::Joined(all) => vec![all.columns(0, all.rows_and_width().1 / 3 * 2)],
+            Self::Apart([queries, keys, _]) => vec![queries.into(), keys.into()],
+        }
     }
 }

@@ -12,6 +12,7 @@ use fovea_engine::{
 
 use super::{
     Norm, Sizes,
+    mlp::Mlp,
     parts::{Linear, NormWeights},
 };
 
@@ -78,7 +79,7 @@ impl PatchMerger {
         let normed = self.norm.record(rec, patches)?;
         let tokens = patches.rows_and_width().0 / (self.config.merge * self.config.merge);
         let joined = normed.reshape(&[tokens, self.config.joined()]).unwrap_or(normed);
-        let up = self.up.record(rec, &joined, Activation::GeluErf, None)?;
-        self.down.record(rec, &up, Activation::None, None)
+        Mlp { up: &self.up, activation: Activation::GeluErf, gated: false, norm: None, down: &self.down }
+            .record(rec, &joined, None)
     }
 }

@@ -248,7 +248,7 @@ enum Tower {
 enum Connector {
     PatchMerger(Box<PatchMerger>),
     GluAdapter(Box<GluAdapter>),
-    Projector(Projector),
+    Projector(Box<Projector>),
     LatentQueries(Box<LatentQueries>),
 }
 
@@ -302,7 +302,9 @@ impl Vision {
                 ConnectorConfig::GluAdapter(config) => {
                     Connector::GluAdapter(Box::new(GluAdapter::load(&connector, config).await?))
                 }
-                ConnectorConfig::Projector(config) => Connector::Projector(Projector::load(&connector, config).await?),
+                ConnectorConfig::Projector(config) => {
+                    Connector::Projector(Box::new(Projector::load(&connector, config).await?))
+                }
                 ConnectorConfig::LatentQueries(config) => {
                     Connector::LatentQueries(Box::new(LatentQueries::load(&connector, config).await?))
                 }

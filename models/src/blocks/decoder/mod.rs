@@ -29,6 +29,7 @@ use super::{
     CrossCache,
     cross_attention::CrossAttention,
     gated_cross::{Beheld, GatedCross},
+    mlp::Mlp,
     parts::{Linear, NormWeights},
     rows::iota,
 };
@@ -447,17 +448,9 @@ impl Decoder {
         x: &Tensor,
         residual: Option<&Tensor>,
     ) -> Result<Tensor, OpError> {
-        let DecoderOptions { activation, gate, .. } = self.config.options;
-        let mut inner = if gate {
-            let both = by.gate_up.record(rec, x, Activation::None, None)?;
-            rec.gate(&both, activation)?
-        } else {
-            by.gate_up.record(rec, x, activation, None)?
-        };
-        if let Some(norms) = sub_norms {
-            inner = norms.feedforward.record(rec, &inner)?;
-        }
-        by.down.record(rec, &inner, Activation::None, residual)
+        let DecoderOptions { activation, gate: gated, .. } = self.config.options;
+        let norm = sub_norms.map(|norms| &norms.feedforward);
+        Mlp { up: &by.gate_up, activation, gated, norm, down: &by.down }.record(rec, x, residual)
     }
 
     /// A layer that attends to a picture: `h = x + tanh(a) attention(norm(x))`, `y = h + tanh(b) mlp(norm(h))`, the latter

@@ -9,7 +9,8 @@ use fovea_engine::{
 use super::LayerNames;
 use crate::blocks::{
     Norm, Sizes,
-    parts::{Linear, NormWeights},
+    mlp::Mlp,
+    parts::{Linear, NormWeights, Qkv},
 };
 
 /// What the branches of a layer are multiplied by.
@@ -193,29 +194,27 @@ impl Layer {
     ) -> Result<Tensor, OpError> {
         let normed = self.attention_norm.record(rec, x)?;
         let attended = self.attend(rec, &normed, around)?;
-        let x = self.branch(rec, &self.out, &attended, x, 0)?;
+        let out = |rec: &mut Recorder, x: Option<&Tensor>| self.out.record(rec, &attended, Activation::None, x);
+        let x = self.branch(rec, x, 0, out)?;
         let normed = self.mlp_norm.record(rec, &x)?;
-        let inner = if self.config.gated {
-            let both = self.up.record(rec, &normed, Activation::None, None)?;
-            rec.gate(&both, self.config.activation)?
-        } else {
-            self.up.record(rec, &normed, self.config.activation, None)?
-        };
-        self.branch(rec, &self.down, &inner, &x, 1)
+        let LayerConfig { activation, gated, .. } = self.config;
+        let mlp = Mlp { up: &self.up, activation, gated, norm: None, down: &self.down };
+        self.branch(rec, &x, 1, |rec, residual| mlp.record(rec, &normed, residual))
     }
 
     fn attend(&self, rec: &mut Recorder, x: &Tensor, around: Surroundings<'_>) -> Result<Tensor, OpError> {
         let LayerConfig { heads, head_dim, .. } = self.config;
-        let width = self.config.width();
         let attention =
             Attention { heads: Heads::new(heads, heads, head_dim), kv_len: x.rows_and_width().0, mask: around.mask };
         match &self.qkv {
             Projections::Joined(qkv) => {
-                let qkv = qkv.record(rec, x, Activation::None, None)?;
+                let qkv = Qkv::record(rec, qkv, x)?;
                 if let Some((rope, places)) = around.rope {
-                    rec.rope(qkv.columns(0, 2 * width), 2 * heads, head_dim, rope, places.into())?;
+                    for turned in qkv.turned() {
+                        rec.rope(turned, turned.width / head_dim, head_dim, rope, places.into())?;
+                    }
                 }
-                let [q, k, v] = [0, 1, 2].map(|part| qkv.columns(part * width, width));
+                let [q, k, v] = qkv.columns();
                 rec.attention(q, k, v, attention)
             }
             Projections::Normed(projections) => {
@@ -235,19 +234,18 @@ impl Layer {
         }
     }
 
-    /// `x + scale * linear(inner)`.
+    /// `x + scale * inner`, where `inner` records itself with a residual or without.
     fn branch(
         &self,
         rec: &mut Recorder,
-        linear: &Linear,
-        inner: &Tensor,
         x: &Tensor,
         which: usize,
+        inner: impl FnOnce(&mut Recorder, Option<&Tensor>) -> Result<Tensor, OpError>,
     ) -> Result<Tensor, OpError> {
         match &self.scales {
-            None => linear.record(rec, inner, Activation::None, Some(x)),
+            None => inner(rec, Some(x)),
             Some(scales) => {
-                let branch = linear.record(rec, inner, Activation::None, None)?;
+                let branch = inner(rec, None)?;
                 let branch = rec.multiply(&branch, &scales[which])?;
                 rec.add(x, &branch)
             }
