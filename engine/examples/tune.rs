@@ -52,7 +52,7 @@ fn products(gpu: &Gpu) -> Result<(), Box<dyn Error>> {
 }
 
 fn attentions(gpu: &Gpu) -> Result<(), Box<dyn Error>> {
-    let vision = Heads { heads: 6, kv_heads: 6, head_dim: 32, scale: 0.18 };
+    let vision = Heads::new(6, 6, 32);
     let (rows, width) = (5336usize, 192);
     let qkv = gpu.upload("qkv", &[rows, 3 * width], &numbers(rows * 3 * width))?;
     let ranges: Vec<_> = (0..rows as u32).map(|row| row / 64 * 64..(row / 64 * 64 + 64).min(rows as u32)).collect();
@@ -62,19 +62,20 @@ fn attentions(gpu: &Gpu) -> Result<(), Box<dyn Error>> {
         Ok(rec.attention(q, k, v, Attention { heads: vision, kv_len: rows, mask: Mask::Ranges(&ranges) })?)
     })?;
 
-    let decoder = Heads { heads: 8, kv_heads: 2, head_dim: 32, scale: 0.18 };
+    let decoder = Heads::new(8, 2, 32);
     let rows = 1334;
     let qkv = gpu.upload("qkv", &[rows, 384], &numbers(rows * 384))?;
     measure(gpu, "attention 1334, 8 heads of 32, causal", |rec| {
         let (q, k, v) = (qkv.columns(0, 256), qkv.columns(256, 64), qkv.columns(320, 64));
-        Ok(rec.attention(q, k, v, Attention { heads: decoder, kv_len: rows, mask: Mask::Causal { past: 0 } })?)
+        let mask = Mask::Causal { past: 0, window: None };
+        Ok(rec.attention(q, k, v, Attention { heads: decoder, kv_len: rows, mask })?)
     })?;
 
     let q = gpu.upload("q", &[1, 256], &numbers(256))?;
     let cache = gpu.upload("cache", &[1600, 64], &numbers(1600 * 64))?;
     let length = gpu.upload("length", &[1], &[1600u32])?;
     measure(gpu, "attention 1 to 1600 keys, 8 heads of 32", |rec| {
-        let decode = DecodeAttention { heads: decoder, length: (&length).into(), extra: 0 };
+        let decode = DecodeAttention { heads: decoder, length: (&length).into(), extra: 0, window: None };
         Ok(rec.attention_decode((&q).into(), &cache, &cache, decode)?)
     })
 }

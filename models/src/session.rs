@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use fovea_engine::{
     DType, Gpu, GpuError, Program, Recorder, Tensor,
-    op::{Ancestors, DecodeState, Sampling},
+    op::{DecodeState, Sampling},
 };
 
 use crate::{
@@ -232,8 +232,7 @@ impl Session {
         let ancestors = match rows {
             Rows::From(row) if whole => {
                 let continued = |at: usize| (0..(at + 1).saturating_sub(row + 1)).collect::<Vec<_>>();
-                let seen: Vec<_> = (0..prompt.rows.len()).map(continued).collect();
-                Some((row + 1, Ancestors::new(&gpu, prompt.rows.len().saturating_sub(row + 1), &seen)?))
+                Some((row + 1, (0..prompt.rows.len()).map(continued).collect::<Vec<_>>()))
             }
             _ => None,
         };

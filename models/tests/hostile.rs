@@ -6,14 +6,8 @@ use fovea_engine::{
     testing::{Memory, block_on, golden, gpus},
     weights::{Bytes, Format, Policy, Safetensors, TensorInfo, WeightError, WeightSource},
 };
-use fovea_models::{Blueprint, Checkpoint, Files, SMALL_FILES, System, image::Size, systems};
+use fovea_models::{Blueprint, Checkpoint, Files, SMALL_FILES, System, image::Size};
 use serde_json::{Value, json};
-
-/// Systems that have a fixture.
-fn fixtures() -> impl Iterator<Item = &'static str> {
-    let models = golden::models("model.safetensors");
-    systems::names().filter(move |name| models.iter().any(|model| model == name))
-}
 
 fn files(model: &str) -> BTreeMap<String, Vec<u8>> {
     let there = SMALL_FILES.iter().filter(|file| golden::path(&format!("{model}/{file}")).exists());
@@ -48,8 +42,8 @@ fn any_value_in_a_configuration_is_handled() {
         json!({}),
         json!(true),
     ];
-    for model in fixtures() {
-        let original = files(model);
+    for model in golden::models("model.safetensors") {
+        let original = files(&model);
         for name in ["config.json", "preprocessor_config.json"] {
             let Some(bytes) = original.get(name) else { continue };
             let file: Value = serde_json::from_slice(bytes).expect("the fixture's JSON");
@@ -118,7 +112,7 @@ fn is_unused(model: &str, tensor: &str) -> bool {
 #[test]
 fn every_missing_tensor_is_named() {
     let gpu = &gpus()[0];
-    for model in ["llava", "llava_next", "pixtral", "internvl", "idefics3", "paligemma", "mllama"] {
+    for model in ["llava", "llava_next", "pixtral", "internvl", "idefics3", "paligemma", "paligemma2", "mllama"] {
         let weights = || Memory::new("model.safetensors", golden::bytes(&format!("{model}/model.safetensors")));
         let open = || block_on(Safetensors::open(vec![weights()])).expect("the fixture's weights");
         let names: Vec<String> = open().names().into_iter().map(str::to_owned).collect();
@@ -130,4 +124,42 @@ fn every_missing_tensor_is_named() {
             assert!(error.contains(&name), "{model}: without {name}: {error:?}");
         }
     }
+}
+
+/// Numbers that no decoder can use are refused by the name of their field.
+#[test]
+fn windows_and_caps_of_nothing_are_named() {
+    let none = json!("none");
+    for (field, value) in [
+        ("sliding_window", json!(0)),
+        ("sliding_window", json!(1u64 << 40)),
+        ("layer_types", json!([])),
+        ("layer_types", json!(["sliding_attention", "full_attention", none, none])),
+        ("query_pre_attn_scalar", json!(0)),
+        ("query_pre_attn_scalar", json!(-256)),
+        ("attn_logit_softcapping", json!(0.0)),
+        ("attn_logit_softcapping", json!(-50)),
+        ("attn_logit_softcapping", json!(1e300)),
+        ("final_logit_softcapping", json!(0)),
+    ] {
+        let mut files = files("paligemma2");
+        let mut config: Value = serde_json::from_slice(&files["config.json"]).expect("the fixture's JSON");
+        config["text_config"][field] = value.clone();
+        files.insert("config.json".to_owned(), config.to_string().into_bytes());
+        let error = Blueprint::read(Files(&files)).expect_err("refused").to_string();
+        assert!(error.contains(&format!("text_config.{field}")), "{value}: {error}");
+    }
+}
+
+/// What has no window or cap says so with null.
+#[test]
+fn windows_and_caps_may_be_absent() {
+    let mut files = files("paligemma2");
+    let mut config: Value = serde_json::from_slice(&files["config.json"]).expect("the fixture's JSON");
+    for field in ["sliding_window", "attn_logit_softcapping", "final_logit_softcapping"] {
+        config["text_config"][field] = Value::Null;
+    }
+    files.insert("config.json".to_owned(), config.to_string().into_bytes());
+    let decoder = Blueprint::read(Files(&files)).expect("a system").decoder;
+    assert_eq!((decoder.window, decoder.options.score_cap, decoder.options.logit_cap), (None, None, None));
 }

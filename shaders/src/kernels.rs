@@ -54,15 +54,15 @@ kernels! {
     /// Matrix product of at most four rows, a few columns a workgroup.
     MATVEC = "matvec", (params _ _ _ _ _ _), [Weights Input Reduce Activation Epilogue];
     /// Attention of many queries.
-    ATTENTION = "attention", (params _ _ _ _ read), [Heads HeadDim Lines];
+    ATTENTION = "attention", (params _ _ _ _ read), [Heads HeadDim Lines Cap];
     /// Attention of one query to a part of the keys.
-    ATTENTION_SPLIT = "attention_split", (params read read read read write write), [Reduce];
+    ATTENTION_SPLIT = "attention_split", (params read read read read write write), [Reduce Cap];
     /// Attention of one query to a part of the keys, straight from memory.
-    ATTENTION_SPLIT_DIRECT = "attention_split_direct", (params _ _ _ _ read write), [Heads HeadDim Lines];
+    ATTENTION_SPLIT_DIRECT = "attention_split_direct", (params _ _ _ _ read write), [Heads HeadDim Lines Cap];
     /// Puts the parts of an attention together.
     ATTENTION_MERGE = "attention_merge", (params read read write), [];
     /// Attention weights of one query, the mean over its heads.
-    ATTENTION_WEIGHTS = "attention_weights", (params read read write), [Reduce];
+    ATTENTION_WEIGHTS = "attention_weights", (params read read write), [Reduce Cap];
     /// Root-mean-square normalisation of each row of a sum.
     ADD_RMS_NORM = "add_rms_norm", (params read read read write write), [Reduce];
     /// Layer normalisation of each row of a sum.
@@ -81,6 +81,8 @@ kernels! {
     PLACE_COLUMNS = "place_columns", (params read write), [];
     /// A product with one number.
     SCALE = "scale", (params read write), [];
+    /// A bound of each element.
+    CAP_EACH = "cap", (params read write), [Cap];
     /// A copy, to measure memory.
     COPY = "copy", (params read write), [];
     /// Multiply-adds without memory traffic.

@@ -74,6 +74,8 @@ pub enum PartKind {
     HeadDim,
     /// `keys8`, `values8`: four elements of eight keys or values.
     Lines,
+    /// `capped(x, cap)`, `capped4(x, cap)`: what bounds scores and logits, if the constant `CAPPED` is set.
+    Cap,
 }
 
 /// A header put in front of a kernel.

@@ -74,4 +74,6 @@ parts! {
     HEAD_128 = HeadDim "head_128", [], [];
     /// Attention heads of up to 256 elements.
     HEAD_256 = HeadDim "head_256", [], [];
+    /// A bound of scores and logits.
+    CAP = Cap "cap", [], [];
 }

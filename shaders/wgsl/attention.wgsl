@@ -1,4 +1,4 @@
-// Attention: softmax(scale q k^T) v for each head, over the keys that a query sees.
+// Attention: softmax(capped(scale q k^T)) v for each head, over the keys that a query sees.
 // One pass over the keys with a running maximum and sum (Milakov, Gimelshein 2018; Dao et al., FlashAttention, 2022):
 // scores never reach memory, no exponent is above zero, and what a maximum left behind is rescaled when it grows.
 // A thread owns one query of one head and keeps it and its result in registers. The threads of a workgroup walk through
@@ -19,11 +19,14 @@ struct Params {
     value_stride: u32,
     past: u32,            // keys before the first query's own, if CAUSAL; keys that all queries see, if TREE
     scale: f32,
+    cap: f32,             // bound of the scores, if CAPPED
+    window: u32,          // keys that a query sees at most, its own the last, if CAUSAL
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(5) var<storage, read> ranges: array<vec2u>;    // [query rows] start and end, if MASK is RANGES;
-    // [query rows, (keys - past) / 64 rounded up] a bit for each key behind `past`, the lowest first, if TREE
+    // [query rows, 1 + (keys - past) / 64 rounded up] the first key, then a bit for each key behind `past`, the lowest
+    // first, if TREE
 
 const CAUSAL = 1u;
 const RANGES = 2u;
@@ -37,15 +40,24 @@ override THREADS: u32 = 64u;
 fn seen(row: u32) -> vec2u {
     switch MASK {
         case CAUSAL: {
-            return vec2u(0u, min(params.past + row + 1u, params.keys));
+            let end = params.past + row + 1u;
+            return vec2u(max(end, params.window) - params.window, min(end, params.keys));
         }
         case RANGES: {
             return min(ranges[row], vec2u(params.keys));
+        }
+        case TREE: {
+            return vec2u(ranges[row * tree_words()].x, params.keys);
         }
         default: {
             return vec2u(0u, params.keys);
         }
     }
+}
+
+// Pairs of words in a row of `ranges`, if TREE.
+fn tree_words() -> u32 {
+    return 1u + (params.keys - params.past + 63u) / 64u;
 }
 
 // Whether a query sees four keys from `key` on, of those that `seen` holds.
@@ -61,7 +73,7 @@ fn is_ancestor(row: u32, key: u32) -> bool {
         return key < params.past;
     }
     let bit = key - params.past;
-    let words = ranges[row * ((params.keys - params.past + 63u) / 64u) + bit / 64u];
+    let words = ranges[row * tree_words() + 1u + bit / 64u];
     return ((select(words.x, words.y, (bit & 32u) != 0u) >> (bit & 31u)) & 1u) == 1u;
 }
 
@@ -76,9 +88,9 @@ fn attention(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_inde
 
     var all = seen(first_row);
     if MASK == CAUSAL {
-        all = seen(last_row);
+        all.y = seen(last_row).y;
     }
-    if MASK == RANGES {
+    if MASK == RANGES || MASK == TREE {
         for (var other = first_row + 1u; other <= last_row; other++) {
             let range = seen(other);
             all = select(vec2u(min(all.x, range.x), max(all.y, range.y)), all, range.x >= range.y);
@@ -106,6 +118,8 @@ fn attention(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_inde
             low += query[i] * mat4x4f(k[0], k[1], k[2], k[3]);
             high += query[i] * mat4x4f(k[4], k[5], k[6], k[7]);
         }
+        low = capped4(low, params.cap);
+        high = capped4(high, params.cap);
         let number = key + vec4u(0u, 1u, 2u, 3u);
         let low_inside = (number >= vec4u(own.x)) & (number < vec4u(own.y)) & sees4(row, key);
         let high_inside = (number + 4u >= vec4u(own.x)) & (number + 4u < vec4u(own.y)) & sees4(row, key + 4u);

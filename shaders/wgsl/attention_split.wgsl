@@ -14,6 +14,8 @@ struct Params {
     extra: u32,           // keys beyond the length
     capacity: u32,        // rows of the caches
     scale: f32,
+    cap: f32,             // bound of the scores, if CAPPED
+    window: u32,          // keys that the query sees, the last ones
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -35,6 +37,7 @@ fn attention_split(@builtin(workgroup_id) group: vec3u, @builtin(local_invocatio
     let head = group.y;
     let width = params.head_dim;
     let count = min(lengths[params.length_at] + params.extra, params.capacity);
+    let begin = max(count, params.window) - params.window;
     let start = head / params.group * width;
 
     for (var i = thread; i < width; i += THREADS) {
@@ -44,7 +47,7 @@ fn attention_split(@builtin(workgroup_id) group: vec3u, @builtin(local_invocatio
     var largest = LOWEST;
     var total = 0.0;
 
-    for (var first = THREADS * group.x; first < count; first += THREADS * params.splits) {
+    for (var first = begin + THREADS * group.x; first < count; first += THREADS * params.splits) {
         workgroupBarrier();
         let key = first + thread;
         let inside = key < count;
@@ -54,7 +57,7 @@ fn attention_split(@builtin(workgroup_id) group: vec3u, @builtin(local_invocatio
             for (var i = 0u; i < width; i++) {
                 sum += scaled[i] * keys[key * params.key_stride + start + i];
             }
-            score = sum;
+            score = capped(sum, params.cap);
         }
         let grown = max(largest, workgroup_max(score, thread));
         let chance = select(0.0, exp(score - grown), inside);

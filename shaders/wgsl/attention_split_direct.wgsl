@@ -16,6 +16,8 @@ struct Params {
     extra: u32,           // keys beyond the length
     capacity: u32,        // rows of the caches
     scale: f32,
+    cap: f32,             // bound of the scores, if CAPPED
+    window: u32,          // keys that the query sees, the last ones
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -33,8 +35,9 @@ fn attention_split_direct(@builtin(workgroup_id) group: vec3u, @builtin(local_in
     let head = group.y * params.group + min(member, params.group - 1u);
     let lane = own_lane();
     let count = min(lengths[params.length_at] + params.extra, params.capacity);
-    let run = 8u * ((count + 8u * params.splits - 1u) / (8u * params.splits));
-    let begin = min(run * group.x, count);
+    let first = max(count, params.window) - params.window;
+    let run = 8u * ((count - first + 8u * params.splits - 1u) / (8u * params.splits));
+    let begin = min(first + run * group.x, count);
     let end = min(begin + run, count);
 
     var query: array<vec4f, MOST4>;
@@ -56,6 +59,8 @@ fn attention_split_direct(@builtin(workgroup_id) group: vec3u, @builtin(local_in
             low += query[i] * mat4x4f(k[0], k[1], k[2], k[3]);
             high += query[i] * mat4x4f(k[4], k[5], k[6], k[7]);
         }
+        low = capped4(low, params.cap);
+        high = capped4(high, params.cap);
         let number = key + vec4u(0u, 1u, 2u, 3u);
         low = select(vec4f(LOWEST), low, number < vec4u(end));
         high = select(vec4f(LOWEST), high, number + 4u < vec4u(end));

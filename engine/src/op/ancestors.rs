@@ -6,12 +6,16 @@
 use super::prelude::*;
 use crate::{error::GpuError, gpu::Gpu};
 
-/// For each query, the keys behind the prompt that it sees.
+/// For each query, the keys that it sees: where those of the prompt begin, and which of those behind it.
 #[derive(Clone, Debug)]
 pub struct Ancestors {
-    /// `[rows, keys / 64 rounded up, 2]` u32: a bit for each key, the lowest first.
+    /// `[rows, 1 + keys / 64 rounded up, 2]` u32: the prompt's first key and nothing, then a bit for each key behind the
+    /// prompt, the lowest first.
     table: Tensor,
-    pairs: u64,
+    /// Keys behind the prompt that the queries see.
+    own: u64,
+    /// Keys of the prompt that they do not.
+    skipped: u64,
 }
 
 impl Ancestors {
@@ -21,15 +25,48 @@ impl Ancestors {
     /// # Errors
     /// [`GpuError`].
     pub fn new<K: AsRef<[usize]>>(gpu: &Gpu, keys: usize, seen: &[K]) -> Result<Self, GpuError> {
-        let words = words(keys);
-        let mut bits = vec![0u32; seen.len() * words];
-        for (row, own) in bits.chunks_exact_mut(words).zip(seen) {
-            for &key in own.as_ref().iter().filter(|&&key| key < keys) {
-                row[key / 32] |= 1 << (key % 32);
+        Self::from_rows(gpu, keys, seen.iter().map(|own| (0, own.as_ref())))
+    }
+
+    /// As [`Ancestors::new`], of ancestors that rise, but each query sees the last `window` of what it would: first those
+    /// of the prompt's `past` keys go. A query without ancestors belongs to the prompt and sees all of it.
+    ///
+    /// # Errors
+    /// [`GpuError`].
+    pub fn last<K: AsRef<[usize]>>(
+        gpu: &Gpu,
+        (past, window): (usize, usize),
+        keys: usize,
+        seen: &[K],
+    ) -> Result<Self, GpuError> {
+        let rows = seen.iter().map(|own| match own.as_ref() {
+            [] => (0, &[][..]),
+            own => {
+                let near = &own[own.len().saturating_sub(window)..];
+                (past - past.min(window - near.len()), near)
             }
+        });
+        Self::from_rows(gpu, keys, rows)
+    }
+
+    /// The prompt's first key and those behind it of each query.
+    fn from_rows<'a>(
+        gpu: &Gpu,
+        keys: usize,
+        rows: impl ExactSizeIterator<Item = (usize, &'a [usize])>,
+    ) -> Result<Self, GpuError> {
+        let (count, words) = (rows.len(), words(keys));
+        let mut bits = vec![0u32; count * words];
+        let (mut all, mut skipped) = (0, 0);
+        for (row, (first, own)) in bits.chunks_exact_mut(words).zip(rows) {
+            row[0] = first as u32;
+            for &key in own.iter().filter(|&&key| key < keys) {
+                row[2 + key / 32] |= 1 << (key % 32);
+            }
+            (all, skipped) = (all + own.len() as u64, skipped + first as u64);
         }
-        let table = gpu.upload("ancestors", &[seen.len(), words / 2, 2], &bits)?;
-        Ok(Self { table, pairs: seen.iter().map(|own| own.as_ref().len() as u64).sum() })
+        let table = gpu.upload("ancestors", &[count, words / 2, 2], &bits)?;
+        Ok(Self { table, own: all, skipped })
     }
 
     pub(super) fn table(&self) -> &Tensor {
@@ -41,14 +78,15 @@ impl Ancestors {
         [rows, words(keys) / 2, 2]
     }
 
-    pub(super) fn pairs(&self) -> u64 {
-        self.pairs
+    /// Queries and keys that see each other, behind a prompt of `past` keys.
+    pub(super) fn pairs(&self, past: usize) -> u64 {
+        ((self.table.shape()[0] * past) as u64 + self.own).saturating_sub(self.skipped)
     }
 }
 
 /// Words of a row; the kernel reads pairs of them.
 fn words(keys: usize) -> usize {
-    2 * keys.div_ceil(64).max(1)
+    2 * (1 + keys.div_ceil(64))
 }
 
 #[cfg(test)]
@@ -68,6 +106,7 @@ mod tests {
         #[test]
         fn queries_see_the_prompt_and_their_ancestors(
             (past, keys, rows) in (0usize..50, 1usize..150, 1usize..20),
+            window in prop::option::of(1usize..90),
             (kv_heads, group, head_dim) in (1usize..3, 1usize..3, 1usize..40),
             seed: u64,
         ) {
@@ -83,21 +122,24 @@ mod tests {
             let mut expected = vec![0.0; rows * q_width];
             for row in 0..rows {
                 let own: Vec<usize> = (0..past).chain(seen[row].iter().map(|key| past + key)).collect();
+                let own = &own[own.len() - own.len().min(window.unwrap_or(own.len()))..];
                 for head in 0..heads.heads {
                     let at = head / group * head_dim;
                     let taken = |x: &[f32]| -> Vec<f32> {
                         own.iter().flat_map(|key| &x[key * kv_width + at..][..head_dim]).copied().collect()
                     };
                     let query = &q[row * q_width + head * head_dim..][..head_dim];
-                    let scale = f64::from(heads.scale);
-                    let one = reference::attention(query, &taken(&k), &taken(&v), head_dim, scale, |_| 0..own.len());
+                    let one = reference::attention(query, &taken(&k), &taken(&v), heads, |_| 0..own.len());
                     expected[row * q_width + head * head_dim..][..head_dim].copy_from_slice(&one);
                 }
             }
             on_every_gpu(|gpu, run| {
                 let (q, k) = (gpu.upload("q", &[rows, q_width], &q)?, gpu.upload("k", &[past + keys, kv_width], &k)?);
                 let v = gpu.upload("v", &[past + keys, kv_width], &v)?;
-                let ancestors = Ancestors::new(gpu, keys, &seen)?;
+                let ancestors = match window {
+                    Some(window) => Ancestors::last(gpu, (past, window), keys, &seen)?,
+                    None => Ancestors::new(gpu, keys, &seen)?,
+                };
                 let mask = Mask::Tree { past, ancestors: &ancestors };
                 let attention = Attention { heads, kv_len: past + keys, mask };
                 let y = run.record(|rec| Ok(rec.attention((&q).into(), (&k).into(), (&v).into(), attention)?))?;
@@ -117,7 +159,7 @@ mod tests {
                 let attention = Attention { heads, kv_len: 9, mask };
                 run.record(|rec| Ok(rec.attention((&x).into(), (&x).into(), (&x).into(), attention)?))
             };
-            let expected = "attention: ancestors is [8, 1, 2], expected [9, 1, 2]";
+            let expected = "attention: ancestors is [8, 2, 2], expected [9, 2, 2]";
             assert_eq!(attend(4).unwrap_err().to_string(), expected);
             assert_eq!(attend(10).unwrap_err().to_string(), "attention: past is 10, expected at most the keys");
             Ok(())

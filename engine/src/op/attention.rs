@@ -1,4 +1,4 @@
-//! Attention: `softmax(scale q k^T) v` for each head.
+//! Attention: `softmax(scale q k^T) v` for each head, the scores bounded by a cap where there is one.
 //!
 //! One pass over the keys with a running maximum and sum (Milakov, Gimelshein, "Online normalizer calculation for
 //! softmax", 2018; Dao et al., "FlashAttention", 2022): scores never reach memory. Several heads of queries may share
@@ -6,7 +6,13 @@
 
 use std::ops::Range;
 
-use super::{ancestors::Ancestors, lanes_part, prelude::*, reduce_part};
+use super::{
+    ancestors::Ancestors,
+    cap::{check_cap, with_cap},
+    lanes_part,
+    prelude::*,
+    reduce_part,
+};
 use crate::{error::GpuError, gpu::Gpu};
 
 /// Heads and their scale.
@@ -20,12 +26,14 @@ pub struct Heads {
     pub head_dim: usize,
     /// What a product of query and key is multiplied by, usually `1 / sqrt(head_dim)`.
     pub scale: f32,
+    /// What scores are bounded by, before any mask: `cap tanh(score / cap)`.
+    pub cap: Option<f32>,
 }
 
 impl Heads {
-    /// With the usual scale, `1 / sqrt(head_dim)`.
+    /// With the usual scale, `1 / sqrt(head_dim)`, and no cap.
     pub fn new(heads: usize, kv_heads: usize, head_dim: usize) -> Self {
-        Self { heads, kv_heads, head_dim, scale: (head_dim as f32).sqrt().recip() }
+        Self { heads, kv_heads, head_dim, scale: (head_dim as f32).sqrt().recip(), cap: None }
     }
 }
 
@@ -45,17 +53,20 @@ pub struct Attention<'a> {
 pub enum Mask<'a> {
     /// All.
     Full,
-    /// Query `i` sees keys `0 ..= past + i`.
+    /// Query `i` sees keys `0 ..= past + i`, or the last of them.
     Causal {
         /// Keys before the first query's own.
         past: usize,
+        /// Most keys that a query sees, its own among them; `None`: all.
+        window: Option<usize>,
     },
     /// Each query sees a range of keys of its own: windows, or several images. An empty range gives zeros. The time is
     /// that of the ranges where neighbouring rows have similar ones.
     Ranges(&'a Ranges),
-    /// Each query sees the first `past` keys, and of those behind them its own ancestors: beams that share a prompt.
+    /// Each query sees of the first `past` keys all or the last, and of those behind them its own ancestors: beams that
+    /// share a prompt.
     Tree {
-        /// Keys that all queries see.
+        /// Keys before the tree's.
         past: usize,
         /// Which of the others each query sees.
         ancestors: &'a Ancestors,
@@ -92,6 +103,8 @@ pub struct DecodeAttention<'a> {
     pub length: At<'a>,
     /// Keys beyond that, such as the one that this very step has written.
     pub extra: u32,
+    /// Most keys that the query sees, the last ones; `None`: all.
+    pub window: Option<usize>,
 }
 
 /// Elements of the widest head.
@@ -113,6 +126,8 @@ struct Params {
     value_stride: u32,
     past: u32,
     scale: f32,
+    cap: f32,
+    window: u32,
 }
 
 #[derive(Clone, Copy, NoUninit)]
@@ -128,6 +143,8 @@ struct SplitParams {
     extra: u32,
     capacity: u32,
     scale: f32,
+    cap: f32,
+    window: u32,
 }
 
 #[derive(Clone, Copy, NoUninit)]
@@ -153,7 +170,7 @@ impl Recorder {
         attention: Attention<'_>,
     ) -> Result<Tensor, OpError> {
         let check = Check("attention");
-        let Attention { heads: Heads { heads, kv_heads, head_dim, scale }, kv_len, mask } = attention;
+        let Attention { heads: Heads { heads, kv_heads, head_dim, scale, cap }, kv_len, mask } = attention;
         check_heads(check, attention.heads)?;
         let rows = check_columns(check, "q", q, heads * head_dim)?;
         for (name, columns) in [("k", k), ("v", v)] {
@@ -162,20 +179,21 @@ impl Recorder {
             }
         }
         check.value("kv_len", kv_len, kv_len > 0, "at least one key")?;
-        let (code, past) = match mask {
-            Mask::Full => (0, 0),
-            Mask::Causal { past } => {
+        let (code, past, window) = match mask {
+            Mask::Full => (0, 0, None),
+            Mask::Causal { past, window } => {
                 check.value("past", past, past + rows <= kv_len, "a key for every query")?;
-                (1, past)
+                check_window(check, window)?;
+                (1, past, window)
             }
             Mask::Ranges(Ranges { table, .. }) => {
                 check.tensor("ranges", table, &[rows, 2], DType::U32)?;
-                (2, 0)
+                (2, 0, None)
             }
             Mask::Tree { past, ancestors } => {
                 check.value("past", past, past <= kv_len, "at most the keys")?;
                 check.tensor("ancestors", ancestors.table(), &ancestors.shape(rows, kv_len - past), DType::U32)?;
-                (3, past)
+                (3, past, None)
             }
         };
 
@@ -183,8 +201,8 @@ impl Recorder {
         let aligned = [q, k, v].iter().all(|&c| c.start.is_multiple_of(4) && stride(c).is_multiple_of(4))
             && head_dim.is_multiple_of(4);
         let threads = self.attention_threads();
-        let kernel =
-            self.with_heads(&kernels::ATTENTION, aligned, head_dim).with("MASK", code).with("THREADS", threads);
+        let kernel = self.with_heads(&kernels::ATTENTION, aligned, attention.heads);
+        let kernel = kernel.with("MASK", code).with("THREADS", threads);
         let ranges = match mask {
             Mask::Ranges(ranges) => &ranges.table,
             Mask::Tree { ancestors, .. } => ancestors.table(),
@@ -194,9 +212,11 @@ impl Recorder {
         let y = self.transient(&[rows, heads * head_dim], DType::F32);
         let pairs = match mask {
             Mask::Full => (rows * kv_len) as u64,
-            Mask::Causal { past } => (rows * past + rows * (rows + 1) / 2) as u64,
+            Mask::Causal { past, window } => {
+                (past + 1..=past + rows).map(|seen| seen.min(window.unwrap_or(seen)) as u64).sum()
+            }
             Mask::Ranges(ranges) => ranges.pairs,
-            Mask::Tree { past, ancestors } => (rows * past) as u64 + ancestors.pairs(),
+            Mask::Tree { past, ancestors } => ancestors.pairs(past),
         };
         let moved = (rows * heads + kv_len * 2 * kv_heads) * head_dim * 4;
         self.dispatch(Dispatch {
@@ -216,6 +236,8 @@ impl Recorder {
                 value_stride: stride(v) as u32,
                 past: past as u32,
                 scale,
+                cap: cap.unwrap_or(1.0),
+                window: window_word(window),
             },
             bindings: &[q.tensor, k.tensor, v.tensor, &y, ranges],
             workgroups: Workgroups([rows.div_ceil(threads as usize) as u32, heads as u32, 1]),
@@ -257,8 +279,10 @@ impl Recorder {
         attention: DecodeAttention<'_>,
     ) -> Result<Tensor, OpError> {
         let check = Check("attention_decode");
-        let DecodeAttention { heads: Heads { heads, kv_heads, head_dim, scale }, length, extra } = attention;
+        let DecodeAttention { heads: Heads { heads, kv_heads, head_dim, scale, cap }, length, extra, window } =
+            attention;
         check_heads(check, attention.heads)?;
+        check_window(check, window)?;
         if check_columns(check, "q", q, heads * head_dim)? != 1 {
             return Err(check.shape("q", q.tensor, "one row".to_owned()));
         }
@@ -269,7 +293,8 @@ impl Recorder {
         check.value("length", length.index, length.index < length.tensor.len(), "an index within its tensor")?;
 
         let (threads, splits) = if direct { (8, 8) } else { (64, 32) };
-        let splits = capacity.div_ceil(threads).min(splits);
+        let seen = capacity.min(window.unwrap_or(capacity));
+        let splits = seen.div_ceil(threads).min(splits);
         let partials = self.transient(&[heads, splits, head_dim], DType::F32);
         let stats = self.transient(&[heads, splits, 2], DType::F32);
         let params = SplitParams {
@@ -283,9 +308,11 @@ impl Recorder {
             extra,
             capacity: capacity as u32,
             scale,
+            cap: cap.unwrap_or(1.0),
+            window: window_word(window),
         };
-        let read = 2 * capacity * kv_heads * head_dim * 4;
-        let cost = Cost::moving(&[&partials]).bytes(read as u64).flops((4 * heads * head_dim * capacity) as u64);
+        let read = 2 * seen * kv_heads * head_dim * 4;
+        let cost = Cost::moving(&[&partials]).bytes(read as u64).flops((4 * heads * head_dim * seen) as u64);
         if direct {
             let aligned = q.start.is_multiple_of(4)
                 && q.tensor.rows_and_width().1.is_multiple_of(4)
@@ -294,7 +321,7 @@ impl Recorder {
             self.dispatch(Dispatch {
                 op: "attention_split",
                 kernel: self
-                    .with_heads(&kernels::ATTENTION_SPLIT_DIRECT, aligned, head_dim)
+                    .with_heads(&kernels::ATTENTION_SPLIT_DIRECT, aligned, attention.heads)
                     .with("THREADS", threads as u32),
                 params,
                 bindings: &[q.tensor, k, v, &partials, length.tensor, &stats],
@@ -304,9 +331,7 @@ impl Recorder {
         } else {
             self.dispatch(Dispatch {
                 op: "attention_split",
-                kernel: kernels::ATTENTION_SPLIT
-                    .variant()
-                    .part(reduce_part(self.caps()))
+                kernel: with_cap(kernels::ATTENTION_SPLIT.variant().part(reduce_part(self.caps())), cap)
                     .with("THREADS", threads as u32),
                 params,
                 bindings: &[q.tensor, k, v, length.tensor, &partials, &stats],
@@ -326,22 +351,33 @@ impl Recorder {
         Ok(y)
     }
 
-    fn with_heads(&self, kernel: &'static kernels::Kernel, aligned: bool, head_dim: usize) -> Variant {
-        kernel
+    fn with_heads(&self, kernel: &'static kernels::Kernel, aligned: bool, heads: Heads) -> Variant {
+        let variant = kernel
             .variant()
             .part(if aligned { &kernels::HEADS_VEC4 } else { &kernels::HEADS_SCALAR })
-            .part(match head_dim {
+            .part(match heads.head_dim {
                 0..=32 => &kernels::HEAD_32,
                 33..=64 => &kernels::HEAD_64,
                 65..=128 => &kernels::HEAD_128,
                 _ => &kernels::HEAD_256,
             })
-            .part(lanes_part(self.caps(), [&kernels::LINES_DIRECT, &kernels::LINES_LANES4, &kernels::LINES_LANES8]))
+            .part(lanes_part(self.caps(), [&kernels::LINES_DIRECT, &kernels::LINES_LANES4, &kernels::LINES_LANES8]));
+        with_cap(variant, heads.cap)
     }
 }
 
+/// The word of parameters that says how many keys a query sees.
+fn window_word(window: Option<usize>) -> u32 {
+    window.and_then(|window| u32::try_from(window).ok()).unwrap_or(u32::MAX)
+}
+
+fn check_window(check: Check, window: Option<usize>) -> Result<(), OpError> {
+    check.value("window", window.unwrap_or(1), window != Some(0), "at least one key")
+}
+
 pub(super) fn check_heads(check: Check, heads: Heads) -> Result<(), OpError> {
-    let Heads { heads, kv_heads, head_dim, .. } = heads;
+    let Heads { heads, kv_heads, head_dim, cap, .. } = heads;
+    check_cap(check, cap)?;
     check.value("head_dim", head_dim, (1..=WIDEST).contains(&head_dim), "1 to 256")?;
     check.value("heads", heads, heads > 0, "at least one")?;
     check.value("kv_heads", kv_heads, kv_heads > 0 && heads.is_multiple_of(kv_heads), "a divisor of the heads")
@@ -377,7 +413,8 @@ mod tests {
 
     /// Attention of all heads; `q` is `[rows, heads * head_dim]`, `k` and `v` are `[keys, kv_heads * head_dim]`.
     fn expected(q: &[f32], k: &[f32], v: &[f32], heads: Heads, seen: impl Fn(usize) -> Range<usize>) -> Vec<f64> {
-        let Heads { heads, kv_heads, head_dim, scale } = heads;
+        let sizes = heads;
+        let Heads { heads, kv_heads, head_dim, .. } = heads;
         let rows = q.len() / (heads * head_dim);
         let mut all = vec![0.0; q.len()];
         for head in 0..heads {
@@ -385,7 +422,7 @@ mod tests {
             let q = taken(q, heads * head_dim, columns, head_dim);
             let k = taken(k, kv_heads * head_dim, kv_columns, head_dim);
             let v = taken(v, kv_heads * head_dim, kv_columns, head_dim);
-            let one = reference::attention(&q, &k, &v, head_dim, f64::from(scale), &seen);
+            let one = reference::attention(&q, &k, &v, sizes, &seen);
             for row in 0..rows {
                 all[row * heads * head_dim + columns..][..head_dim].copy_from_slice(&one[row * head_dim..][..head_dim]);
             }
@@ -412,6 +449,9 @@ mod tests {
         let ranges: Vec<_> = (0..rows).map(|row| window(row).start as u32..window(row).end as u32).collect();
         let full = expected(&q, &k, &v, heads, |_| 0..rows);
         let causal = expected(&q[..late * q_width], &k, &v, heads, |row| 0..past + row + 1);
+        let reach = 1 + seed as usize % rows;
+        let near = |row: usize| (past + row + 1).saturating_sub(reach)..past + row + 1;
+        let sliding = expected(&q[..late * q_width], &k, &v, heads, near);
         let windowed = expected(&q, &k, &v, heads, window);
         on_every_gpu(|gpu, run| {
             let qkv = gpu.upload("qkv", &[rows, stride], &data)?;
@@ -423,13 +463,15 @@ mod tests {
                 let mut attend = |q, mask| rec.attention(q, k, v, Attention { heads, kv_len: rows, mask });
                 Ok(vec![
                     attend(qkv.columns(0, q_width), Mask::Full)?,
-                    attend((&late_q).into(), Mask::Causal { past })?,
+                    attend((&late_q).into(), Mask::Causal { past, window: None })?,
+                    attend((&late_q).into(), Mask::Causal { past, window: Some(reach) })?,
                     attend(qkv.columns(0, q_width), Mask::Ranges(&ranges))?,
                 ])
             })?;
             assert_nmse(&y[0], &full, LIMIT);
             assert_nmse(&y[1], &causal, LIMIT);
-            assert_nmse(&y[2], &windowed, LIMIT);
+            assert_nmse(&y[2], &sliding, LIMIT);
+            assert_nmse(&y[3], &windowed, LIMIT);
             Ok(())
         });
     }
@@ -438,31 +480,39 @@ mod tests {
         #![proptest_config(crate::testing::cases(3))]
 
         #[test]
-        fn equals_reference(kv_heads in 1usize..4, group in 1usize..4, rows in 1usize..90, head_dim in 1usize..=64, seed: u64) {
-            every_mask(heads(kv_heads, group, head_dim), rows, 1.0, seed);
+        fn equals_reference(
+            (kv_heads, group) in (1usize..4, 1usize..4),
+            rows in 1usize..90,
+            head_dim in 1usize..=64,
+            cap in prop::option::of(0.2f32..9.0),
+            seed: u64,
+        ) {
+            every_mask(Heads { cap, ..heads(kv_heads, group, head_dim) }, rows, 1.0, seed);
         }
 
         #[test]
         fn decode_equals_reference(
-            kv_heads in 1usize..4,
-            group in 1usize..4,
+            (kv_heads, group) in (1usize..4, 1usize..4),
             head_dim in 1usize..=256,
             capacity in 1usize..400,
             filled in 0.0f64..1.0,
+            window in prop::option::of(1usize..500),
+            cap in prop::option::of(0.2f32..9.0),
             seed: u64,
         ) {
-            decode(heads(kv_heads, group, head_dim), capacity, 1 + (filled * (capacity - 1) as f64) as usize, seed);
+            let heads = Heads { cap, ..heads(kv_heads, group, head_dim) };
+            decode(heads, capacity, 1 + (filled * (capacity - 1) as f64) as usize, window, seed);
         }
     }
 
-    fn decode(heads: Heads, capacity: usize, length: usize, seed: u64) {
+    fn decode(heads: Heads, capacity: usize, length: usize, window: Option<usize>, seed: u64) {
         let (q_width, kv_width) = (heads.heads * heads.head_dim, heads.kv_heads * heads.head_dim);
         let q = random(q_width, seed);
         // What lies beyond the length must not matter.
         let mut k = random(capacity * kv_width, seed ^ 1);
         let mut v = random(capacity * kv_width, seed ^ 2);
-        let valid = length * kv_width;
-        let expected = expected(&q, &k[..valid], &v[..valid], heads, |_| 0..length);
+        let (first, valid) = (length.saturating_sub(window.unwrap_or(length)), length * kv_width);
+        let expected = expected(&q, &k[..valid], &v[..valid], heads, |_| first..length);
         k[valid..].fill(f32::NAN);
         v[valid..].fill(f32::NAN);
         on_every_gpu(|gpu, run| {
@@ -470,7 +520,7 @@ mod tests {
             let v = gpu.upload("v", &[capacity, kv_width], &v)?;
             let state = gpu.upload("state", &[3], &[99u32, length as u32 - 1, 99])?;
             let y = run.record_all(|rec| {
-                let attention = DecodeAttention { heads, length: state.at(1), extra: 1 };
+                let attention = DecodeAttention { heads, length: state.at(1), extra: 1, window };
                 let mut decode = |direct| rec.attention_decode_by(direct, (&q).into(), &k, &v, attention);
                 Ok(vec![decode(true)?, decode(false)?])
             })?;
@@ -537,14 +587,18 @@ mod tests {
                 let outcome = run.record(|rec| Ok(rec.attention(columns.0, columns.1, columns.2, attention)?));
                 outcome.unwrap_err().to_string()
             };
-            let three = Heads { heads: 3, kv_heads: 2, head_dim: 8, scale: 1.0 };
+            let three = Heads { heads: 3, kv_heads: 2, ..heads(1, 1, 8) };
             assert_eq!(attend(three, 2, Mask::Full), "attention: kv_heads is 2, expected a divisor of the heads");
             let wide = heads(3, 1, 8);
             assert_eq!(attend(wide, 2, Mask::Full), "attention: q is [2, 48], expected 24 columns to be taken, not 16");
             let right = heads(2, 1, 8);
             assert_eq!(attend(right, 3, Mask::Full), "attention: k is [2, 48], expected at least 3 rows");
-            let causal = Mask::Causal { past: 1 };
+            let causal = Mask::Causal { past: 1, window: None };
             assert_eq!(attend(right, 2, causal), "attention: past is 1, expected a key for every query");
+            let blind = Mask::Causal { past: 0, window: Some(0) };
+            assert_eq!(attend(right, 2, blind), "attention: window is 0, expected at least one key");
+            let flat = Heads { cap: Some(0.0), ..right };
+            assert_eq!(attend(flat, 2, Mask::Full), "attention: cap is 0, expected a positive number");
             Ok(())
         });
     }

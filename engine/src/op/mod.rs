@@ -4,6 +4,7 @@ mod activation;
 mod ancestors;
 mod attention;
 mod attention_weights;
+mod cap;
 mod check;
 mod chunks;
 mod columns;

@@ -1,10 +1,19 @@
-//! Golden fixtures of the reference implementations: in the folder that `FOVEA_GOLDEN` names, else in `shared/golden`
-//! beside the repository.
+//! Golden fixtures of the reference implementations: those of the repository in `tests/golden`, the others in the folder
+//! that `FOVEA_GOLDEN` names, else in `shared/golden` beside the repository.
 
 use std::path::PathBuf;
 
-/// Where a fixture is, named from the fixtures' folder.
+/// The folder of the repository's own.
+fn own() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/golden")
+}
+
+/// Where a file of a fixture is, named from the fixtures' folders.
 pub fn path(name: &str) -> PathBuf {
+    let model = name.split('/').next().unwrap_or_default();
+    if !model.is_empty() && own().join(model).is_dir() {
+        return own().join(name);
+    }
     let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/golden");
     let root = std::env::var_os("FOVEA_GOLDEN").map_or_else(beside, PathBuf::from);
     assert!(
@@ -28,8 +37,9 @@ pub fn json(name: &str) -> serde_json::Value {
 
 /// The fixture models that have `file`, by name.
 pub fn models(file: &str) -> Vec<String> {
-    let mut models: Vec<String> = std::fs::read_dir(path(""))
-        .unwrap_or_else(|error| panic!("the fixtures' folder: {error}"))
+    let mut models: Vec<String> = [path(""), own()]
+        .iter()
+        .flat_map(|folder| std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())))
         .filter_map(Result::ok)
         .filter(|entry| entry.path().join(file).is_file())
         .filter_map(|entry| entry.file_name().into_string().ok())
@@ -37,4 +47,9 @@ pub fn models(file: &str) -> Vec<String> {
     models.sort();
     assert!(!models.is_empty(), "no fixture has {file}");
     models
+}
+
+/// How many cases a fixture has.
+pub fn cases(model: &str) -> usize {
+    (0..).take_while(|case| path(&format!("{model}/cases/{case}/expected.json")).is_file()).count()
 }

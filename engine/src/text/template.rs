@@ -334,7 +334,7 @@ mod tests {
                 ..TemplateFiles::default()
             })
             .unwrap();
-            for case in 0..3 {
+            for case in 0..golden::cases(&model) {
                 let request = json(&format!("{model}/cases/{case}/prompt.json"));
                 let messages: Vec<Message> = serde_json::from_value(request["messages"].clone()).unwrap();
                 let expected = json(&format!("{model}/cases/{case}/expected.json"));

@@ -148,7 +148,7 @@ impl CrossAttention {
         let query = rec.matmul(&normed, &self.query, Epilogue::default())?;
         let heads = self.config.heads();
         let attended = if x.rows_and_width().0 == 1 {
-            let attention = DecodeAttention { heads, length: (&cache.seen_count).into(), extra: 0 };
+            let attention = DecodeAttention { heads, length: (&cache.seen_count).into(), extra: 0, window: None };
             rec.attention_decode((&query).into(), keys, values, attention)?
         } else {
             let attention = Attention { heads, kv_len: keys.rows_and_width().0, mask: Mask::Full };

@@ -146,7 +146,7 @@ impl GatedCross {
             }
             None => {
                 let length = (&cache.seen_count).into();
-                let attention = DecodeAttention { heads: self.heads, length, extra: 0 };
+                let attention = DecodeAttention { heads: self.heads, length, extra: 0, window: None };
                 rec.attention_decode((&query).into(), keys, values, attention)
             }
         }

@@ -22,8 +22,9 @@ mod vit;
 
 pub use cross_attention::{CrossAttentionConfig, CrossCache};
 pub use decoder::{
-    AbsolutePositions, Angles, Context, Decoder, DecoderConfig, DecoderNames, DecoderOptions, ExpertConfig, KvCache,
-    PositionTables, Prefill, ProjectionNames, RopeScaling, RotaryConfig, Rows, SubNormNames, Tree,
+    AbsolutePositions, Angles, BranchNormNames, Context, Decoder, DecoderConfig, DecoderNames, DecoderOptions,
+    ExpertConfig, KvCache, PositionTables, Prefill, ProjectionNames, RopeScaling, RotaryConfig, Rows, Tree,
+    WindowConfig,
 };
 pub use eva::{Eva, EvaConfig};
 pub use eva_rope::{EvaRope, EvaRopeConfig};

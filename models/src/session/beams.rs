@@ -6,7 +6,7 @@
 //! logits, the processor finds the best. The rules are those of `transformers`' beam search (Graves, "Sequence
 //! Transduction with Recurrent Neural Networks", 2012, with a length penalty as in Wu et al., "GNMT", 2016).
 
-use fovea_engine::{Recorder, op::Ancestors};
+use fovea_engine::Recorder;
 
 use super::{OnStage, Prepared, RunError, Session, score::LogSoftmax};
 use crate::{
@@ -213,8 +213,7 @@ impl Session {
         let axes = prompt.positions.axes.len();
         let positions = vec![prompt.positions.next + fed as u32; count * axes];
         let positions = gpu.upload("positions", &[positions.len()], &positions)?;
-        let rows: Vec<&[usize]> = beams.iter().map(|beam| beam.rows.as_slice()).collect();
-        let ancestors = Ancestors::new(&gpu, *used, &rows)?;
+        let ancestors: Vec<_> = beams.iter().map(|beam| beam.rows.clone()).collect();
         let decoder = &self.system.decoder;
         let x = decoder.record_embedding(&mut rec, (&ids).into(), count)?;
         let context = Context {

@@ -135,6 +135,7 @@ impl Config {
                 expert: Some(ExpertConfig { names: EXPERT, qkv_bias: variant.expert_bias }),
                 cross: None,
                 gated: None,
+                window: None,
                 options: DecoderOptions::default(),
             },
             image: ImageConfig::Squares(vec![square]),

@@ -30,6 +30,7 @@ const NAMES: DecoderNames = DecoderNames {
     input_norm: "input_layernorm",
     post_norm: "post_attention_layernorm",
     sub_norms: None,
+    end_norms: None,
     projections: ProjectionNames {
         qkv: &["self_attention.query_key_value"],
         out: "self_attention.dense",
@@ -117,6 +118,7 @@ pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
             expert: None,
             cross: None,
             gated: None,
+            window: None,
             options: DecoderOptions::default(),
         },
         image: ImageConfig::Squares(vec![square]),

@@ -14,8 +14,8 @@ use super::{
 };
 use crate::{
     blocks::{
-        AbsolutePositions, ConnectorConfig, DecoderConfig, DecoderNames, DecoderOptions, LatentQueriesConfig, Norm,
-        ProjectionNames, RotaryConfig, SubNormNames, TowerConfig, VisionConfig, VitConfig,
+        AbsolutePositions, BranchNormNames, ConnectorConfig, DecoderConfig, DecoderNames, DecoderOptions,
+        LatentQueriesConfig, Norm, ProjectionNames, RotaryConfig, TowerConfig, VisionConfig, VitConfig,
     },
     checkpoint::{Files, LoadError},
     image::ImageConfig,
@@ -28,7 +28,8 @@ const NAMES: DecoderNames = DecoderNames {
     layers: "model.layers",
     input_norm: "self_attn_layer_norm",
     post_norm: "final_layer_norm",
-    sub_norms: Some(SubNormNames { attention: "self_attn.inner_attn_ln", feedforward: "ffn.ffn_layernorm" }),
+    sub_norms: Some(BranchNormNames { attention: "self_attn.inner_attn_ln", feedforward: "ffn.ffn_layernorm" }),
+    end_norms: None,
     projections: ProjectionNames {
         qkv: &["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
         out: "self_attn.out_proj",
@@ -143,6 +144,7 @@ pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
             expert: None,
             cross: None,
             gated: None,
+            window: None,
             options: DecoderOptions {
                 norm: Norm::Layer,
                 absolute: Some(AbsolutePositions::Sinusoidal { first: FIRST_POSITION as usize }),

@@ -1,7 +1,7 @@
-//! PaliGemma (`google/paligemma-3b-mix-448` and its relatives).
+//! PaliGemma and PaliGemma 2 (`google/paligemma-3b-mix-448`, `google/paligemma2-3b-mix-448` and their relatives).
 //!
-//! SigLIP-So400m/14 -> one projection -> Gemma, whose rows of the prompt see all of it. Boxes are tokens, `<loc0000>` to
-//! `<loc1023>`, from top to bottom first.
+//! SigLIP-So400m/14 -> one projection -> Gemma or Gemma 2, whose rows of the prompt see all of it. Boxes are tokens,
+//! `<loc0000>` to `<loc1023>`, from top to bottom first.
 
 use fovea_engine::op::Activation;
 use serde::Deserialize;

@@ -186,6 +186,7 @@ impl<V: serde::de::DeserializeOwned> Config<V> {
             expert: None,
             cross: None,
             gated: None,
+            window: None,
             options: DecoderOptions::default(),
         })
     }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::config::{activation, divide, epsilon, head, size, wrong};
 use crate::{
-    blocks::{DecoderConfig, DecoderNames, DecoderOptions, RopeScaling, RotaryConfig},
+    blocks::{DecoderConfig, DecoderNames, DecoderOptions, RopeScaling, RotaryConfig, WindowConfig},
     checkpoint::LoadError,
 };
 
@@ -29,11 +29,22 @@ pub(super) struct TextConfig {
     cross_attention_layers: Option<Vec<usize>>,
     max_position_embeddings: Option<usize>,
     hidden_act: Option<String>,
+    /// Gemma 2's `hidden_act`.
+    hidden_activation: Option<String>,
     /// Absent and null differ: by default Mistral has a window.
     #[serde(default, deserialize_with = "some")]
     sliding_window: Option<Option<usize>>,
     #[serde(default)]
     use_sliding_window: bool,
+    /// Qwen2's first layer with a window.
+    max_window_layers: Option<usize>,
+    layer_types: Option<Vec<String>>,
+    /// Gemma 2's.
+    query_pre_attn_scalar: Option<f32>,
+    #[serde(default, deserialize_with = "some")]
+    attn_logit_softcapping: Option<Option<f32>>,
+    #[serde(default, deserialize_with = "some")]
+    final_logit_softcapping: Option<Option<f32>>,
     tie_word_embeddings: Option<bool>,
     pub(super) eos_token_id: Option<super::config::OneOrMany>,
 }
@@ -52,7 +63,7 @@ struct Scaling {
 }
 
 /// A value that is there, be it null.
-fn some<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Option<usize>>, D::Error> {
+fn some<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
     Deserialize::deserialize(deserializer).map(Some)
 }
 
@@ -69,11 +80,33 @@ struct Defaults {
     theta: f64,
     eps: f32,
     window: Option<usize>,
+    windowed: Windowed,
     qkv_bias: bool,
     tied: bool,
     activation: Activation,
     /// Gemma's norms and embeddings.
     gemma: bool,
+    gemma2: Option<Gemma2>,
+}
+
+/// Which layers see their rows through the window.
+#[derive(Clone, Copy)]
+enum Windowed {
+    None,
+    All,
+    /// From the index on that the file tells, by default this one, and if it says so.
+    From(usize),
+    /// The first, and every other from there on.
+    Alternating,
+}
+
+/// What Gemma 2 adds to Gemma, besides norms.
+#[derive(Clone, Copy)]
+struct Gemma2 {
+    /// One over the square of what scores are multiplied by.
+    scalar: f32,
+    score_cap: f32,
+    logit_cap: f32,
 }
 
 const LLAMA: Defaults = Defaults {
@@ -88,24 +121,47 @@ const LLAMA: Defaults = Defaults {
     theta: 10_000.0,
     eps: 1e-6,
     window: None,
+    windowed: Windowed::None,
     qkv_bias: false,
     tied: false,
     activation: Activation::Silu,
     gemma: false,
+    gemma2: None,
+};
+
+const GEMMA: Defaults = Defaults {
+    feedforward: 24_576,
+    vocabulary: 256_000,
+    positions: 8192,
+    hidden: 3072,
+    layers: 28,
+    heads: 16,
+    head_dim: Some(256),
+    tied: true,
+    activation: Activation::GeluTanh,
+    gemma: true,
+    ..LLAMA
 };
 
 impl Defaults {
     fn of(model_type: &str) -> Result<Self, LoadError> {
         match model_type {
             "llama" => Ok(LLAMA),
-            "mistral" => {
-                Ok(Self { feedforward: 14_336, kv_heads: Some(8), positions: 131_072, window: Some(4096), ..LLAMA })
-            }
+            "mistral" => Ok(Self {
+                feedforward: 14_336,
+                kv_heads: Some(8),
+                positions: 131_072,
+                window: Some(4096),
+                windowed: Windowed::All,
+                ..LLAMA
+            }),
             "qwen2" => Ok(Self {
                 feedforward: 22_016,
                 kv_heads: Some(32),
                 vocabulary: 151_936,
                 positions: 32_768,
+                window: Some(4096),
+                windowed: Windowed::From(28),
                 qkv_bias: true,
                 ..LLAMA
             }),
@@ -119,21 +175,20 @@ impl Defaults {
                 eps: 1e-5,
                 ..LLAMA
             }),
-            "gemma" => Ok(Self {
-                feedforward: 24_576,
-                vocabulary: 256_000,
-                positions: 8192,
-                hidden: 3072,
-                layers: 28,
-                heads: 16,
-                head_dim: Some(256),
-                tied: true,
-                activation: Activation::GeluTanh,
-                gemma: true,
-                ..LLAMA
+            "gemma" => Ok(GEMMA),
+            "gemma2" => Ok(Self {
+                feedforward: 9216,
+                hidden: 2304,
+                layers: 26,
+                heads: 8,
+                kv_heads: Some(4),
+                window: Some(4096),
+                windowed: Windowed::Alternating,
+                gemma2: Some(Gemma2 { scalar: 256.0, score_cap: 50.0, logit_cap: 30.0 }),
+                ..GEMMA
             }),
             other => {
-                let expected = "llama, mistral, qwen2, gemma or mllama_text_model".to_owned();
+                let expected = "llama, mistral, qwen2, gemma, gemma2 or mllama_text_model".to_owned();
                 Err(wrong("text_config.model_type", other.to_owned(), expected))
             }
         }
@@ -177,14 +232,19 @@ impl TextConfig {
         if !(theta.is_finite() && theta > 0.0) {
             return Err(wrong("text_config.rope_theta", theta.to_string(), "a positive number".to_owned()));
         }
-        let activation = activation("text_config.hidden_act", self.hidden_act.as_deref(), defaults.activation)?;
-        // Within its window, attention is what it is without one.
-        let window = match self.model_type.as_str() {
-            "qwen2" if !self.use_sliding_window => None,
-            _ => self.sliding_window.unwrap_or(defaults.window),
+        let (field, act) = match defaults.gemma2 {
+            Some(_) => ("text_config.hidden_activation", &self.hidden_activation),
+            None => ("text_config.hidden_act", &self.hidden_act),
+        };
+        let activation = activation(field, act.as_deref(), defaults.activation)?;
+        let options = DecoderOptions {
+            activation,
+            norm_plus_one: defaults.gemma,
+            embedding_scale: if defaults.gemma { (hidden as f32).sqrt() } else { 1.0 },
+            ..DecoderOptions::default()
         };
         let decoder = DecoderConfig {
-            names,
+            names: if defaults.gemma2.is_some() { names.with_gemma2_norms() } else { names },
             layers,
             hidden,
             heads,
@@ -199,14 +259,57 @@ impl TextConfig {
             expert: None,
             cross: None,
             gated: None,
-            options: DecoderOptions {
-                activation,
-                norm_plus_one: defaults.gemma,
-                embedding_scale: if defaults.gemma { (hidden as f32).sqrt() } else { 1.0 },
-                ..DecoderOptions::default()
+            window: self.window(&defaults, layers)?,
+            options: match defaults.gemma2 {
+                Some(usual) => self.bounded(usual, options)?,
+                None => options,
             },
         };
-        Ok(Text { decoder, max_positions: positions.min(window.unwrap_or(usize::MAX)).max(1) })
+        Ok(Text { decoder, max_positions: positions })
+    }
+
+    /// The layers with a window, of `layers`.
+    fn window(&self, defaults: &Defaults, layers: usize) -> Result<Option<WindowConfig>, LoadError> {
+        let used = match defaults.windowed {
+            Windowed::None => false,
+            Windowed::From(_) => self.use_sliding_window,
+            Windowed::All | Windowed::Alternating => true,
+        };
+        let Some(rows) = self.sliding_window.unwrap_or(defaults.window).filter(|_| used) else { return Ok(None) };
+        size("text_config.sliding_window", rows, 1 << 24)?;
+        let layers: Vec<usize> = match (&self.layer_types, defaults.windowed) {
+            (Some(types), _) => {
+                let known = |it: &String| matches!(it.as_str(), "sliding_attention" | "full_attention");
+                if types.len() != layers || !types.iter().all(known) {
+                    let expected = format!("sliding_attention or full_attention for each of {layers} layers");
+                    return Err(wrong("text_config.layer_types", format!("{types:?}"), expected));
+                }
+                (0..layers).filter(|&layer| types[layer] == "sliding_attention").collect()
+            }
+            (None, Windowed::From(first)) => (self.max_window_layers.unwrap_or(first)..layers).collect(),
+            (None, Windowed::Alternating) => (0..layers).step_by(2).collect(),
+            (None, Windowed::None | Windowed::All) => (0..layers).collect(),
+        };
+        Ok(Some(WindowConfig { rows, layers }))
+    }
+
+    /// The options with Gemma 2's scale and bounds, `usual` where the file tells none.
+    fn bounded(&self, usual: Gemma2, options: DecoderOptions) -> Result<DecoderOptions, LoadError> {
+        let positive = |field: &'static str, value: f32| match value.is_finite() && value > 0.0 {
+            true => Ok(value),
+            false => Err(wrong(field, value.to_string(), "a positive number".to_owned())),
+        };
+        let cap = |field, value: Option<Option<f32>>, usual| {
+            value.unwrap_or(Some(usual)).map(|cap| positive(field, cap)).transpose()
+        };
+        let scalar = self.query_pre_attn_scalar.unwrap_or(usual.scalar);
+        let scalar = positive("text_config.query_pre_attn_scalar", scalar)?;
+        Ok(DecoderOptions {
+            score_scale: Some(scalar.sqrt().recip()),
+            score_cap: cap("text_config.attn_logit_softcapping", self.attn_logit_softcapping, usual.score_cap)?,
+            logit_cap: cap("text_config.final_logit_softcapping", self.final_logit_softcapping, usual.logit_cap)?,
+            ..options
+        })
     }
 
     /// How low frequencies are slowed down.

@@ -266,7 +266,7 @@ impl Cases<'_> {
     }
 
     fn attention(&mut self, rows: usize) -> Outcome {
-        let heads = Heads { heads: 16, kv_heads: 16, head_dim: 64, scale: 0.125 };
+        let heads = Heads::new(16, 16, 64);
         let grouped = Heads { kv_heads: 2, ..heads };
         let width = heads.heads * heads.head_dim;
         let narrow = grouped.kv_heads * grouped.head_dim;
@@ -281,13 +281,14 @@ impl Cases<'_> {
                 Ok(rec.attention((&q).into(), (&k).into(), (&v).into(), attention).map(|_| ())?)
             })?;
         }
-        let attention = Attention { heads: grouped, kv_len: rows, mask: Mask::Causal { past: 0 } };
+        let mask = Mask::Causal { past: 0, window: None };
+        let attention = Attention { heads: grouped, kv_len: rows, mask };
         self.add(&format!("attention causal gqa {at}"), |rec| {
             Ok(rec.attention((&q).into(), (&gk).into(), (&gv).into(), attention).map(|_| ())?)
         })?;
         let one = self.floats(&[1, width])?;
         let length = self.gpu.upload("length", &[1], &[rows as u32 - 1])?;
-        let decode = DecodeAttention { heads: grouped, length: (&length).into(), extra: 1 };
+        let decode = DecodeAttention { heads: grouped, length: (&length).into(), extra: 1, window: None };
         self.add(&format!("attention decode gqa {at}"), |rec| {
             Ok(rec.attention_decode((&one).into(), &gk, &gv, decode).map(|_| ())?)
         })

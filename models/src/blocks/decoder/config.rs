@@ -96,8 +96,14 @@ pub struct DecoderOptions {
     pub embedding_scale: f32,
     /// Rows of the embedding behind those of the vocabulary: tokens that are read and never written.
     pub extra_embeddings: usize,
-    /// Whether the rows of a prompt see all of it, those behind them too (a *prefix LM*).
+    /// Whether the rows of a prompt see all of it, those behind them too and whatever the window (a *prefix LM*).
     pub whole_prompt: bool,
+    /// What scores of attention are multiplied by, unless it is one over the square root of a head's elements.
+    pub score_scale: Option<f32>,
+    /// What scores of attention are bounded by (Gemma 2).
+    pub score_cap: Option<f32>,
+    /// What logits are bounded by (Gemma 2).
+    pub logit_cap: Option<f32>,
 }
 
 impl Default for DecoderOptions {
@@ -112,6 +118,9 @@ impl Default for DecoderOptions {
             embedding_scale: 1.0,
             extra_embeddings: 0,
             whole_prompt: false,
+            score_scale: None,
+            score_cap: None,
+            logit_cap: None,
         }
     }
 }
@@ -129,12 +138,12 @@ pub struct ProjectionNames {
     pub down: &'static str,
 }
 
-/// Names of the norms inside a layer's branches, each without `.weight` and `.bias`.
+/// Names of norms of a layer's branches, each without `.weight` and `.bias`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SubNormNames {
-    /// Behind the attention, before its output projection.
+pub struct BranchNormNames {
+    /// In the attention's.
     pub attention: &'static str,
-    /// Behind the feedforward's activation.
+    /// In the feedforward's.
     pub feedforward: &'static str,
 }
 
@@ -151,8 +160,10 @@ pub struct DecoderNames {
     pub input_norm: &'static str,
     /// A layer's norm before the feedforward.
     pub post_norm: &'static str,
-    /// Norms inside a layer's branches, if it has them.
-    pub sub_norms: Option<SubNormNames>,
+    /// Norms before the last projection of a layer's branches, if it has them.
+    pub sub_norms: Option<BranchNormNames>,
+    /// Norms behind the last projection of a layer's branches, if it has them.
+    pub end_norms: Option<BranchNormNames>,
     /// A layer's projections.
     pub projections: ProjectionNames,
     /// The norm behind the layers.
@@ -170,6 +181,7 @@ impl DecoderNames {
         input_norm: "input_layernorm",
         post_norm: "post_attention_layernorm",
         sub_norms: None,
+        end_norms: None,
         projections: ProjectionNames {
             qkv: &["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
             out: "self_attn.o_proj",
@@ -179,6 +191,14 @@ impl DecoderNames {
         norm: "model.norm",
         head: "lm_head.weight",
     };
+
+    /// The same with Gemma 2's norms: before each branch, and behind it.
+    #[must_use]
+    pub const fn with_gemma2_norms(self) -> Self {
+        let (attention, feedforward) = ("post_attention_layernorm", "post_feedforward_layernorm");
+        let end_norms = Some(BranchNormNames { attention, feedforward });
+        Self { post_norm: "pre_feedforward_layernorm", end_norms, ..self }
+    }
 }
 
 /// A second set of projections in every layer, for the rows of pictures.
@@ -188,6 +208,15 @@ pub struct ExpertConfig {
     pub names: ProjectionNames,
     /// Whether its queries, keys and values have biases.
     pub qkv_bias: bool,
+}
+
+/// Layers whose rows see only the last ones.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WindowConfig {
+    /// How many rows a row sees, itself among them.
+    pub rows: usize,
+    /// Indices of these layers.
+    pub layers: Vec<usize>,
 }
 
 /// Sizes of a decoder.
@@ -223,6 +252,8 @@ pub struct DecoderConfig {
     pub cross: Option<CrossAttentionConfig>,
     /// Layers that attend to a picture's features instead of the text.
     pub gated: Option<GatedCrossConfig>,
+    /// Layers whose rows see only the last ones.
+    pub window: Option<WindowConfig>,
     /// What few decoders have.
     pub options: DecoderOptions,
 }
@@ -237,7 +268,13 @@ impl DecoderConfig {
     }
 
     pub(in crate::blocks) fn head_sizes(&self) -> Heads {
-        Heads::new(self.heads, self.kv_heads, self.head_dim)
+        let usual = Heads::new(self.heads, self.kv_heads, self.head_dim);
+        Heads { scale: self.options.score_scale.unwrap_or(usual.scale), cap: self.options.score_cap, ..usual }
+    }
+
+    /// Rows that a row of layer `index` sees at most.
+    pub(super) fn window(&self, index: usize) -> Option<usize> {
+        self.window.as_ref().filter(|window| window.layers.contains(&index)).map(|window| window.rows)
     }
 
     /// Layers that attend to the text.
@@ -289,10 +326,11 @@ impl DecoderConfig {
     pub fn layer_sizes(&self) -> Sizes {
         let (norm, layers) = (self.options.norm, self.own_layers());
         let sizes = self.projections(self.qkv_bias).and(norm.sizes(2 * layers + 1, self.hidden));
-        match self.names.sub_norms {
+        let sizes = match self.names.sub_norms {
             Some(_) => sizes.and(norm.sizes(layers, self.queries())).and(norm.sizes(layers, self.feedforward)),
             None => sizes,
-        }
+        };
+        if self.names.end_norms.is_some() { sizes.and(norm.sizes(2 * layers, self.hidden)) } else { sizes }
     }
 
     /// The weights of the visual experts.
@@ -338,7 +376,11 @@ impl DecoderConfig {
 
     /// Those of them that are scores of attention and sums by them.
     pub fn score_flops(&self, tokens: usize, features: usize) -> u64 {
-        let own = (2 * self.own_layers() * self.queries()) as u64 * tokens as u64 * (tokens as u64 + 1);
+        let pairs = |window: usize| (tokens as u64 * 2 + 1).saturating_sub(window as u64) * window as u64 / 2;
+        let windowed = self.window.as_ref().filter(|_| !self.options.whole_prompt);
+        let (near, reach) = windowed.map_or((0, 0), |it| (it.layers.len().min(self.own_layers()), it.rows.min(tokens)));
+        let all = (self.own_layers() - near) as u64 * pairs(tokens) + near as u64 * pairs(reach);
+        let own = 4 * self.queries() as u64 * all;
         let gated = 4 * (self.gated_layers() * self.queries()) as u64 * tokens as u64 * features as u64;
         own + gated + self.cross.map_or(0, |cross| cross.attention_flops(self.layers, tokens, features))
     }

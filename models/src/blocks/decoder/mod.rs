@@ -4,8 +4,10 @@
 //! positions of several kinds (see [`RotaryConfig`], [`AbsolutePositions`]); fused or separate projections, with biases
 //! or without; a feedforward with a gate or without; a second set of projections for the rows of pictures (a *visual
 //! expert*, Wang et al., "CogVLM", 2023); cross attention to a picture between attention and feedforward, or gated layers
-//! that attend to it instead of the text; Gemma's norms and embeddings; prompts whose rows see all of them. Sources, of
-//! transformers 4.57.1: `modeling_llama.py`, `modeling_qwen2_vl.py`, `modeling_kosmos2.py`, `modeling_gemma.py`,
+//! that attend to it instead of the text; Gemma's norms and embeddings, the second Gemma's norms behind the branches and
+//! bounds of scores and logits; layers whose rows see only the last ones (Beltagy et al., "Longformer", 2020; Jiang et al.,
+//! "Mistral 7B", 2023); prompts whose rows see all of them. Sources, of transformers 4.57.1: `modeling_llama.py`,
+//! `modeling_mistral.py`, `modeling_qwen2_vl.py`, `modeling_kosmos2.py`, `modeling_gemma.py`, `modeling_gemma2.py`,
 //! `modeling_paligemma.py`, `modeling_mllama.py`; `modeling_chatglm.py` of `THUDM/glm-4v-9b`, `modeling_cogvlm.py` of
 //! `THUDM/cogvlm2-llama3-chat-19B`, `modeling_cogagent.py` of `THUDM/cogagent-chat-hf`.
 
@@ -21,7 +23,8 @@ use fovea_engine::{
 };
 
 pub use config::{
-    DecoderConfig, DecoderNames, DecoderOptions, ExpertConfig, ProjectionNames, RopeScaling, RotaryConfig, SubNormNames,
+    BranchNormNames, DecoderConfig, DecoderNames, DecoderOptions, ExpertConfig, ProjectionNames, RopeScaling,
+    RotaryConfig, WindowConfig,
 };
 pub use positions::{AbsolutePositions, Angles, PositionTables};
 
@@ -113,16 +116,33 @@ async fn norm(at: &Scope<'_>, config: &DecoderConfig, name: &str, width: usize) 
     Ok(NormWeights::Rms { scale: at.gpu().upload(name, &[width], &scale)?, eps })
 }
 
-/// The norms inside a layer's branches.
-struct SubNorms {
+/// Norms of a layer's branches.
+struct BranchNorms {
     attention: NormWeights,
     feedforward: NormWeights,
+}
+
+impl BranchNorms {
+    /// Loads them, if there are names; `widths` are the attention's and the feedforward's.
+    async fn load(
+        at: &Scope<'_>,
+        config: &DecoderConfig,
+        names: Option<BranchNormNames>,
+        widths: [usize; 2],
+    ) -> Result<Option<Self>, WeightError> {
+        let Some(names) = names else { return Ok(None) };
+        Ok(Some(Self {
+            attention: norm(at, config, names.attention, widths[0]).await?,
+            feedforward: norm(at, config, names.feedforward, widths[1]).await?,
+        }))
+    }
 }
 
 struct Layer {
     input_norm: NormWeights,
     post_norm: NormWeights,
-    sub_norms: Option<SubNorms>,
+    sub_norms: Option<BranchNorms>,
+    end_norms: Option<BranchNorms>,
     language: Projections,
     vision: Option<Projections>,
     cross: Option<CrossAttention>,
@@ -136,13 +156,11 @@ impl Layer {
         Ok(Self {
             input_norm: norm(at, config, names.input_norm, hidden).await?,
             post_norm: norm(at, config, names.post_norm, hidden).await?,
-            sub_norms: match names.sub_norms {
-                Some(names) => Some(SubNorms {
-                    attention: norm(at, config, names.attention, config.queries()).await?,
-                    feedforward: norm(at, config, names.feedforward, config.feedforward).await?,
-                }),
-                None => None,
+            sub_norms: {
+                let widths = [config.queries(), config.feedforward];
+                BranchNorms::load(at, config, names.sub_norms, widths).await?
             },
+            end_norms: BranchNorms::load(at, config, names.end_norms, [hidden; 2]).await?,
             language: Projections::load(at, config, &names.projections, config.qkv_bias, gated).await?,
             vision: match &config.expert {
                 Some(expert) => Some(Projections::load(at, config, &expert.names, expert.qkv_bias, false).await?),
@@ -204,10 +222,65 @@ pub struct Context<'a> {
 /// Rows that continue one prompt in several ways.
 #[derive(Clone, Copy)]
 pub struct Tree<'a> {
-    /// Rows of the prompt, which all see.
+    /// Rows of the prompt.
     pub prompt: usize,
-    /// Which of those behind them each row sees, its own among them.
-    pub ancestors: &'a Ancestors,
+    /// Which of those behind them each row sees, rising, its own among them; none for rows of the prompt.
+    pub ancestors: &'a [Vec<usize>],
+}
+
+/// What each row sees, in layers of both kinds.
+struct Sight {
+    past: usize,
+    rows: usize,
+    /// Rows of the prompt, and what is seen of the others: everything, and through a window.
+    tree: Option<(usize, Ancestors, Option<Ancestors>)>,
+    whole: bool,
+}
+
+impl Sight {
+    /// For `rows` rows behind `past` others.
+    fn new(
+        gpu: &Gpu,
+        config: &DecoderConfig,
+        past: usize,
+        rows: usize,
+        tree: Option<Tree<'_>>,
+    ) -> Result<Self, GpuError> {
+        let tree = match tree {
+            Some(Tree { prompt, ancestors }) => {
+                let behind = (past + rows).saturating_sub(prompt);
+                let all = Ancestors::new(gpu, behind, ancestors)?;
+                let near = match &config.window {
+                    Some(window) => Some(Ancestors::last(gpu, (prompt, window.rows), behind, ancestors)?),
+                    None => None,
+                };
+                Some((prompt, all, near))
+            }
+            None => None,
+        };
+        Ok(Self { past, rows, tree, whole: config.options.whole_prompt })
+    }
+
+    /// Through `window` rows, or all.
+    fn mask(&self, window: Option<usize>) -> Mask<'_> {
+        match &self.tree {
+            Some((past, all, near)) => {
+                let ancestors = near.as_ref().filter(|_| window.is_some()).unwrap_or(all);
+                Mask::Tree { past: *past, ancestors }
+            }
+            // Here transformers 4.57.1 gives all layers the same mask; 4.49.0 kept the windows of some, which prompts
+            // with a picture of 896 x 896 outgrow.
+            None if self.whole => Mask::Full,
+            None => Mask::Causal { past: self.past, window },
+        }
+    }
+
+    /// What the last row sees without a tree.
+    fn of_last(&self, window: Option<usize>) -> std::ops::Range<usize> {
+        let all = self.past + self.rows;
+        let seen = window.filter(|_| !self.whole).unwrap_or(all);
+        all.saturating_sub(seen)..all
+    }
 }
 
 /// What [`Decoder::record_prefill`] yields.
@@ -334,17 +407,13 @@ impl Decoder {
         let tokens = x.rows_and_width().0;
         let heads = self.config.head_sizes();
         let looks = RefCell::new(Vec::new());
-        let attend = |rec: &mut Recorder, qkv: &Tensor, keys: &Tensor, values: &Tensor| {
+        let sight = Sight::new(rec.gpu(), &self.config, past, tokens, tree)?;
+        let attend = |rec: &mut Recorder, qkv: &Tensor, keys: &Tensor, values: &Tensor, window: Option<usize>| {
             let query = qkv.columns(0, self.config.queries());
             if rows == Rows::Watched {
-                looks.borrow_mut().push(rec.attention_weights(query, keys, heads, past + tokens)?);
+                looks.borrow_mut().push(rec.attention_weights(query, keys, heads, sight.of_last(window))?);
             }
-            let mask = match tree {
-                Some(Tree { prompt, ancestors }) => Mask::Tree { past: prompt, ancestors },
-                None if self.config.options.whole_prompt => Mask::Full,
-                None => Mask::Causal { past },
-            };
-            let attention = Attention { heads, kv_len: past + tokens, mask };
+            let attention = Attention { heads, kv_len: past + tokens, mask: sight.mask(window) };
             rec.attention(query, keys.into(), values.into(), attention)
         };
         let routes = if self.config.expert.is_some() { Routes::new(rec.gpu(), visual)? } else { None };
@@ -389,9 +458,9 @@ impl Decoder {
         tables: &PositionTables,
         cross: Option<&CrossCache>,
     ) -> Result<Tensor, OpError> {
-        let attend = |rec: &mut Recorder, qkv: &Tensor, keys: &Tensor, values: &Tensor| {
+        let attend = |rec: &mut Recorder, qkv: &Tensor, keys: &Tensor, values: &Tensor, window: Option<usize>| {
             let heads = self.config.head_sizes();
-            let attention = DecodeAttention { heads, length: state.length_at(), extra: 1 };
+            let attention = DecodeAttention { heads, length: state.length_at(), extra: 1, window };
             rec.attention_decode(qkv.columns(0, self.config.queries()), keys, values, attention)
         };
         let x = self.record_embedding(rec, state.token_at(), 1)?;
@@ -411,7 +480,7 @@ impl Decoder {
         x: &Tensor,
         (keys, values): &(Tensor, Tensor),
         context: &LayerContext<'_>,
-        attend: impl Fn(&mut Recorder, &Tensor, &Tensor, &Tensor) -> Result<Tensor, OpError>,
+        attend: impl Fn(&mut Recorder, &Tensor, &Tensor, &Tensor, Option<usize>) -> Result<Tensor, OpError>,
     ) -> Result<Tensor, OpError> {
         let eps = self.config.eps;
         let &LayerContext { index, positions, tables, slot, routes, cross, beheld } = context;
@@ -424,33 +493,36 @@ impl Decoder {
         let qkv =
             routed(rec, layer, routes, &normed, None, |rec, by, x, _| by.qkv.record(rec, x, Activation::None, None))?;
         tables.turn(rec, &qkv, self.config.head_sizes(), positions, (keys, values), slot)?;
-        let mut attended = attend(rec, &qkv, keys, values)?;
+        let mut attended = attend(rec, &qkv, keys, values, self.config.window(index))?;
         if let Some(norms) = sub_norms {
             attended = norms.attention.record(rec, &attended)?;
         }
         let mut x = routed(rec, layer, routes, &attended, Some(x), |rec, by, x, residual| {
-            by.out.record(rec, x, Activation::None, residual)
+            let end = layer.end_norms.as_ref().map(|norms| &norms.attention);
+            record_end(rec, end, residual, |rec, residual| by.out.record(rec, x, Activation::None, residual))
         })?;
         if let (Some(layer), Some(cache)) = (&layer.cross, cross) {
             x = layer.record(rec, &x, eps, cache, index)?;
         }
         let normed = layer.post_norm.record(rec, &x)?;
         routed(rec, layer, routes, &normed, Some(&x), |rec, by, x, residual| {
-            self.record_feedforward(rec, by, sub_norms, x, residual)
+            self.record_feedforward(rec, layer, by, x, residual)
         })
     }
 
     fn record_feedforward(
         &self,
         rec: &mut Recorder,
+        layer: &Layer,
         by: &Projections,
-        sub_norms: Option<&SubNorms>,
         x: &Tensor,
         residual: Option<&Tensor>,
     ) -> Result<Tensor, OpError> {
         let DecoderOptions { activation, gate: gated, .. } = self.config.options;
-        let norm = sub_norms.map(|norms| &norms.feedforward);
-        Mlp { up: &by.gate_up, activation, gated, norm, down: &by.down }.record(rec, x, residual)
+        let norm = layer.sub_norms.as_ref().map(|norms| &norms.feedforward);
+        let mlp = Mlp { up: &by.gate_up, activation, gated, norm, down: &by.down };
+        let end = layer.end_norms.as_ref().map(|norms| &norms.feedforward);
+        record_end(rec, end, residual, |rec, residual| mlp.record(rec, x, residual))
     }
 
     /// A layer that attends to a picture: `h = x + tanh(a) attention(norm(x))`, `y = h + tanh(b) mlp(norm(h))`, the latter
@@ -470,7 +542,7 @@ impl Decoder {
         let x = gated.add_attended(rec, x, &attended)?;
         gated.add_inner(rec, &x, beheld, |rec, x| {
             let normed = layer.post_norm.record(rec, x)?;
-            self.record_feedforward(rec, &layer.language, layer.sub_norms.as_ref(), &normed, None)
+            self.record_feedforward(rec, layer, &layer.language, &normed, None)
         })
     }
 
@@ -489,7 +561,27 @@ impl Decoder {
 
     fn record_head(&self, rec: &mut Recorder, x: &Tensor) -> Result<Tensor, OpError> {
         let normed = self.norm.record(rec, x)?;
-        rec.matmul(&normed, self.head.as_ref().unwrap_or(&self.embedding), Epilogue::default())
+        let logits = rec.matmul(&normed, self.head.as_ref().unwrap_or(&self.embedding), Epilogue::default())?;
+        match self.config.options.logit_cap {
+            Some(cap) => rec.cap(&logits, cap),
+            None => Ok(logits),
+        }
+    }
+}
+
+/// `residual + norm(branch)`; without a norm, the branch adds the residual itself.
+fn record_end(
+    rec: &mut Recorder,
+    norm: Option<&NormWeights>,
+    residual: Option<&Tensor>,
+    branch: impl FnOnce(&mut Recorder, Option<&Tensor>) -> Result<Tensor, OpError>,
+) -> Result<Tensor, OpError> {
+    let Some(norm) = norm else { return branch(rec, residual) };
+    let y = branch(rec, None)?;
+    let y = norm.record(rec, &y)?;
+    match residual {
+        Some(residual) => rec.add(residual, &y),
+        None => Ok(y),
     }
 }
 

@@ -2,7 +2,10 @@ use std::collections::BTreeMap;
 
 use fovea_engine::{
     op::{DecodeState, RopeStyle},
-    testing::{Memory, assert_nmse, block_on, on_every_gpu, random, reference::activate},
+    testing::{
+        Memory, assert_nmse, block_on, on_every_gpu, random,
+        reference::{activate, capped},
+    },
     weights::{Format, Loader, Policy, Safetensors},
 };
 use safetensors::{Dtype, tensor::TensorView};
@@ -18,7 +21,8 @@ const NAMES: DecoderNames = DecoderNames {
     layers: "layers",
     input_norm: "norm1",
     post_norm: "norm2",
-    sub_norms: Some(SubNormNames { attention: "inner1", feedforward: "inner2" }),
+    sub_norms: Some(BranchNormNames { attention: "inner1", feedforward: "inner2" }),
+    end_norms: None,
     projections: ProjectionNames { qkv: &["q", "k", "v"], out: "out", gate_up: &["fc1"], down: "fc2" },
     norm: "norm",
     head: "head",
@@ -42,6 +46,7 @@ fn config() -> DecoderConfig {
         expert: None,
         cross: None,
         gated: None,
+        window: None,
         options: DecoderOptions {
             norm: Norm::Layer,
             bias: true,
@@ -67,7 +72,15 @@ fn weights(config: &DecoderConfig) -> Tensors {
     for layer in 0..config.layers {
         let at = |name: &str| format!("layers.{layer}.{name}");
         norms.extend(
-            [("norm1", hidden), ("norm2", hidden), ("inner1", hidden), ("inner2", inner)].map(|(n, w)| (at(n), w)),
+            [
+                ("norm1", hidden),
+                ("norm2", hidden),
+                ("inner1", hidden),
+                ("inner2", inner),
+                ("end1", hidden),
+                ("end2", hidden),
+            ]
+            .map(|(n, w)| (at(n), w)),
         );
         for (name, out, width) in [
             ("q", hidden, hidden),
@@ -153,16 +166,19 @@ impl Reference<'_> {
         }
     }
 
-    fn attention(&self, q: &Rows64, k: &Rows64, v: &Rows64) -> Rows64 {
-        let head_dim = self.config.head_dim;
+    fn attention(&self, layer: usize, q: &Rows64, k: &Rows64, v: &Rows64) -> Rows64 {
+        let (head_dim, sizes) = (self.config.head_dim, self.config.head_sizes());
+        let window = self.config.window.as_ref().filter(|it| it.layers.contains(&layer)).map_or(q.len(), |it| it.rows);
         let mut out = vec![vec![0.0; q[0].len()]; q.len()];
         for row in 0..q.len() {
+            let seen = (row + 1).saturating_sub(window)..row + 1;
             for head in 0..self.config.heads {
                 let at = head * head_dim..(head + 1) * head_dim;
                 let dot = |k: &Vec<f64>| q[row][at.clone()].iter().zip(&k[at.clone()]).map(|(a, b)| a * b).sum::<f64>();
-                let scores: Vec<f64> = k[..=row].iter().map(|k| (dot(k) / (head_dim as f64).sqrt()).exp()).collect();
+                let score = |k: &Vec<f64>| capped(dot(k) * f64::from(sizes.scale), sizes.cap).exp();
+                let scores: Vec<f64> = k[seen.clone()].iter().map(score).collect();
                 let total: f64 = scores.iter().sum();
-                for (score, v) in scores.iter().zip(v) {
+                for (score, v) in scores.iter().zip(&v[seen.clone()]) {
                     for i in at.clone() {
                         out[row][i] += score / total * v[i];
                     }
@@ -177,6 +193,7 @@ impl Reference<'_> {
         let add = |x: &Rows64, y: &Rows64| -> Rows64 {
             x.iter().zip(y).map(|(x, y)| x.iter().zip(y).map(|(x, y)| x + y).collect()).collect()
         };
+        let end = |x: Rows64, name: &str| if config.names.end_norms.is_some() { self.norm(&x, name) } else { x };
         let table = self.tensor("embed.weight");
         let mut x: Rows64 = ids
             .iter()
@@ -200,16 +217,17 @@ impl Reference<'_> {
             let [mut q, mut k, v] = ["q", "k", "v"].map(|name| self.linear(&normed, &at(name)));
             self.turned(&mut q, 1.0);
             self.turned(&mut k, -1.0);
-            let attended = self.norm(&self.attention(&q, &k, &v), &at("inner1"));
-            x = add(&x, &self.linear(&attended, &at("out")));
+            let attended = self.norm(&self.attention(layer, &q, &k, &v), &at("inner1"));
+            x = add(&x, &end(self.linear(&attended, &at("out")), &at("end1")));
             let mut inner = self.linear(&self.norm(&x, &at("norm2")), &at("fc1"));
             inner.iter_mut().flatten().for_each(|v| *v = activate(*v, config.options.activation));
-            x = add(&x, &self.linear(&self.norm(&inner, &at("inner2")), &at("fc2")));
+            x = add(&x, &end(self.linear(&self.norm(&inner, &at("inner2")), &at("fc2")), &at("end2")));
         }
         let product = |x: &Vec<f64>| -> Vec<f64> {
             table.chunks_exact(hidden).map(|w| w.iter().zip(x).map(|(w, x)| w * x).sum()).collect()
         };
-        self.norm(&x, "norm").iter().flat_map(product).collect()
+        let logits = self.norm(&x, "norm").iter().flat_map(product).collect::<Vec<_>>();
+        logits.into_iter().map(|logit| capped(logit, config.options.logit_cap)).collect()
     }
 }
 
@@ -268,4 +286,17 @@ fn sub_norms_and_sinusoidal_positions_equal_f64() {
 fn xpos_equals_f64() {
     let rotary = RotaryConfig { style: RopeStyle::Interleaved, decay: Some(16.0), ..RotaryConfig::plain(1e4, 8) };
     check(&DecoderConfig { rotary, ..config() });
+}
+
+/// Gemma 2: norms behind the branches, a scale of its own, bounds, and a window in the second layer, which a prompt and
+/// the step behind it outgrow.
+#[test]
+fn end_norms_caps_and_windows_equal_f64() {
+    let end_norms = Some(BranchNormNames { attention: "end1", feedforward: "end2" });
+    let options =
+        DecoderOptions { score_scale: Some(0.9), score_cap: Some(1.5), logit_cap: Some(2.0), ..config().options };
+    for rows in [1, 5, 36, 37, 99] {
+        let window = Some(WindowConfig { rows, layers: vec![1] });
+        check(&DecoderConfig { names: DecoderNames { end_norms, ..NAMES }, window, options, ..config() });
+    }
 }
