@@ -387,6 +387,12 @@ fn internvl_with_a_small_picture() {
     stages("internvl", 1);
 }
 
+/// InternViT-6B's options, and a norm behind the tower.
+#[test]
+fn internvl_6b_with_a_picture() {
+    stages("internvl_6b", 0);
+}
+
 #[test]
 fn internvl_without_a_picture() {
     stages("internvl", 2);
@@ -400,6 +406,11 @@ fn idefics3_with_a_picture() {
 #[test]
 fn idefics3_with_more_tiles() {
     stages("idefics3", 1);
+}
+
+#[test]
+fn smolvlm_with_a_picture() {
+    stages("smolvlm", 0);
 }
 
 #[test]

@@ -112,7 +112,18 @@ fn is_unused(model: &str, tensor: &str) -> bool {
 #[test]
 fn every_missing_tensor_is_named() {
     let gpu = &gpus()[0];
-    for model in ["llava", "llava_next", "pixtral", "internvl", "idefics3", "paligemma", "paligemma2", "mllama"] {
+    for model in [
+        "llava",
+        "llava_next",
+        "pixtral",
+        "internvl",
+        "internvl_6b",
+        "idefics3",
+        "smolvlm",
+        "paligemma",
+        "paligemma2",
+        "mllama",
+    ] {
         let weights = || Memory::new("model.safetensors", golden::bytes(&format!("{model}/model.safetensors")));
         let open = || block_on(Safetensors::open(vec![weights()])).expect("the fixture's weights");
         let names: Vec<String> = open().names().into_iter().map(str::to_owned).collect();

@@ -99,6 +99,10 @@ class Fixture:
     def read(self, name):
         return json.loads((self.golden / name).read_text())
 
+    def language(self, model):
+        """The text model."""
+        return model.model.language_model
+
     def modules(self, model):
         """Modules whose outputs are `vision_tower` and `image_embeds`."""
         raise NotImplementedError
@@ -171,7 +175,7 @@ class Fixture:
             pictures.append(Image.open(path).convert("RGB"))
         self.write(f"{at}/prompt.json", request)
         text, inputs = self.prepare(processor, request, pictures)
-        language = model.model.language_model
+        language = self.language(model)
         layers = {"hidden_first": language.layers[0], "hidden_last": language.layers[-1]}
         with torch.no_grad():
             kept = Kept(layers | (self.modules(model) if pictures else {}))
@@ -276,9 +280,109 @@ class pixtral_window(Fixture):
         return {"vision_tower": model.model.vision_tower, "image_embeds": model.model.multi_modal_projector}
 
 
+class smolvlm(Fixture):
+    """SmolVLM: squares of 4 x 4 patches become a token, the head is the embedding, keys of its own configuration class."""
+
+    base = "idefics3"
+    model_class = "SmolVLMForConditionalGeneration"
+    config = {
+        "architectures": ["SmolVLMForConditionalGeneration"],
+        "model_type": "smolvlm",
+        "scale_factor": 4,
+        "tie_word_embeddings": True,
+        "text_config": {"rope_interleaved": False, "tie_word_embeddings": True},
+        "vision_config": {
+            "image_size": 64,
+            "max_image_size": {"longest_edge": 64},
+            "patch_size": 8,
+            "model_type": "smolvlm_vision",
+            "size": {"longest_edge": 128},
+        },
+    }
+    preprocessor = {
+        "image_processor_type": "SmolVLMImageProcessor",
+        "processor_class": "SmolVLMProcessor",
+        "max_image_size": {"longest_edge": 64},
+        "size": {"longest_edge": 128},
+        "video_sampling": {"fps": 1, "max_frames": 64, "video_size": {"longest_edge": 64}},
+    }
+
+    gains = {"embed_tokens": 0.2}
+    seed = 3
+
+    def language(self, model):
+        return model.model.text_model
+
+    def modules(self, model):
+        return {"vision_tower": model.model.vision_model, "image_embeds": model.model.connector}
+
+    def processor(self):
+        # SmolVLM's own differs from Idefics3's in videos alone, for which it needs torchvision.
+        from transformers.models.smolvlm.image_processing_smolvlm import SmolVLMImageProcessor
+
+        tokenizer = transformers.AutoTokenizer.from_pretrained(self.folder)
+        template = self.read("chat_template.json")["chat_template"]
+        pictures = transformers.Idefics3ImageProcessor.from_pretrained(self.folder)
+        processor = transformers.Idefics3Processor(pictures, tokenizer, image_seq_len=4, chat_template=template)
+        processor.image_processor = SmolVLMImageProcessor.from_pretrained(self.folder)
+        return processor
+
+
+class internvl_6b(Fixture):
+    """InternVL with the options of InternViT-6B: RMSNorm, norms of queries and keys, no biases there; and a norm behind the
+    tower, a LayerNorm whatever the others are."""
+
+    base = "internvl"
+    model_class = "InternVLForConditionalGeneration"
+    config = {
+        "vision_config": {
+            "attention_bias": False,
+            "hidden_size": 60,
+            "layer_norm_eps": 1e-3,
+            "norm_type": "rms_norm",
+            "num_attention_heads": 5,
+            "num_hidden_layers": 2,
+            "use_mean_pooling": False,
+            "use_qk_norm": True,
+        }
+    }
+    cases = (1,)
+    seed = 6
+
+    def modules(self, model):
+        return {"vision_tower": model.model.vision_tower, "image_embeds": model.model.multi_modal_projector}
+
+    def processor(self):
+        return InternProcessor(self)
+
+
+class InternProcessor:
+    """What InternVLProcessor makes of pictures and text; that one needs torchvision, for videos."""
+
+    def __init__(self, fixture):
+        self.tokenizer = transformers.AutoTokenizer.from_pretrained(fixture.folder)
+        self.template = fixture.read("chat_template.json")["chat_template"]
+        self.image_processor = transformers.GotOcr2ImageProcessor.from_pretrained(fixture.folder)
+        self.rows = fixture.read("config.json")["image_seq_length"]
+
+    def apply_chat_template(self, messages, add_generation_prompt):
+        return self.tokenizer.apply_chat_template(
+            messages, chat_template=self.template, add_generation_prompt=add_generation_prompt, tokenize=False
+        )
+
+    def __call__(self, text, images, **options):
+        context, inputs = "<IMG_CONTEXT>", {}
+        for image in images or []:
+            found = self.image_processor(image, crop_to_patches=True, return_tensors="pt")
+            inputs["pixel_values"] = found["pixel_values"]
+            rows = "\0" * (self.rows * len(found["pixel_values"]))
+            text = text.replace(context, f"<img>{rows}</img>", 1)
+        return self.tokenizer(text.replace("\0", context), **options) | inputs
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    known = [paligemma2, pixtral_window]
+    known = [paligemma2, pixtral_window, smolvlm, internvl_6b]
     wanted = sys.argv[2:] or [cls.__name__ for cls in known]
     for cls in known:
         if cls.__name__ in wanted:

@@ -27,10 +27,15 @@ pub(super) struct InternVit {
     use_qk_norm: bool,
     #[serde(default = "yes")]
     use_mean_pooling: bool,
+    #[serde(default = "yes")]
+    use_absolute_position_embeddings: bool,
     norm_type: Option<String>,
     layer_norm_eps: f32,
     hidden_act: Option<String>,
 }
+
+/// What the reference adds to the mean squares of queries and keys, whatever `layer_norm_eps` is.
+const QK_EPS: f32 = 1e-6;
 
 fn yes() -> bool {
     true
@@ -71,7 +76,7 @@ impl InternVit {
                 norm,
                 eps: self.layer_norm_eps,
                 qkv_bias: self.attention_bias,
-                qk_norm: self.use_qk_norm,
+                qk_norm: self.use_qk_norm.then_some(QK_EPS),
                 scales: Scales::Learned,
                 ..LayerConfig::clip(self.hidden_size, self.num_attention_heads, self.intermediate_size)
             },
@@ -79,11 +84,15 @@ impl InternVit {
             stored: self.num_hidden_layers,
             patch,
             side,
-            positions: VitPositions::Learned,
+            positions: match self.use_absolute_position_embeddings {
+                true => VitPositions::Learned,
+                false => VitPositions::None,
+            },
             class_token: true,
             patch_bias: true,
             pre_norm: false,
-            post_norm: !self.use_mean_pooling,
+            // A LayerNorm whatever the layers have.
+            post_norm: (!self.use_mean_pooling).then_some(Norm::Layer),
             stored_norm: false,
         })
     }

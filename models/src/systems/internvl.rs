@@ -24,6 +24,8 @@ struct Config {
     text_config: TextConfig,
     vision_config: InternVit,
     image_token_id: u32,
+    vision_feature_layer: Option<i64>,
+    vision_feature_select_strategy: Option<String>,
     #[serde(default = "half")]
     downsample_ratio: f64,
     projector_hidden_act: Option<String>,
@@ -39,6 +41,14 @@ pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
     let names = DecoderNames { at: "language_model", ..DecoderNames::LLAMA };
     let text = config.text_config.read(names, config.tie_word_embeddings)?;
     let tower = config.vision_config.read()?;
+    // The reference's defaults, and what every published file says.
+    let (layer, rows) = (config.vision_feature_layer, config.vision_feature_select_strategy.as_deref());
+    if let Some(layer) = layer.filter(|&layer| layer != -1) {
+        return Err(wrong("vision_feature_layer", layer.to_string(), "-1".to_owned()));
+    }
+    if let Some(rows) = rows.filter(|&rows| rows != "default") {
+        return Err(wrong("vision_feature_select_strategy", rows.to_owned(), "default".to_owned()));
+    }
     let merge = (1.0 / config.downsample_ratio).round();
     if !((1.0..=16.0).contains(&merge) && merge * config.downsample_ratio == 1.0) {
         let expected = "one over a whole number".to_owned();

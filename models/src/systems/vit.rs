@@ -40,7 +40,7 @@ impl VitKeys {
             class_token: true,
             patch_bias: false,
             pre_norm: true,
-            post_norm: false,
+            post_norm: None,
             stored_norm: true,
             ..tower
         })
@@ -80,7 +80,7 @@ impl VitKeys {
             positions,
             patch_bias: false,
             pre_norm: true,
-            post_norm: false,
+            post_norm: None,
             ..tower
         })
     }
@@ -113,7 +113,7 @@ impl VitKeys {
             class_token: false,
             patch_bias: true,
             pre_norm: false,
-            post_norm: true,
+            post_norm: Some(Norm::Layer),
             stored_norm: false,
         })
     }

@@ -49,8 +49,8 @@ pub struct LayerConfig {
     pub out_bias: bool,
     /// Whether the feedforward has biases.
     pub mlp_bias: bool,
-    /// Whether queries and keys are normalised (RMSNorm over all heads together).
-    pub qk_norm: bool,
+    /// Added to mean squares where queries and keys are normalised (RMSNorm over all heads together).
+    pub qk_norm: Option<f32>,
     /// What the branches are multiplied by.
     pub scales: Scales,
 }
@@ -70,7 +70,7 @@ impl LayerConfig {
             qkv_bias: true,
             out_bias: true,
             mlp_bias: true,
-            qk_norm: false,
+            qk_norm: None,
             scales: Scales::One,
         }
     }
@@ -96,7 +96,7 @@ impl LayerConfig {
             .sizes(2 * count, hidden)
             .matrix(class, count, 3 * width, hidden)
             .vector(some(self.qkv_bias), 3 * width)
-            .and(Norm::Rms.sizes(2 * some(self.qk_norm), width))
+            .and(Norm::Rms.sizes(2 * some(self.qk_norm.is_some()), width))
             .matrix(class, count, hidden, width)
             .vector(some(self.out_bias), hidden)
             .matrix(class, count, self.inputs() * inner, hidden)
@@ -151,7 +151,7 @@ impl Layer {
         let (class, width) = (TensorClass::Vision, config.width());
         let linear =
             async |names: &[&str], shape: [usize; 2], bias: bool| Linear::shaped(at, names, &shape, bias, class).await;
-        let qkv = if let (true, &[query, key, value]) = (config.qk_norm, names.qkv) {
+        let qkv = if let (Some(eps), &[query, key, value]) = (config.qk_norm, names.qkv) {
             let [query_norm, key_norm] = names.qk_norm;
             let normed = async |name: &str, norm: &str| {
                 let norm = NormWeights::load(&at.at(norm), Norm::Rms, width, eps).await?;

@@ -20,7 +20,7 @@ pub use layer::{LayerConfig, Scales};
 pub use names::{LayerNames, VitNames};
 
 use super::{
-    Sizes,
+    Norm, Sizes,
     parts::{Linear, NormWeights},
     rows::join,
     sizes::full_score_flops,
@@ -30,6 +30,8 @@ use crate::image::PatchGrid;
 /// Where a patch is.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum VitPositions {
+    /// Nowhere: patches are told apart by nothing else.
+    None,
     /// A learned row for each patch of a square, and for the class token.
     Learned,
     /// As `Learned`, but each side's patches go into buckets by `i / side * (1 - 1e-6)`, as Idefics3's code has it since
@@ -65,8 +67,8 @@ pub struct VitConfig {
     pub patch_bias: bool,
     /// Whether there is a norm before the first layer.
     pub pre_norm: bool,
-    /// Whether there is a norm behind the last layer.
-    pub post_norm: bool,
+    /// The norm behind the last layer, if there is one.
+    pub post_norm: Option<Norm>,
     /// Whether such a norm is published and does not run.
     pub stored_norm: bool,
 }
@@ -85,18 +87,19 @@ impl VitConfig {
     fn positions(&self) -> usize {
         match self.positions {
             VitPositions::Learned | VitPositions::Bucketed => self.side * self.side + usize::from(self.class_token),
-            VitPositions::Rotary { .. } => 0,
+            VitPositions::Rotary { .. } | VitPositions::None => 0,
         }
     }
 
     /// The weights that run.
     pub fn sizes(&self) -> Sizes {
         let hidden = self.layer.hidden;
-        let norms = usize::from(self.pre_norm) + usize::from(self.post_norm);
+        let post_norm = self.post_norm.map(|norm| norm.sizes(1, hidden)).unwrap_or_default();
         Sizes::default()
             .matrix(TensorClass::Vision, 1, hidden, self.patch_width())
             .vector(usize::from(self.patch_bias) + usize::from(self.class_token) + self.positions(), hidden)
-            .and(self.layer.norm.sizes(norms, hidden))
+            .and(self.layer.norm.sizes(usize::from(self.pre_norm), hidden))
+            .and(post_norm)
             .and(self.layer.sizes(self.depth))
     }
 
@@ -137,9 +140,9 @@ impl Vit {
     pub async fn load(at: &Scope<'_>, config: VitConfig) -> Result<Self, WeightError> {
         let VitConfig { names, patch, .. } = config;
         let LayerConfig { hidden, norm, eps, head_dim, .. } = config.layer;
-        let outer = async |wanted: bool, name: &str| match wanted {
-            true => Ok::<_, WeightError>(Some(NormWeights::load(&at.at(name), norm, hidden, eps).await?)),
-            false => Ok(None),
+        let outer = async |norm: Option<Norm>, name: &str| match norm {
+            Some(norm) => Ok::<_, WeightError>(Some(NormWeights::load(&at.at(name), norm, hidden, eps).await?)),
+            None => Ok(None),
         };
         let mut layers = Vec::with_capacity(config.depth.min(1024));
         for index in 0..config.depth {
@@ -161,7 +164,7 @@ impl Vit {
                 VitPositions::Rotary { theta } => Some(rope(at.gpu(), theta, head_dim, config.side)?),
                 _ => None,
             },
-            pre_norm: outer(config.pre_norm, names.pre_norm).await?,
+            pre_norm: outer(config.pre_norm.then_some(norm), names.pre_norm).await?,
             layers,
             post_norm: outer(config.post_norm, names.post_norm).await?,
             config,
