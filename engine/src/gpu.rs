@@ -387,10 +387,13 @@ impl Gpu {
     /// [`GpuError::Rejected`] if they do not fit, or the tensor belongs to a program.
     pub fn write<T: Element>(&self, tensor: &Tensor, start: usize, data: &[T]) -> Result<(), GpuError> {
         let fits = start.checked_add(data.len()).is_some_and(|end| end <= tensor.len());
+        // Whole words: what lies beside the elements must stay.
+        let start = start * T::DTYPE.bytes();
+        let fits = fits && start.is_multiple_of(4) && size_of_val(data).is_multiple_of(4);
         match &tensor.place {
             Place::Buffer(buffer) if fits && tensor.dtype() == T::DTYPE => {
                 if !data.is_empty() {
-                    self.queue().write_buffer(buffer, tensor.offset + (start * 4) as u64, bytemuck::cast_slice(data));
+                    self.queue().write_buffer(buffer, tensor.offset + start as u64, bytemuck::cast_slice(data));
                 }
                 self.check()
             }
@@ -426,7 +429,8 @@ impl Gpu {
         let fits = start.checked_add(count).is_some_and(|end| end <= tensor.len());
         let readback = match &tensor.place {
             Place::Buffer(buffer) if fits && count > 0 && tensor.dtype() == T::DTYPE => {
-                self.start_read(buffer, tensor.offset + 4 * start as u64, 4 * count as u64)?
+                let each = T::DTYPE.bytes();
+                self.start_read(buffer, tensor.offset + (each * start) as u64, (each * count) as u64)?
             }
             _ => return Err(GpuError::Rejected(format!("read of {count} elements of {tensor:?}"))),
         };
@@ -440,9 +444,11 @@ impl Gpu {
     /// Submits the copy at once; the future waits for it.
     pub(crate) fn start_read(&self, buffer: &wgpu::Buffer, start: u64, bytes: u64) -> Result<Readback, GpuError> {
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-        let staging = self.buffer("readback", bytes, usage)?;
+        // Whole words, of which every buffer is made.
+        let size = bytes.next_multiple_of(4);
+        let staging = self.buffer("readback", size, usage)?;
         let mut encoder = self.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        encoder.copy_buffer_to_buffer(buffer, start, &staging, 0, bytes);
+        encoder.copy_buffer_to_buffer(buffer, start, &staging, 0, size);
         let submission = self.queue().submit([encoder.finish()]);
         let (sender, receiver) = oneshot::channel();
         staging.map_async(wgpu::MapMode::Read, .., move |result| {
@@ -588,6 +594,10 @@ impl Element for f32 {
 
 impl Element for u32 {
     const DTYPE: DType = DType::U32;
+}
+
+impl Element for half::f16 {
+    const DTYPE: DType = DType::F16;
 }
 
 /// Bytes on their way back from the GPU.

@@ -214,7 +214,7 @@ impl Recorder {
                         }
                         Place::Transient(index) => slots.get((*slot_of.get(*index)?)?)?,
                     };
-                    Some((wgpu::Buffer::clone(buffer), tensor.offset, tensor.bytes().max(4)))
+                    Some((wgpu::Buffer::clone(buffer), tensor.offset, tensor.bytes().next_multiple_of(4).max(4)))
                 })
                 .collect();
             let key = (dispatch.pipeline.layout.clone(), dispatch.params_bytes, buffers);
@@ -477,7 +477,7 @@ impl Program {
         let copy = self.gpu.tensor("detached tensor", tensor.shape(), tensor.dtype())?;
         if let Place::Buffer(buffer) = &copy.place {
             let mut encoder = self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-            encoder.copy_buffer_to_buffer(slot, tensor.offset, buffer, 0, tensor.bytes());
+            encoder.copy_buffer_to_buffer(slot, tensor.offset, buffer, 0, tensor.bytes().next_multiple_of(4));
             self.gpu.queue().submit([encoder.finish()]);
         }
         self.gpu.check()?;

@@ -9,6 +9,8 @@ use crate::gpu::Buffer;
 pub enum DType {
     /// 32-bit float.
     F32,
+    /// 16-bit float, two in a word; only some ops take it.
+    F16,
     /// Unsigned 32-bit integer.
     U32,
 }
@@ -16,7 +18,10 @@ pub enum DType {
 impl DType {
     /// Bytes of one element.
     pub const fn bytes(self) -> usize {
-        4
+        match self {
+            Self::F32 | Self::U32 => 4,
+            Self::F16 => 2,
+        }
     }
 }
 

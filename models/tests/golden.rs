@@ -12,7 +12,7 @@ use fovea_engine::{
     Gpu,
     testing::{Memory, block_on, golden, golden::json, gpus, limited_gpus, nmse},
     text::{Message, Part, TokenBytes},
-    weights::{Bytes, Format, Policy, Safetensors, TensorInfo, WeightError, WeightSource, quant::Packer},
+    weights::{Bytes, CrossFormat, Format, Policy, Safetensors, TensorInfo, WeightError, WeightSource, quant::Packer},
 };
 use fovea_models::{
     Checkpoint, EncodedImage, GenerateOptions, Grammar, Prepared, Session, System,
@@ -458,6 +458,45 @@ fn mllama_after_earlier_turns() {
 #[test]
 fn mllama_without_a_picture() {
     stages("mllama", 2);
+}
+
+/// Keys and values of pictures in f16, all else in f32. Each is off by at most 2^-11 of itself: that of a value passes
+/// through a mean, that of a key changes a score, of order one here, and with it the weights of that mean by as much. So
+/// what attention adds to a row is off by about 2 * 2^-11 of itself at most, and the row and what follows by no more, as
+/// norms keep ratios.
+#[test]
+fn pictures_in_f16_are_close() {
+    let limit = (2.0 * 2f64.powi(-11)).powi(2);
+    for model in ["cogagent_18b", "mllama"] {
+        let case = Case::open(model, 0);
+        let weights = golden::bytes(&format!("{model}/model.safetensors"));
+        on_every_tier(|gpu| {
+            let policy = Policy { cross: CrossFormat::F16, ..Policy::uniform(Format::F32) };
+            let system = load_from(model, weights.clone(), gpu, policy)?;
+            let mut session = Session::new(&system)?;
+            let (blueprint, picture) = (system.blueprint(), &case.pictures()[0]);
+            let before = gpu.memory();
+            // Some fixtures have the pixels of tiles that are not there, too.
+            let count = blueprint.image.prepare(picture)?.views.iter().map(View::values).sum();
+            let pixels = case.pixels().map(|pixels| pixels[..count].to_vec());
+            let (image, _) = block_on(session.encode_stages(picture, pixels.as_deref()))?;
+            let features = blueprint.cross_tokens(picture.size())?;
+            let (kept, promised) = (gpu.memory() - before, blueprint.decoder.cross_kv_bytes(features, policy.cross));
+            let embeds = image.embeds.bytes() + 4;
+            assert_eq!(kept, promised + embeds, "{model}");
+
+            let prompt = session.prepare(&case.messages(), &[image])?;
+            let prefill = block_on(session.prefill_stages(&prompt))?;
+            case.compare("hidden_last", &prefill.hidden_last, limit);
+            case.compare("logits_prompt", &prefill.logits, limit);
+            let expected = case.ids("generated_ids");
+            let options = GenerateOptions { max_tokens: expected.len(), ignore_stop: true, ..Default::default() };
+            let (ids, logits) = block_on(session.generate_stages(&prompt, &options))?;
+            assert_eq!(ids, expected);
+            case.compare("logits_steps", &logits, limit);
+            Ok(())
+        });
+    }
 }
 
 /// Activations of at most 4 KiB: feedforwards of towers, connectors and decoders run in chunks of rows, and queries, keys

@@ -114,7 +114,8 @@ pub(crate) struct ModelArguments {
     /// Directory of a published model [default: $FOVEA_MODEL, else models/nano].
     #[arg(long, value_name = "DIR", global = true)]
     pub(crate) model: Option<PathBuf>,
-    /// How weights are stored on the GPU: f32, f16, q8 or q4; for eval also all [default: q4; dump: f32].
+    /// How weights are stored on the GPU: f32, f16, q8 or q4; for eval also all [default: q4; dump: f32]. What layers keep
+    /// of a picture that they attend to is f16 unless weights are f32.
     #[arg(long, value_name = "FORMAT", global = true, value_parser = Choice::from_str)]
     pub(crate) quant: Option<Choice>,
 }
@@ -133,14 +134,19 @@ impl ModelArguments {
         directory::find(self.model.as_deref())
     }
 
+    /// The format that was asked for.
+    pub(crate) fn one_quant(&self, default: Quantisation) -> Outcome<Quantisation> {
+        match self.quant {
+            Some(Choice::One(quant)) => Ok(quant),
+            Some(Choice::All) => Err(Failure::usage("--quant all is for eval")),
+            None => Ok(default),
+        }
+    }
+
     /// Loads the model, with a progress bar.
     pub(crate) fn load(&self, gpu: &GpuArguments, default: Quantisation) -> Outcome<Loaded> {
         let start = Instant::now();
-        let quant = match self.quant {
-            Some(Choice::One(quant)) => quant,
-            Some(Choice::All) => return Err(Failure::usage("--quant all is for eval")),
-            None => default,
-        };
+        let quant = self.one_quant(default)?;
         let directory = self.directory()?;
         let gpu = gpu.open()?;
         let system = load(&directory, &gpu, quant)?;

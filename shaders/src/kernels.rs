@@ -54,11 +54,11 @@ kernels! {
     /// Matrix product of at most four rows, a few columns a workgroup.
     MATVEC = "matvec", (params _ _ _ _ _ _), [Weights Input Reduce Activation Epilogue];
     /// Attention of many queries.
-    ATTENTION = "attention", (params _ _ _ _ read), [Heads HeadDim Lines Cap];
+    ATTENTION = "attention", (params _ _ _ _ read), [Heads Keys HeadDim Lines Cap];
     /// Attention of one query to a part of the keys.
-    ATTENTION_SPLIT = "attention_split", (params read read read read write write), [Reduce Cap];
+    ATTENTION_SPLIT = "attention_split", (params read _ _ read write write), [Keys Reduce Cap];
     /// Attention of one query to a part of the keys, straight from memory.
-    ATTENTION_SPLIT_DIRECT = "attention_split_direct", (params _ _ _ _ read write), [Heads HeadDim Lines Cap];
+    ATTENTION_SPLIT_DIRECT = "attention_split_direct", (params _ _ _ _ read write), [Heads Keys HeadDim Lines Cap];
     /// Puts the parts of an attention together.
     ATTENTION_MERGE = "attention_merge", (params read read write), [];
     /// Attention weights of one query, the mean over its heads.
@@ -83,6 +83,8 @@ kernels! {
     SCALE = "scale", (params read write), [];
     /// A bound of each element.
     CAP_EACH = "cap", (params read write), [Cap];
+    /// Numbers in f16, two in a word.
+    TO_F16 = "to_f16", (params read write), [];
     /// A copy, to measure memory.
     COPY = "copy", (params read write), [];
     /// Multiply-adds without memory traffic.

@@ -68,8 +68,10 @@ pub enum PartKind {
     Activation,
     /// `finish(row, column, width, first_bias, sum)`: what follows a matrix product.
     Epilogue,
-    /// `query4`, `key4`, `value4`, `store4`: four elements of an attention head.
+    /// `query4`, `store4`: four elements of an attention head's query or result.
     Heads,
+    /// `key4`, `value4`, `key1`, `value1`: elements of its keys and values, whatever their storage.
+    Keys,
     /// `MOST4`: groups of four elements of the widest head.
     HeadDim,
     /// `keys8`, `values8`: four elements of eight keys or values.

@@ -57,9 +57,15 @@ parts! {
     /// Bias, activation and residual of a matrix product.
     EPILOGUE = Epilogue "epilogue", [read(4), read(5), write(6)], [];
     /// Attention heads that begin and end at multiples of four.
-    HEADS_VEC4 = Heads "heads_vec4", [read(1), read(2), read(3), write(4)], [];
+    HEADS_VEC4 = Heads "heads_vec4", [read(1), write(4)], [];
     /// Attention heads anywhere.
-    HEADS_SCALAR = Heads "heads_scalar", [read(1), read(2), read(3), write(4)], [];
+    HEADS_SCALAR = Heads "heads_scalar", [read(1), write(4)], [];
+    /// Keys and values of such heads.
+    KEYS_VEC4 = Keys "keys_vec4", [read(2), read(3)], [];
+    /// Keys and values anywhere.
+    KEYS_SCALAR = Keys "keys_scalar", [read(2), read(3)], [];
+    /// Keys and values in f16, whose heads begin and end at multiples of four.
+    KEYS_F16 = Keys "keys_f16", [read(2), read(3)], [];
     /// Keys and values that every lane loads.
     LINES_DIRECT = Lines "lines_direct", [], [];
     /// Keys and values that the lanes of subgroups load for each other, four at a time.

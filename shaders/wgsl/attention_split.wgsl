@@ -20,8 +20,6 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> query: array<f32>;            // [1, columns]
-@group(0) @binding(2) var<storage, read> keys: array<f32>;             // [capacity, kv heads * head_dim]
-@group(0) @binding(3) var<storage, read> values: array<f32>;           // [capacity, kv heads * head_dim]
 @group(0) @binding(4) var<storage, read> lengths: array<u32>;
 @group(0) @binding(5) var<storage, read_write> partials: array<f32>;   // [heads, splits, head_dim]
 @group(0) @binding(6) var<storage, read_write> stats: array<vec2f>;    // [heads, splits] maximum and sum
@@ -55,7 +53,7 @@ fn attention_split(@builtin(workgroup_id) group: vec3u, @builtin(local_invocatio
         if inside {
             var sum = 0.0;
             for (var i = 0u; i < width; i++) {
-                sum += scaled[i] * keys[key * params.key_stride + start + i];
+                sum += scaled[i] * key1(key * params.key_stride + start + i);
             }
             score = capped(sum, params.cap);
         }
@@ -70,7 +68,7 @@ fn attention_split(@builtin(workgroup_id) group: vec3u, @builtin(local_invocatio
         for (var i = thread; i < width; i += THREADS) {
             var sum = 0.0;
             for (var j = 0u; j < here; j++) {
-                sum += chances[j] * values[(first + j) * params.key_stride + start + i];
+                sum += chances[j] * value1((first + j) * params.key_stride + start + i);
             }
             sums[i / THREADS] = sums[i / THREADS] * shrink + sum;
         }

@@ -157,7 +157,8 @@ struct MergeParams {
 
 impl Recorder {
     /// Attention of every row of `q`, `heads * head_dim` columns, to the first rows of `k` and `v`,
-    /// `kv_heads * head_dim` columns each, in a new `[q_rows, heads * head_dim]`.
+    /// `kv_heads * head_dim` columns each, in a new `[q_rows, heads * head_dim]`. Keys and values are f32, or both f16 with
+    /// heads that begin and end at multiples of four.
     ///
     /// # Errors
     /// [`OpError::Shape`] if columns do not have these widths or rows are missing; [`OpError::DType`];
@@ -173,8 +174,9 @@ impl Recorder {
         let Attention { heads: Heads { heads, kv_heads, head_dim, scale, cap }, kv_len, mask } = attention;
         check_heads(check, attention.heads)?;
         let rows = check_columns(check, "q", q, heads * head_dim)?;
+        let keys = keys_part(check, k, v, head_dim)?;
         for (name, columns) in [("k", k), ("v", v)] {
-            if check_columns(check, name, columns, kv_heads * head_dim)? < kv_len {
+            if check_columns_of(check, name, columns, kv_heads * head_dim, k.tensor.dtype())? < kv_len {
                 return Err(check.shape(name, columns.tensor, format!("at least {kv_len} rows")));
             }
         }
@@ -197,11 +199,8 @@ impl Recorder {
             }
         };
 
-        let stride = |columns: Columns<'_>| columns.tensor.rows_and_width().1;
-        let aligned = [q, k, v].iter().all(|&c| c.start.is_multiple_of(4) && stride(c).is_multiple_of(4))
-            && head_dim.is_multiple_of(4);
         let threads = self.attention_threads();
-        let kernel = self.with_heads(&kernels::ATTENTION, aligned, attention.heads);
+        let kernel = self.with_heads(&kernels::ATTENTION, q, keys, attention.heads);
         let kernel = kernel.with("MASK", code).with("THREADS", threads);
         let ranges = match mask {
             Mask::Ranges(ranges) => &ranges.table,
@@ -218,7 +217,7 @@ impl Recorder {
             Mask::Ranges(ranges) => ranges.pairs,
             Mask::Tree { past, ancestors } => ancestors.pairs(past),
         };
-        let moved = (rows * heads + kv_len * 2 * kv_heads) * head_dim * 4;
+        let moved = (4 * rows * heads + k.tensor.dtype().bytes() * kv_len * 2 * kv_heads) * head_dim;
         self.dispatch(Dispatch {
             op: "attention",
             kernel,
@@ -254,7 +253,7 @@ impl Recorder {
 
     /// Attention of one query, `heads * head_dim` columns of a single row, to the keys that caches `[capacity,
     /// kv_heads * head_dim]` hold so far, in a new `[1, heads * head_dim]`. The number of keys is read on the GPU, so
-    /// that a recorded program serves every step.
+    /// that a recorded program serves every step. Keys and values are as in [`Recorder::attention`].
     ///
     /// # Errors
     /// [`OpError::Shape`], [`OpError::DType`], [`OpError::Value`] if the heads do not fit together.
@@ -287,8 +286,9 @@ impl Recorder {
             return Err(check.shape("q", q.tensor, "one row".to_owned()));
         }
         let capacity = k.rows_and_width().0;
-        check.tensor("k", k, &[capacity, kv_heads * head_dim], DType::F32)?;
-        check.tensor("v", v, &[capacity, kv_heads * head_dim], DType::F32)?;
+        let keys = keys_part(check, k.into(), v.into(), head_dim)?;
+        check.tensor("k", k, &[capacity, kv_heads * head_dim], k.dtype())?;
+        check.tensor("v", v, &[capacity, kv_heads * head_dim], k.dtype())?;
         check.dtype("length", length.tensor, DType::U32)?;
         check.value("length", length.index, length.index < length.tensor.len(), "an index within its tensor")?;
 
@@ -311,17 +311,14 @@ impl Recorder {
             cap: cap.unwrap_or(1.0),
             window: window_word(window),
         };
-        let read = 2 * seen * kv_heads * head_dim * 4;
+        let read = k.dtype().bytes() * 2 * seen * kv_heads * head_dim;
         let cost = Cost::moving(&[&partials]).bytes(read as u64).flops((4 * heads * head_dim * seen) as u64);
         if direct {
-            let aligned = q.start.is_multiple_of(4)
-                && q.tensor.rows_and_width().1.is_multiple_of(4)
-                && head_dim.is_multiple_of(4);
             let groups = (heads / kv_heads).div_ceil(threads);
             self.dispatch(Dispatch {
                 op: "attention_split",
                 kernel: self
-                    .with_heads(&kernels::ATTENTION_SPLIT_DIRECT, aligned, attention.heads)
+                    .with_heads(&kernels::ATTENTION_SPLIT_DIRECT, q, keys, attention.heads)
                     .with("THREADS", threads as u32),
                 params,
                 bindings: &[q.tensor, k, v, &partials, length.tensor, &stats],
@@ -331,7 +328,7 @@ impl Recorder {
         } else {
             self.dispatch(Dispatch {
                 op: "attention_split",
-                kernel: with_cap(kernels::ATTENTION_SPLIT.variant().part(reduce_part(self.caps())), cap)
+                kernel: with_cap(kernels::ATTENTION_SPLIT.variant().part(keys).part(reduce_part(self.caps())), cap)
                     .with("THREADS", threads as u32),
                 params,
                 bindings: &[q.tensor, k, v, length.tensor, &partials, &stats],
@@ -351,10 +348,17 @@ impl Recorder {
         Ok(y)
     }
 
-    fn with_heads(&self, kernel: &'static kernels::Kernel, aligned: bool, heads: Heads) -> Variant {
+    fn with_heads(
+        &self,
+        kernel: &'static kernels::Kernel,
+        q: Columns<'_>,
+        keys: &'static kernels::Part,
+        heads: Heads,
+    ) -> Variant {
         let variant = kernel
             .variant()
-            .part(if aligned { &kernels::HEADS_VEC4 } else { &kernels::HEADS_SCALAR })
+            .part(if is_aligned(q, heads.head_dim) { &kernels::HEADS_VEC4 } else { &kernels::HEADS_SCALAR })
+            .part(keys)
             .part(match heads.head_dim {
                 0..=32 => &kernels::HEAD_32,
                 33..=64 => &kernels::HEAD_64,
@@ -375,6 +379,27 @@ fn check_window(check: Check, window: Option<usize>) -> Result<(), OpError> {
     check.value("window", window.unwrap_or(1), window != Some(0), "at least one key")
 }
 
+/// Columns of a row.
+fn stride(columns: Columns<'_>) -> usize {
+    columns.tensor.rows_and_width().1
+}
+
+/// Whether every head begins and ends at a multiple of four elements.
+fn is_aligned(columns: Columns<'_>, head_dim: usize) -> bool {
+    [columns.start, stride(columns), head_dim].iter().all(|count| count.is_multiple_of(4))
+}
+
+/// What reads these keys and values.
+fn keys_part(check: Check, k: Columns<'_>, v: Columns<'_>, head_dim: usize) -> Result<&'static kernels::Part, OpError> {
+    let aligned = is_aligned(k, head_dim) && is_aligned(v, head_dim);
+    if k.tensor.dtype() == DType::F16 {
+        check.value("head_dim", head_dim, aligned, "f16 heads at multiples of four elements")?;
+        return Ok(&kernels::KEYS_F16);
+    }
+    check.dtype("k", k.tensor, DType::F32)?;
+    Ok(if aligned { &kernels::KEYS_VEC4 } else { &kernels::KEYS_SCALAR })
+}
+
 pub(super) fn check_heads(check: Check, heads: Heads) -> Result<(), OpError> {
     let Heads { heads, kv_heads, head_dim, cap, .. } = heads;
     check_cap(check, cap)?;
@@ -389,7 +414,17 @@ pub(super) fn check_columns(
     columns: Columns<'_>,
     width: usize,
 ) -> Result<usize, OpError> {
-    let rows = check.columns(name, columns)?;
+    check_columns_of(check, name, columns, width, DType::F32)
+}
+
+fn check_columns_of(
+    check: Check,
+    name: &'static str,
+    columns: Columns<'_>,
+    width: usize,
+    dtype: DType,
+) -> Result<usize, OpError> {
+    let rows = check.columns_of(name, columns, dtype)?;
     if columns.width == width {
         return Ok(rows);
     }
@@ -525,6 +560,66 @@ mod tests {
                 Ok(vec![decode(true)?, decode(false)?])
             })?;
             y.iter().for_each(|y| assert_nmse(y, &expected, LIMIT));
+            Ok(())
+        });
+    }
+
+    /// Keys and values in f16 are the numbers that they stand for, by every kernel: with the f32 of the same numbers in the
+    /// reference, nothing is left but what f32 rounds.
+    #[test]
+    fn keys_in_f16_are_the_numbers_they_stand_for() {
+        for (kv_heads, group, head_dim, keys) in [(4, 1, 8, 37), (2, 2, 32, 90), (1, 4, 128, 300)] {
+            let heads = heads(kv_heads, group, head_dim);
+            let (q_width, kv_width) = (heads.heads * head_dim, kv_heads * head_dim);
+            let (rows, capacity) = (11, keys + 5);
+            let q = random(rows * q_width, 7);
+            let halves = |seed| -> Vec<half::f16> {
+                random(capacity * kv_width, seed).into_iter().map(half::f16::from_f32).collect()
+            };
+            let (k, v) = (halves(8), halves(9));
+            let wide = |halves: &[half::f16]| -> Vec<f32> {
+                halves[..keys * kv_width].iter().map(|half| half.to_f32()).collect()
+            };
+            let expected = expected(&q, &wide(&k), &wide(&v), heads, |_| 0..keys);
+            on_every_gpu(|gpu, run| {
+                let q = gpu.upload("q", &[rows, q_width], &q)?;
+                let k = gpu.upload("k", &[capacity, kv_width], &k)?;
+                let v = gpu.upload("v", &[capacity, kv_width], &v)?;
+                let length = gpu.upload("length", &[1], &[keys as u32])?;
+                let first = gpu.upload("first", &[1], &[0u32])?;
+                let y = run.record_all(|rec| {
+                    let attention = Attention { heads, kv_len: keys, mask: Mask::Full };
+                    let all = rec.attention((&q).into(), (&k).into(), (&v).into(), attention)?;
+                    let one = rec.gather_rows(&q, (&first).into(), 1)?;
+                    let attention = DecodeAttention { heads, length: (&length).into(), extra: 0, window: None };
+                    let mut decode = |direct| rec.attention_decode_by(direct, (&one).into(), &k, &v, attention);
+                    Ok(vec![all, decode(true)?, decode(false)?])
+                })?;
+                assert_nmse(&y[0], &expected, LIMIT);
+                assert_nmse(&y[1], &expected[..q_width], LIMIT);
+                assert_nmse(&y[2], &expected[..q_width], LIMIT);
+                Ok(())
+            });
+        }
+    }
+
+    #[test]
+    fn f16_that_does_not_fit_is_named() {
+        on_every_gpu(|gpu, run| {
+            let zeros = [half::f16::ZERO; 24];
+            let k = gpu.upload("k", &[4, 6], &zeros)?;
+            let q = gpu.upload("q", &[2, 6], &[0.0f32; 12])?;
+            let attend = |k: &Tensor, v: &Tensor| {
+                let attention = Attention { heads: heads(1, 1, 6), kv_len: 4, mask: Mask::Full };
+                run.record(|rec| Ok(rec.attention((&q).into(), k.into(), v.into(), attention)?))
+                    .unwrap_err()
+                    .to_string()
+            };
+            let expected = "attention: head_dim is 6, expected f16 heads at multiples of four elements";
+            assert_eq!(attend(&k, &k), expected);
+            let v = gpu.upload("v", &[4, 6], &[0.0f32; 24])?;
+            let error = attend(&v, &k);
+            assert!(error.starts_with("attention: v is "), "{error}");
             Ok(())
         });
     }

@@ -36,7 +36,12 @@ impl Check {
 
     /// The columns lie within an f32 tensor; returns its rows.
     pub(super) fn columns(self, name: &'static str, columns: Columns<'_>) -> Result<usize, OpError> {
-        self.dtype(name, columns.tensor, DType::F32)?;
+        self.columns_of(name, columns, DType::F32)
+    }
+
+    /// The columns lie within a tensor of this type; returns its rows.
+    pub(super) fn columns_of(self, name: &'static str, columns: Columns<'_>, dtype: DType) -> Result<usize, OpError> {
+        self.dtype(name, columns.tensor, dtype)?;
         let (rows, width) = columns.tensor.rows_and_width();
         let end = columns.start.checked_add(columns.width);
         match end {

@@ -17,6 +17,7 @@ mod peak;
 mod rope;
 mod rows;
 mod sample;
+mod to_f16;
 
 pub use activation::Activation;
 pub use ancestors::Ancestors;

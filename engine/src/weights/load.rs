@@ -6,7 +6,10 @@ use super::{
     Format, Upload, Weight,
     source::{TensorInfo, WeightError, WeightSource},
 };
-use crate::{gpu::Gpu, tensor::Tensor};
+use crate::{
+    gpu::Gpu,
+    tensor::{DType, Tensor},
+};
 
 /// Bytes that are read at a time.
 const CHUNK: usize = 4 << 20;
@@ -30,7 +33,35 @@ pub enum TensorClass {
     Connector,
 }
 
-/// Which class of weight matrix is stored in which format. Norms, biases and position tables are always f32.
+/// How keys and values are kept that are computed once for a picture, as cross attention has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CrossFormat {
+    /// 32-bit floats.
+    F32,
+    /// 16-bit floats, where a head is a multiple of four wide.
+    F16,
+}
+
+impl CrossFormat {
+    /// As it is written.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+        }
+    }
+
+    /// The type of keys and values in heads of this width.
+    pub const fn dtype(self, head_dim: usize) -> DType {
+        match self {
+            Self::F16 if head_dim.is_multiple_of(4) => DType::F16,
+            _ => DType::F32,
+        }
+    }
+}
+
+/// Which class of weight matrix is stored in which format, and keys and values of pictures. Norms, biases, position tables
+/// and the keys and values of text are always f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// For [`TensorClass::Embedding`].
@@ -43,12 +74,16 @@ pub struct Policy {
     pub vision: Format,
     /// For [`TensorClass::Connector`].
     pub connector: Format,
+    /// For keys and values that are computed once for a picture.
+    pub cross: CrossFormat,
 }
 
 impl Policy {
-    /// The same format for every class.
+    /// The same format for every class. Keys and values of pictures are f32 with f32 weights, and f16 with any other: those
+    /// that they are products of have no more digits then.
     pub const fn uniform(format: Format) -> Self {
-        Self { embedding: format, decoder: format, head: format, vision: format, connector: format }
+        let cross = if matches!(format, Format::F32) { CrossFormat::F32 } else { CrossFormat::F16 };
+        Self { embedding: format, decoder: format, head: format, vision: format, connector: format, cross }
     }
 
     /// 4-bit decoder, everything else in 8 bits: clicks go wrong first when the vision tower loses precision.
@@ -181,6 +216,11 @@ impl<'a> Scope<'a> {
     /// The GPU that takes the weights.
     pub fn gpu(&self) -> &'a Gpu {
         self.loader.gpu
+    }
+
+    /// How what is loaded is stored.
+    pub fn policy(&self) -> &Policy {
+        &self.loader.policy
     }
 
     fn full(&self, name: &str) -> String {

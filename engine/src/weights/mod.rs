@@ -9,7 +9,7 @@ pub mod quant;
 mod safetensors;
 mod source;
 
-pub use load::{Loader, Policy, Progress, Scope, TensorClass};
+pub use load::{CrossFormat, Loader, Policy, Progress, Scope, TensorClass};
 pub use safetensors::Safetensors;
 pub use source::{ByteSource, Bytes, StoredType, TensorInfo, WeightError, WeightSource};
 

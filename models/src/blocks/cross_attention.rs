@@ -5,9 +5,9 @@
 //! `CrossAttention` of `modeling_cogagent.py`; Hong et al., "CogAgent", 2023.
 
 use fovea_engine::{
-    OpError, Recorder, Tensor,
+    DType, OpError, Recorder, Tensor,
     op::{Attention, DecodeAttention, Epilogue, Heads, Mask, RmsNorm},
-    weights::{Scope, TensorClass, Weight, WeightError},
+    weights::{CrossFormat, Scope, TensorClass, Weight, WeightError},
 };
 
 use super::Sizes;
@@ -50,13 +50,14 @@ impl CrossAttentionConfig {
         4 * (layers * self.width) as u64 * rows as u64 * features as u64
     }
 
-    /// Bytes of the keys and values of `features` rows, in all layers, in f32.
-    pub(super) fn key_value_bytes(&self, layers: usize, features: usize) -> u64 {
-        8 * (layers * self.width * features) as u64
+    /// Bytes of the keys and values of `features` rows, in all layers.
+    pub(super) fn key_value_bytes(&self, layers: usize, features: usize, format: CrossFormat) -> u64 {
+        let each = format.dtype(self.heads().head_dim).bytes();
+        (2 * each * layers * self.width) as u64 * features as u64
     }
 }
 
-/// A picture's keys and values for every layer that attends to it, `[features, width]` each.
+/// A picture's keys and values for every layer that attends to it, `[features, width]` f32 or f16 each.
 pub struct CrossCache {
     /// By the layers' indices, in order.
     layers: Vec<(usize, (Tensor, Tensor))>,
@@ -74,6 +75,15 @@ impl CrossCache {
     pub fn new(rec: &Recorder, layers: Vec<(usize, (Tensor, Tensor))>, seen: usize) -> Result<Self, OpError> {
         let seen_count = rec.gpu().upload("features attended to", &[1], &[seen as u32])?;
         Ok(Self { layers, seen, seen_count })
+    }
+
+    /// Keys and values of a layer as they are kept, in this type.
+    pub(super) fn kept(
+        rec: &mut Recorder,
+        (keys, values): (Tensor, Tensor),
+        dtype: DType,
+    ) -> Result<(Tensor, Tensor), OpError> {
+        if dtype == DType::F16 { Ok((rec.to_f16(&keys)?, rec.to_f16(&values)?)) } else { Ok((keys, values)) }
     }
 
     /// Keys and values of the layer of this index.
@@ -101,6 +111,8 @@ impl CrossCache {
 /// The cross attention's weights of one layer.
 pub(super) struct CrossAttention {
     config: CrossAttentionConfig,
+    /// Of the keys and values that are kept.
+    dtype: DType,
     norm: Tensor,
     query: Weight,
     key: Weight,
@@ -124,6 +136,7 @@ impl CrossAttention {
             key: at.matrix_rows("key_value.weight", &both, 0..width, class).await?,
             value: at.matrix_rows("key_value.weight", &both, width..2 * width, class).await?,
             out: at.matrix("dense.weight", &[hidden, width], class).await?,
+            dtype: layer.policy().cross.dtype(config.heads().head_dim),
             config,
         })
     }
@@ -131,7 +144,8 @@ impl CrossAttention {
     /// Keys and values of a picture's features.
     pub(super) fn record_keys(&self, rec: &mut Recorder, features: &Tensor) -> Result<(Tensor, Tensor), OpError> {
         let keys = rec.matmul(features, &self.key, Epilogue::default())?;
-        Ok((keys, rec.matmul(features, &self.value, Epilogue::default())?))
+        let values = rec.matmul(features, &self.value, Epilogue::default())?;
+        CrossCache::kept(rec, (keys, values), self.dtype)
     }
 
     /// The rows `x` after they have looked; `layer` is this layer's index.

@@ -7,7 +7,7 @@
 //! `modeling_mllama.py`, transformers 4.57.1; Alayrac et al., "Flamingo", 2022.
 
 use fovea_engine::{
-    Gpu, GpuError, OpError, Recorder, Tensor,
+    DType, Gpu, GpuError, OpError, Recorder, Tensor,
     op::{Attention, DecodeAttention, Epilogue, Heads, Mask, Ranges, RmsNorm},
     weights::{Scope, TensorClass, Weight, WeightError},
 };
@@ -77,6 +77,8 @@ impl Beheld {
 /// What such a layer has besides norms, projections of queries and outputs, and feedforward.
 pub(super) struct GatedCross {
     heads: Heads,
+    /// Of the keys and values that are kept.
+    dtype: DType,
     eps: f32,
     key: Weight,
     value: Weight,
@@ -106,6 +108,7 @@ impl GatedCross {
             key_norm: at.tensor("k_norm.weight", &[heads.head_dim]).await?,
             attention_gate: gate("cross_attn_attn_gate").await?,
             mlp_gate: gate("cross_attn_mlp_gate").await?,
+            dtype: layer.policy().cross.dtype(heads.head_dim),
             heads,
             eps,
         })
@@ -124,7 +127,8 @@ impl GatedCross {
     pub(super) fn record_keys(&self, rec: &mut Recorder, features: &Tensor) -> Result<(Tensor, Tensor), OpError> {
         let keys = rec.matmul(features, &self.key, Epilogue::default())?;
         let keys = self.normed(rec, &keys, &self.key_norm)?;
-        Ok((keys, rec.matmul(features, &self.value, Epilogue::default())?))
+        let values = rec.matmul(features, &self.value, Epilogue::default())?;
+        CrossCache::kept(rec, (keys, values), self.dtype)
     }
 
     /// What the queries of layer `index` see; without `beheld`, one query behind the picture.

@@ -64,9 +64,11 @@ pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -
         pictures.push((size, resized, tokens, encode, prefill));
     }
     let kv = blueprint.decoder.kv_bytes();
-    let kv_of = |tokens: usize, size: Size| {
-        (tokens + text) as u64 * kv + blueprint.decoder.cross_kv_bytes(blueprint.cross_tokens(size).unwrap_or_default())
-    };
+    let quant = common.model.one_quant(Quantisation::Q4)?;
+    let cross = quant.policy().cross;
+    let cross_kv_of =
+        |size: Size| blueprint.decoder.cross_kv_bytes(blueprint.cross_tokens(size).unwrap_or_default(), cross);
+    let kv_of = |tokens: usize, size: Size| (tokens + text) as u64 * kv + cross_kv_of(size);
     let weights = Quantisation::ALL.map(|quant| (quant.name(), blueprint.weight_bytes(&quant.policy())));
 
     if output.is_json() {
@@ -82,6 +84,7 @@ pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -
                     "prefill_flops": prefill,
                     "score_flops": blueprint.score_flops(*size, text).unwrap_or_default(),
                     "cross_tokens": blueprint.cross_tokens(*size).unwrap_or_default(),
+                    "cross_kv_bytes": cross_kv_of(*size),
                     "kv_cache_bytes": kv_of(*tokens, *size),
                 })
             })
@@ -95,6 +98,7 @@ pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -
             "parameters": named(&parts),
             "total_parameters": total,
             "weight_bytes": named(&weights),
+            "quant": quant.name(),
             "kv_cache_bytes_per_token": kv,
             "question_tokens": text,
             "images": pictures,
@@ -132,7 +136,16 @@ pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -
     output.line(format_args!(
         "prefill and KV cache with a question of {text} tokens; keys and values in f32, {} a token",
         bytes(kv)
-    ))
+    ))?;
+    match sizes.iter().map(|&size| cross_kv_of(size)).max() {
+        None | Some(0) => Ok(()),
+        Some(most) => output.line(format_args!(
+            "of it up to {} for the picture that layers attend to, in {} with {} weights (--quant)",
+            bytes(most),
+            cross.name(),
+            quant.name()
+        )),
+    }
 }
 
 /// Tokens of a short question beside the picture's.

@@ -25,7 +25,10 @@ export interface Tier {
 export interface LoadOptions {
   /** Which model (default `'nano'`). */
   model?: ModelLocation;
-  /** How to store its weights (default `'q4'`). */
+  /**
+   * How to store its weights (default `'q4'`). With `'f32'`, what layers keep of a picture that they attend to is f32 as
+   * well, else f16.
+   */
   quantisation?: Quantisation;
   tier?: Tier;
   /** `'worker'` (default) keeps the page free; `'page'` runs in the caller's thread. */

@@ -2,7 +2,7 @@
 
 use fovea_engine::{
     op::{Activation, Heads, RopeStyle},
-    weights::TensorClass,
+    weights::{CrossFormat, TensorClass},
 };
 
 use super::positions::{AbsolutePositions, Angles};
@@ -390,10 +390,11 @@ impl DecoderConfig {
         (2 * self.own_layers() * self.keys() * 4) as u64
     }
 
-    /// Bytes of the keys and values of `features` rows of a picture, in f32.
-    pub fn cross_kv_bytes(&self, features: usize) -> u64 {
-        let gated = (8 * self.gated_layers() * self.keys() * features) as u64;
-        gated + self.cross.map_or(0, |cross| cross.key_value_bytes(self.layers, features))
+    /// Bytes of the keys and values of `features` rows of a picture.
+    pub fn cross_kv_bytes(&self, features: usize, format: CrossFormat) -> u64 {
+        let each = format.dtype(self.head_dim).bytes();
+        let gated = (2 * each * self.gated_layers() * self.keys()) as u64 * features as u64;
+        gated + self.cross.map_or(0, |cross| cross.key_value_bytes(self.layers, features, format))
     }
 }
 
