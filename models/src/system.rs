@@ -74,7 +74,8 @@ impl System {
             text,
             constrainer: OnceLock::new(),
             stop,
-            bytes: gpu.memory() - before,
+            // Something else on this GPU may be freed while this loads.
+            bytes: gpu.memory().saturating_sub(before),
         })
     }
 
