@@ -3,6 +3,7 @@
 //! Nothing here reads files or knows a model: callers hand over the bytes of `tokenizer.json`, `chat_template.json` and
 //! so on, and get token ids or a prompt string.
 
+mod charsmap;
 mod published;
 mod template;
 mod tokenizer;

@@ -1,16 +1,17 @@
 //! Vocabularies that are published in other forms than `tokenizer.json`, written as one.
 //!
 //! tiktoken: lines of `base64(token) rank`; pairs of tokens merge in the order of what they make. SentencePiece: a
-//! protocol buffer (`sentencepiece_model.proto`) of pieces with scores; in a BPE model the pair that makes the piece
-//! of the highest score merges first. Both are the BPE of the `tokenizers` crate, whose merges are all ways to make a
-//! token of two others.
+//! protocol buffer (`sentencepiece_model.proto`) of pieces with scores. In a BPE model the pair that makes the piece of
+//! the highest score merges first; in a unigram model the pieces whose scores have the largest sum are a text's (Kudo,
+//! "Subword Regularization", 2018). tiktoken's and the former are the BPE of the `tokenizers` crate, whose merges are all
+//! ways to make a token of two others, the latter its unigram model.
 
 use std::collections::{BTreeMap, HashMap};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 
-use super::TextError;
+use super::{TextError, charsmap::Charsmap};
 
 const MODEL: &str = "tokenizer.model";
 const CONFIG: &str = "tokenizer_config.json";
@@ -124,10 +125,14 @@ struct Piece<'a> {
     kind: u64,
 }
 
-/// A `tokenizer.json` of a SentencePiece BPE model.
-pub(super) fn from_sentencepiece(model: &[u8]) -> Result<Value, TextError> {
+/// Kinds of models, numbers of `TrainerSpec.ModelType`.
+const UNIGRAM: u64 = 1;
+const BPE: u64 = 2;
+
+/// A `tokenizer.json` of a SentencePiece model, and what texts become before it reads them.
+pub(super) fn from_sentencepiece(model: &[u8]) -> Result<(Value, Option<Charsmap>), TextError> {
     let mut pieces = Vec::new();
-    let (mut kind, mut prefix, mut squeeze, mut charsmap) = (1, true, true, &[][..]);
+    let (mut kind, mut prefix, mut squeeze, mut charsmap) = (UNIGRAM, true, true, &[][..]);
     for field in Fields(model) {
         match field? {
             (1, Data::Bytes(piece)) => pieces.push(read_piece(piece, pieces.len())?),
@@ -151,31 +156,31 @@ pub(super) fn from_sentencepiece(model: &[u8]) -> Result<Value, TextError> {
             _ => {}
         }
     }
-    if kind != 2 {
-        return Err(wrong(format_args!("the model is of type {kind}; only BPE, 2, is read")));
-    }
     let vocabulary: HashMap<&str, u32> = pieces.iter().zip(0..).map(|(piece, id)| (piece.text, id)).collect();
     if vocabulary.len() != pieces.len() {
         return Err(wrong("a piece occurs twice"));
     }
-    let mergeable = |piece: &&Piece<'_>| matches!(piece.kind, NORMAL | USER_DEFINED);
-    let parts: HashMap<&str, u32> =
-        pieces.iter().zip(0..).filter(|(piece, _)| mergeable(piece)).map(|(piece, id)| (piece.text, id)).collect();
-    let mut order: Vec<&Piece<'_>> = pieces.iter().filter(mergeable).collect();
-    order.sort_by(|a, b| b.score.total_cmp(&a.score));
-    let merges = merges(order.into_iter().map(|piece| piece.text), &parts);
-
+    let (written, splitter) = match kind {
+        UNIGRAM => (unigram(&pieces)?, reserved(&pieces)),
+        BPE => (bpe(&pieces, &vocabulary), Value::Null),
+        _ => {
+            let reason = format_args!("the model is of type {kind}; only unigram, 1, and BPE, 2, are read").to_string();
+            return Err(wrong(reason));
+        }
+    };
     let specials = pieces.iter().zip(0..).filter_map(|(piece, id)| match piece.kind {
         UNKNOWN | CONTROL => Some(added(id, piece.text, true)),
-        USER_DEFINED => Some(added(id, piece.text, false)),
+        // A unigram model finds them by their scores.
+        USER_DEFINED if kind == BPE => Some(added(id, piece.text, false)),
         _ => None,
     });
     let mut normalisers = Vec::new();
-    if !charsmap.is_empty() {
-        normalisers.push(json!({"type": "Precompiled", "precompiled_charsmap": BASE64_STANDARD.encode(charsmap)}));
-    }
+    let charsmap = match charsmap {
+        [] => None,
+        map => Some(Charsmap::read(map).ok_or_else(|| wrong("its precompiled_charsmap is cut off"))?),
+    };
     if squeeze {
-        normalisers.push(json!({"type": "Strip", "strip_left": true, "strip_right": true}));
+        normalisers.push(json!({"type": "Replace", "pattern": {"Regex": "^ +| +$"}, "content": ""}));
         normalisers.push(json!({"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "}));
     }
     if prefix {
@@ -190,17 +195,76 @@ pub(super) fn from_sentencepiece(model: &[u8]) -> Result<Value, TextError> {
     if prefix {
         decoders.push(json!({"type": "Strip", "content": " ", "start": 1, "stop": 0}));
     }
-    let unknown = pieces.iter().find(|piece| piece.kind == UNKNOWN).map(|piece| piece.text);
-    Ok(json!({
+    let json = json!({
         "version": "1.0",
         "added_tokens": specials.collect::<Vec<_>>(),
         "normalizer": {"type": "Sequence", "normalizers": normalisers},
+        "pre_tokenizer": splitter,
         "decoder": {"type": "Sequence", "decoders": decoders},
-        "model": {
-            "type": "BPE", "vocab": vocabulary, "merges": merges, "unk_token": unknown, "fuse_unk": true,
-            "byte_fallback": pieces.iter().any(|piece| piece.kind == BYTE),
-        },
+        "model": written,
+    });
+    Ok((json, charsmap))
+}
+
+fn has_bytes(pieces: &[Piece<'_>]) -> bool {
+    pieces.iter().any(|piece| piece.kind == BYTE)
+}
+
+fn bpe(pieces: &[Piece<'_>], vocabulary: &HashMap<&str, u32>) -> Value {
+    let mergeable = |piece: &&Piece<'_>| matches!(piece.kind, NORMAL | USER_DEFINED);
+    let parts: HashMap<&str, u32> =
+        pieces.iter().zip(0..).filter(|(piece, _)| mergeable(piece)).map(|(piece, id)| (piece.text, id)).collect();
+    let mut order: Vec<&Piece<'_>> = pieces.iter().filter(mergeable).collect();
+    order.sort_by(|a, b| b.score.total_cmp(&a.score));
+    let merges = merges(order.into_iter().map(|piece| piece.text), &parts);
+    let unknown = pieces.iter().find(|piece| piece.kind == UNKNOWN).map(|piece| piece.text);
+    json!({
+        "type": "BPE", "vocab": vocabulary, "merges": merges, "unk_token": unknown, "fuse_unk": true,
+        "byte_fallback": has_bytes(pieces),
+    })
+}
+
+fn unigram(pieces: &[Piece<'_>]) -> Result<Value, TextError> {
+    let normal = pieces.iter().filter(|piece| piece.kind == NORMAL).map(|piece| piece.score);
+    let best = f64::from(normal.fold(f32::NEG_INFINITY, f32::max));
+    let best = if best.is_finite() { best } else { 0.0 };
+    let mut vocabulary = Vec::with_capacity(pieces.len());
+    for (index, piece) in pieces.iter().enumerate() {
+        let score = match piece.kind {
+            // So that they are always chosen: `EncodeOptimized` of SentencePiece's `unigram_model.cc`.
+            USER_DEFINED => piece.text.len() as f64 * best - 0.1,
+            _ => f64::from(piece.score),
+        };
+        if !score.is_finite() {
+            return Err(wrong(format_args!("piece {index}: its score is {score}")));
+        }
+        vocabulary.push(json!([piece.text, score]));
+    }
+    let unknown = pieces.iter().position(|piece| piece.kind == UNKNOWN);
+    Ok(json!({
+        "type": "Unigram", "vocab": vocabulary, "unk_id": unknown, "byte_fallback": has_bytes(pieces),
     }))
+}
+
+/// What keeps pieces that no text has, such as `<s>` and `<0x41>`, from being found in one that spells them: their first
+/// letter stands alone there.
+fn reserved(pieces: &[Piece<'_>]) -> Value {
+    let mut patterns: Vec<String> = Vec::new();
+    if has_bytes(pieces) {
+        patterns.push("<(?=0x[0-9A-F]{2}>)".to_owned());
+    }
+    for piece in pieces.iter().filter(|piece| !matches!(piece.kind, NORMAL | USER_DEFINED | BYTE)) {
+        let mut letters = piece.text.chars();
+        if let Some(first) = letters.next().filter(|_| !letters.as_str().is_empty()) {
+            let escape = |letter: char| format!("\\x{{{:x}}}", u32::from(letter));
+            let rest: String = letters.map(escape).collect();
+            patterns.push(format!("{}(?={rest})", escape(first)));
+        }
+    }
+    if patterns.is_empty() {
+        return Value::Null;
+    }
+    json!({"type": "Split", "pattern": {"Regex": patterns.join("|")}, "behavior": "Isolated", "invert": false})
 }
 
 fn read_piece(bytes: &[u8], index: usize) -> Result<Piece<'_>, TextError> {
@@ -367,8 +431,41 @@ mod tests {
         let cut = golden::bytes("cogvlm_17b/tokenizer.model");
         let cut = message(Tokenizer::from_sentencepiece(&cut[..cut.len() - 3]));
         assert_eq!(cut, "tokenizer.model: it is no SentencePiece model, or cut off");
-        let unigram = message(Tokenizer::from_sentencepiece(&golden::bytes("kosmos2/sentencepiece.bpe.model")));
-        assert_eq!(unigram, "tokenizer.model: the model is of type 1; only BPE, 2, is read");
+        // A trainer's `model_type`: words.
+        let words = message(Tokenizer::from_sentencepiece(&[0x12, 2, 0x18, 3]));
+        assert_eq!(words, "tokenizer.model: the model is of type 3; only unigram, 1, and BPE, 2, are read");
+        // A piece "a" whose score is NaN.
+        let unscored = [0x0a, 8, 0x0a, 1, b'a', 0x15, 0, 0, 0xc0, 0x7f];
+        let unscored = message(Tokenizer::from_sentencepiece(&unscored));
+        assert_eq!(unscored, "tokenizer.model: piece 0: its score is NaN");
+    }
+
+    /// Byte fallback, NFKC, user-defined pieces, controls spelled out: `tests/golden/unigram/make.py` asks the package.
+    #[test]
+    fn unigram_equals_sentencepiece() {
+        for model in json("unigram/expected.json").as_array().unwrap() {
+            let name = model["model"].as_str().unwrap();
+            let tokenizer = Tokenizer::from_sentencepiece(&golden::bytes(&format!("unigram/{name}"))).unwrap();
+            for case in model["cases"].as_array().unwrap() {
+                let (text, ids) = (case["text"].as_str().unwrap(), ids_of(&case["ids"]));
+                assert_eq!(tokenizer.encode_plain(text).unwrap(), ids, "{name}: {text:?}");
+                let (decoded, unknown) = (case["decoded"].as_str().unwrap(), tokenizer.token_id("<unk>"));
+                // The package has a sign of its own for what is unknown.
+                if !ids.iter().any(|&id| Some(id) == unknown) {
+                    assert_eq!(tokenizer.decode(&ids).unwrap(), decoded, "{name}: {text:?}");
+                }
+            }
+        }
+    }
+
+    /// Kosmos-2 publishes its unigram model and a `tokenizer.json`, whose ids are one higher.
+    #[test]
+    fn unigram_equals_its_tokenizer_json() {
+        let own = Tokenizer::from_sentencepiece(&golden::bytes("kosmos2/sentencepiece.bpe.model")).unwrap();
+        let published = Tokenizer::from_tokenizer_json(&golden::bytes("kosmos2/tokenizer.json")).unwrap();
+        let text = "Where is the menu in the page?";
+        let shifted: Vec<u32> = own.encode_plain(text).unwrap().iter().map(|id| id + 1).collect();
+        assert_eq!(shifted, published.encode_plain(text).unwrap());
     }
 
     proptest! {

@@ -1,13 +1,13 @@
 //! Tokenizers: text to token ids and back.
 
-use std::{fmt, sync::OnceLock};
+use std::{borrow::Cow, fmt, sync::OnceLock};
 
 use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, SeqAccess, Visitor},
 };
 
-use super::{TextError, published};
+use super::{TextError, charsmap::Charsmap, published};
 
 const REPLACEMENT: char = char::REPLACEMENT_CHARACTER;
 
@@ -15,6 +15,10 @@ const REPLACEMENT: char = char::REPLACEMENT_CHARACTER;
 #[derive(Debug)]
 pub struct Tokenizer {
     pub(super) kind: Kind,
+    /// What a text becomes first.
+    charsmap: Option<Charsmap>,
+    /// The token for what is unknown, if one stands for all of it that follows each other.
+    fused: Option<u32>,
 }
 
 /// What encodes and decodes.
@@ -50,12 +54,14 @@ impl Tokenizer {
         Self::written(&published::from_tiktoken(model, config, pattern)?)
     }
 
-    /// From the bytes of a `tokenizer.model` of SentencePiece, a BPE model such as LLaMA's.
+    /// From the bytes of a `tokenizer.model` of SentencePiece: a BPE model such as LLaMA's, or a unigram model.
     ///
     /// # Errors
     /// [`TextError::File`] if the bytes are no such model.
     pub fn from_sentencepiece(model: &[u8]) -> Result<Self, TextError> {
-        Self::written(&published::from_sentencepiece(model)?)
+        let (json, charsmap) = published::from_sentencepiece(model)?;
+        let fused = json["model"]["unk_id"].as_u64().and_then(|id| u32::try_from(id).ok());
+        Ok(Self { charsmap, fused, ..Self::written(&json)? })
     }
 
     /// From a `tokenizer.json` that was written here.
@@ -78,7 +84,8 @@ impl Tokenizer {
         let mut tokenizer = tokenizers::Tokenizer::from_bytes(bytes).map_err(unreadable)?;
         tokenizer.with_truncation(None).map_err(unreadable)?;
         tokenizer.with_padding(None);
-        Ok(Self { kind: Kind::HuggingFace(Box::new(HuggingFace { tokenizer, plain: OnceLock::new() })) })
+        let kind = Kind::HuggingFace(Box::new(HuggingFace { tokenizer, plain: OnceLock::new() }));
+        Ok(Self { kind, charsmap: None, fused: None })
     }
 
     /// As `tokenizer(text)` of `transformers`: special tokens written in `text` become their ids, and the tokenizer
@@ -88,7 +95,7 @@ impl Tokenizer {
     /// [`TextError::Tokenizer`] if the tokenizer has no id for a piece of the text.
     pub fn encode_wrapped(&self, text: &str) -> Result<Vec<u32>, TextError> {
         match &self.kind {
-            Kind::HuggingFace(it) => ids(&it.tokenizer, text, true),
+            Kind::HuggingFace(it) => self.ids(&it.tokenizer, text, true),
         }
     }
 
@@ -99,8 +106,16 @@ impl Tokenizer {
     /// [`TextError::Tokenizer`] if the tokenizer has no id for a piece of the text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TextError> {
         match &self.kind {
-            Kind::HuggingFace(it) => ids(&it.tokenizer, text, false),
+            Kind::HuggingFace(it) => self.ids(&it.tokenizer, text, false),
         }
+    }
+
+    fn ids(&self, tokenizer: &tokenizers::Tokenizer, text: &str, wrap: bool) -> Result<Vec<u32>, TextError> {
+        let text = self.charsmap.as_ref().map_or(Cow::Borrowed(text), |map| Cow::Owned(map.normalise(text)));
+        let encoding = tokenizer.encode_fast(text, wrap).map_err(|error| TextError::Tokenizer(error.to_string()))?;
+        let mut ids = encoding.get_ids().to_vec();
+        ids.dedup_by(|id, last| id == last && Some(*id) == self.fused);
+        Ok(ids)
     }
 
     /// A rendered prompt: as [`Tokenizer::encode_wrapped`], unless it already begins with the token that would be put
@@ -126,7 +141,7 @@ impl Tokenizer {
                     plain.set_encode_special_tokens(true);
                     plain
                 });
-                ids(plain, text, false)
+                self.ids(plain, text, false)
             }
         }
     }
@@ -269,11 +284,6 @@ impl<'de> Visitor<'de> for WellFormed {
         while fields.next_entry::<Self, Self>()?.is_some() {}
         Ok(self)
     }
-}
-
-fn ids(tokenizer: &tokenizers::Tokenizer, text: &str, wrap: bool) -> Result<Vec<u32>, TextError> {
-    let encoding = tokenizer.encode_fast(text, wrap).map_err(|error| TextError::Tokenizer(error.to_string()))?;
-    Ok(encoding.get_ids().to_vec())
 }
 
 /// Decodes ids as they are generated and hands out complete characters only.
