@@ -21,7 +21,7 @@ use fovea_engine::{
 };
 
 use crate::{
-    blocks::{Context, KvCache, PositionTables, Rows, Tree},
+    blocks::{Context, CrossCache, KvCache, PositionTables, Rows, Tree},
     checkpoint::RunError,
     system::System,
 };
@@ -89,8 +89,14 @@ struct Memory {
     tables: PositionTables,
     state: DecodeState,
     step: Option<(Settings, Program, Tensor)>,
-    /// The picture that the rows of the cache have attended to, which the step goes on doing.
-    cross: Option<Arc<EncodedImage>>,
+    /// The pictures that the rows of the cache have attended to, which the step goes on doing.
+    cross: Option<Pictures>,
+}
+
+/// Pictures that the decoder attends to.
+struct Pictures {
+    hashes: Vec<[u8; 32]>,
+    cache: Arc<CrossCache>,
 }
 
 /// How a token is chosen: what the recorded step depends on.
@@ -191,16 +197,29 @@ impl Session {
         Ok(())
     }
 
-    /// Turns to the picture that every layer attends to while it reads `prompt`; what was read with another one is
-    /// forgotten.
-    fn look_at(&mut self, prompt: &Prepared) {
-        let Some(memory) = &mut self.memory else { return };
-        let wanted = prompt.images.first().filter(|_| prompt.cross().is_some());
-        if memory.cross.as_ref().map(|image| image.hash) != wanted.map(|image| image.hash) {
-            memory.cross = wanted.cloned();
-            memory.step = None;
-            self.rows.clear();
+    /// Turns to the pictures that the decoder attends to while it reads `prompt`; what was read with others is forgotten.
+    fn look_at(&mut self, prompt: &Prepared) -> Result<(), RunError> {
+        let wanted = prompt.attended().map(|seen| (prompt.images.iter().map(|it| it.hash).collect::<Vec<_>>(), seen));
+        let Some(memory) = &self.memory else { return Ok(()) };
+        let looked = memory.cross.as_ref().map(|beheld| (beheld.hashes.clone(), beheld.cache.seen()));
+        if looked == wanted {
+            return Ok(());
         }
+        let cross = match (wanted, prompt.images.as_slice()) {
+            (None, _) | (_, []) => None,
+            // Layers that look besides reading the text look at the first picture.
+            (Some((hashes, _)), [one, rest @ ..]) if rest.is_empty() || prompt.glimpses.is_empty() => {
+                one.cross.clone().map(|cache| Pictures { hashes, cache })
+            }
+            (Some((hashes, seen)), several) => {
+                Some(Pictures { hashes, cache: Arc::new(self.join_features(several, seen)?) })
+            }
+        };
+        self.rows.clear();
+        if let Some(memory) = &mut self.memory {
+            (memory.cross, memory.step) = (cross, None);
+        }
+        Ok(())
     }
 
     /// Records the prefill of the rows that the cache does not hold yet; returns how many it does.
@@ -210,7 +229,7 @@ impl Session {
         prompt: &Prepared,
         rows: Rows,
     ) -> Result<(usize, crate::blocks::Prefill), RunError> {
-        self.look_at(prompt);
+        self.look_at(prompt)?;
         let system = Arc::clone(&self.system);
         let Some(memory) = &self.memory else {
             return Err(RunError::TooLong { prompt: prompt.ids.len(), answer: 0, capacity: 0 });
@@ -267,8 +286,8 @@ impl Session {
             tables: &memory.tables,
             past,
             visual: prompt.visual.get(past..).unwrap_or_default(),
-            cross: memory.cross.as_ref().and_then(|image| image.cross.as_ref()),
-            picture_at: prompt.picture_at,
+            cross: memory.cross.as_ref().map(|beheld| &*beheld.cache),
+            glimpses: &prompt.glimpses,
             tree: ancestors.as_ref().map(|(prompt, ancestors)| Tree { prompt: *prompt, ancestors }),
         };
         let prefill = system.decoder.record_prefill(rec, x, &positions, &context, rows)?;
@@ -414,7 +433,7 @@ impl Session {
     ) -> Result<Vec<f32>, RunError> {
         self.reserve(prompt.ids.len(), options.max_tokens)?;
         let settings = Settings::from(options);
-        self.look_at(prompt);
+        self.look_at(prompt)?;
         self.record_step(settings)?;
         let (program, logits) = self.prefill(prompt, settings, options.seed, on_stage).await?;
         Ok(program.read(&logits).await?)
@@ -457,7 +476,7 @@ impl Session {
             return Ok(());
         }
         let mut rec = Recorder::new(self.gpu());
-        let cross = memory.cross.as_ref().and_then(|image| image.cross.as_ref());
+        let cross = memory.cross.as_ref().map(|beheld| &*beheld.cache);
         let decoder = &self.system.decoder;
         let logits = decoder.record_step(&mut rec, &memory.state, &memory.cache, &memory.tables, cross)?;
         rec.sample(&logits, self.sampling(settings), &memory.state)?;

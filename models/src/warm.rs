@@ -73,7 +73,7 @@ fn record(blueprint: &Blueprint, vision: &Vision, decoder: &Decoder, gpu: &Gpu) 
     let pixels = prepared.views.iter().map(|view| patchify(&mut rec, view)).collect::<Result<Vec<_>, _>>()?;
     let output = vision.record(&mut rec, &pixels, &prepared.tiling)?;
     let cross = match blueprint.vision.attended(&output, &prepared.tiling) {
-        Some((features, seen)) => Some(decoder.record_cross(&mut rec, features, seen)?),
+        Some((features, seen)) => Some(decoder.record_cross(&mut rec, features, 0..seen)?),
         None => None,
     };
     let x = output.embeds;
@@ -93,7 +93,7 @@ fn record(blueprint: &Blueprint, vision: &Vision, decoder: &Decoder, gpu: &Gpu) 
         past: 0,
         visual: &visual,
         cross: cross.as_ref(),
-        picture_at: 0,
+        glimpses: &[],
         tree: None,
     };
     let prefill = decoder.record_prefill(&mut rec, text, &zeros(3 * tokens)?, &context, Rows::Last)?;

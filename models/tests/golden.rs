@@ -456,6 +456,16 @@ fn mllama_after_earlier_turns() {
 }
 
 #[test]
+fn mllama_with_two_pictures() {
+    stages("mllama_two", 0);
+}
+
+#[test]
+fn mllama_with_pictures_side_by_side() {
+    stages("mllama_two", 1);
+}
+
+#[test]
 fn mllama_without_a_picture() {
     stages("mllama", 2);
 }

@@ -99,6 +99,10 @@ class Fixture:
     def read(self, name):
         return json.loads((self.golden / name).read_text())
 
+    def pixels(self, inputs):
+        """The pixels of all views that show something, picture by picture."""
+        return inputs["pixel_values"]
+
     def language(self, model):
         """The text model."""
         return model.model.language_model
@@ -193,7 +197,7 @@ class Fixture:
         tensors = {name: value[0] if name.startswith("hidden") else value for name, value in self.shown(kept.outputs).items()}
         tensors |= {"logits_prompt": prompt, "logits_steps": steps}
         if number == 0 and "pixel_values" in inputs:
-            tensors["pixel_values"] = inputs["pixel_values"]
+            tensors["pixel_values"] = self.pixels(inputs)
         tensors |= {name: inputs[name] for name in ("aspect_ratio_ids", "cross_attention_mask") if name in inputs}
         tensors = {name: value.contiguous() for name, value in sorted(tensors.items())}
         save_file(tensors, self.folder / at / "expected.safetensors")
@@ -380,9 +384,37 @@ class InternProcessor:
         return self.tokenizer(text.replace("\0", context), **options) | inputs
 
 
+class mllama_two(Fixture):
+    """Llama 3.2 Vision with several pictures: a row sees those of the last run of picture tokens."""
+
+    base = "mllama"
+    model_class = "MllamaForConditionalGeneration"
+    cases = (0, 1)
+
+    def pixels(self, inputs):
+        return inputs["pixel_values"][inputs["aspect_ratio_mask"].bool()]
+
+    def request(self, case):
+        picture = lambda number: self.golden / "cases" / str(number) / "image.png"
+        say = lambda text: {"type": "text", "text": text}
+        image = {"type": "image"}
+        if case == 0:
+            content = [image, say("Which is wider?"), image, say("And why?")]
+            return {"messages": [{"role": "user", "content": content}]}, [picture(0), picture(1)]
+        messages = [
+            {"role": "user", "content": [say("First look. "), image, image, say("Same?")]},
+            {"role": "assistant", "content": [say("No.")]},
+            {"role": "user", "content": [image, say("Now?")]},
+        ]
+        return {"messages": messages}, [picture(1), picture(0), picture(0)]
+
+    def modules(self, model):
+        return {"vision_tower": model.model.vision_model, "image_embeds": model.model.multi_modal_projector}
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    known = [paligemma2, pixtral_window, smolvlm, internvl_6b]
+    known = [paligemma2, pixtral_window, smolvlm, internvl_6b, mllama_two]
     wanted = sys.argv[2:] or [cls.__name__ for cls in known]
     for cls in known:
         if cls.__name__ in wanted:

@@ -4,6 +4,8 @@
 //! positions, no mask, no biases. Keys and values depend on the picture alone and are computed once for it. Source:
 //! `CrossAttention` of `modeling_cogagent.py`; Hong et al., "CogAgent", 2023.
 
+use std::ops::Range;
+
 use fovea_engine::{
     DType, OpError, Recorder, Tensor,
     op::{Attention, DecodeAttention, Epilogue, Heads, Mask, RmsNorm},
@@ -61,19 +63,19 @@ impl CrossAttentionConfig {
 pub struct CrossCache {
     /// By the layers' indices, in order.
     layers: Vec<(usize, (Tensor, Tensor))>,
-    /// How many of them rows behind the picture see.
-    pub(super) seen: usize,
-    /// The same on the GPU, `[1]` u32.
+    /// Which of them rows behind the last picture see.
+    pub(super) seen: Range<usize>,
+    /// Their end on the GPU, `[1]` u32.
     pub(super) seen_count: Tensor,
 }
 
 impl CrossCache {
-    /// Of the keys and values of each layer by its index, of which the first `seen` are seen by rows behind the picture.
+    /// Of the keys and values of each layer by its index, of which rows behind the last picture see `seen`.
     ///
     /// # Errors
     /// [`OpError::Gpu`].
-    pub fn new(rec: &Recorder, layers: Vec<(usize, (Tensor, Tensor))>, seen: usize) -> Result<Self, OpError> {
-        let seen_count = rec.gpu().upload("features attended to", &[1], &[seen as u32])?;
+    pub fn new(rec: &Recorder, layers: Vec<(usize, (Tensor, Tensor))>, seen: Range<usize>) -> Result<Self, OpError> {
+        let seen_count = rec.gpu().upload("features attended to", &[1], &[seen.end as u32])?;
         Ok(Self { layers, seen, seen_count })
     }
 
@@ -84,6 +86,11 @@ impl CrossCache {
         dtype: DType,
     ) -> Result<(Tensor, Tensor), OpError> {
         if dtype == DType::F16 { Ok((rec.to_f16(&keys)?, rec.to_f16(&values)?)) } else { Ok((keys, values)) }
+    }
+
+    /// Which of them rows behind the last picture see.
+    pub(crate) fn seen(&self) -> Range<usize> {
+        self.seen.clone()
     }
 
     /// Keys and values of the layer of this index.
@@ -104,7 +111,7 @@ impl CrossCache {
     pub fn map<E>(&self, of: impl Fn(&Tensor) -> Result<Tensor, E>) -> Result<Self, E> {
         let layers = self.layers.iter().map(|(index, (keys, values))| Ok((*index, (of(keys)?, of(values)?))));
         let layers = layers.collect::<Result<_, E>>()?;
-        Ok(Self { layers, seen: self.seen, seen_count: self.seen_count.clone() })
+        Ok(Self { layers, seen: self.seen.clone(), seen_count: self.seen_count.clone() })
     }
 }
 

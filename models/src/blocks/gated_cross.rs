@@ -1,10 +1,13 @@
 //! Decoder layers that attend to a picture instead of the text, as Llama 3.2 Vision has them between its own.
 //!
 //! `h = x + tanh(a) attention(q, k, v)` with `q = RMSNorm(query(x))` and `k = RMSNorm(key(features))` for each head, no
-//! positions; the feedforward's branch is multiplied by `tanh(b)` and left out of rows that stand before the picture. Those
-//! rows see every feature, also those of tiles without a picture; rows behind it see only the picture's. Keys and values
-//! are computed once for a picture. Source: `MllamaCrossAttentionDecoderLayer` and `_prepare_cross_attention_mask` of
-//! `modeling_mllama.py`, transformers 4.57.1; Alayrac et al., "Flamingo", 2022.
+//! positions; the feedforward's branch is multiplied by `tanh(b)` and left out of rows that stand before all pictures. Those
+//! rows see every feature, also those of tiles without a picture; rows from a picture on see its features and those of
+//! the pictures right before it, up to the next picture. Keys and values are computed once. Source:
+//! `MllamaCrossAttentionDecoderLayer` and `_prepare_cross_attention_mask` of `modeling_mllama.py`,
+//! `get_cross_attention_token_mask` of `processing_mllama.py`, transformers 4.57.1; Alayrac et al., "Flamingo", 2022.
+
+use std::ops::Range;
 
 use fovea_engine::{
     DType, Gpu, GpuError, OpError, Recorder, Tensor,
@@ -44,25 +47,38 @@ impl GatedCrossConfig {
     }
 }
 
-/// What the rows of a prompt see of a picture.
+/// What rows of a prompt see, from one of them on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Glimpse {
+    /// The row.
+    pub from: usize,
+    /// The features.
+    pub seen: Range<usize>,
+}
+
+/// What the rows of a prompt see of its pictures.
 pub(super) struct Beheld {
     ranges: Ranges,
-    /// Of the rows that run: those before the picture, and the others; `None` if there are none before it.
+    /// Of the rows that run: those before all pictures, and the others; `None` if there are none before it.
     before: Option<(Tensor, Option<Tensor>)>,
 }
 
 impl Beheld {
-    /// For `tokens` rows behind `past` others of a prompt whose picture stands at row `picture_at`.
+    /// For `tokens` rows behind `past` others.
     pub(super) fn new(
         gpu: &Gpu,
         cache: &CrossCache,
         past: usize,
         tokens: usize,
-        picture_at: usize,
+        glimpses: &[Glimpse],
     ) -> Result<Self, GpuError> {
-        let before = picture_at.saturating_sub(past).min(tokens);
+        let before = glimpses.first().map_or(0, |first| first.from).saturating_sub(past).min(tokens);
         let all = cache.tensors().next().map_or(0, |keys| keys.rows_and_width().0);
-        let ranges: Vec<_> = (0..tokens).map(|row| 0..if row < before { all } else { cache.seen } as u32).collect();
+        let seen = |row: usize| {
+            let last = glimpses.iter().rev().find(|glimpse| glimpse.from <= past + row);
+            last.map_or(0..all as u32, |glimpse| glimpse.seen.start as u32..glimpse.seen.end as u32)
+        };
+        let ranges: Vec<_> = (0..tokens).map(seen).collect();
         let rows = |first: usize, count: usize| iota(gpu, first, count);
         let behind = tokens - before;
         let before = match before {
@@ -150,7 +166,8 @@ impl GatedCross {
             }
             None => {
                 let length = (&cache.seen_count).into();
-                let attention = DecodeAttention { heads: self.heads, length, extra: 0, window: None };
+                let window = Some(cache.seen.len());
+                let attention = DecodeAttention { heads: self.heads, length, extra: 0, window };
                 rec.attention_decode((&query).into(), keys, values, attention)
             }
         }

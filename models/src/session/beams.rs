@@ -221,9 +221,8 @@ impl Session {
             tables: &memory.tables,
             past,
             visual: &[],
-            cross: memory.cross.as_ref().and_then(|image| image.cross.as_ref()),
-            // Rows behind the prompt stand behind its picture.
-            picture_at: prompt.picture_at,
+            cross: memory.cross.as_ref().map(|beheld| &*beheld.cache),
+            glimpses: &prompt.glimpses,
             tree: Some(Tree { prompt: prompt.ids.len(), ancestors: &ancestors }),
         };
         let logits = decoder.record_prefill(&mut rec, x, &positions, &context, Rows::All)?.logits;

@@ -1,6 +1,6 @@
 //! Pictures on their way to the decoder.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use fovea_engine::{OpError, Program, Recorder, Tensor};
 use sha2::{Digest, Sha256};
@@ -33,7 +33,7 @@ pub struct EncodedImage {
     /// Size after preparation.
     pub resized: Size,
     /// Keys and values for the layers that attend to it.
-    pub(super) cross: Option<CrossCache>,
+    pub(super) cross: Option<Arc<CrossCache>>,
     /// Rows before those of the grid.
     pub(super) before: usize,
     pub(super) hash: [u8; 32],
@@ -97,7 +97,7 @@ impl Session {
         let output = self.system.vision.record(rec, pixels, tiling)?;
         let vision = &self.system.blueprint().vision;
         let cross = match vision.attended(&output, tiling) {
-            Some((features, seen)) => Some(self.system.decoder.record_cross(rec, features, seen)?),
+            Some((features, seen)) => Some(self.system.decoder.record_cross(rec, features, 0..seen)?),
             None => None,
         };
         rec.keep(&output.embeds);
@@ -126,10 +126,36 @@ impl Session {
             tiling: prepared.tiling,
             original,
             resized: prepared.resized,
-            cross: cross.map(|cross| cross.map(|tensor| program.detach(tensor))).transpose()?,
+            cross: cross.map(|cross| cross.map(|tensor| program.detach(tensor))).transpose()?.map(Arc::new),
             before: vision.connector.edges().0 + earlier,
             hash,
         })
+    }
+
+    /// The keys and values of several pictures together: first the features that show something, picture by picture. Rows
+    /// behind the last picture see `seen` of them.
+    pub(super) fn join_features(
+        &self,
+        images: &[Arc<EncodedImage>],
+        seen: Range<usize>,
+    ) -> Result<CrossCache, RunError> {
+        let shown = |image: &EncodedImage| image.cross.as_ref().map_or(0, |cross| cross.seen().len());
+        let (mut at, mut empty_at) = (0, images.iter().map(|image| shown(image)).sum::<usize>());
+        let mut rec = Recorder::new(self.gpu());
+        let mut parts = Vec::with_capacity(images.len());
+        for image in images {
+            let (shown, all) = (shown(image), image.rows());
+            let to: Vec<u32> = (at..at + shown).chain(empty_at..empty_at + all - shown).map(|row| row as u32).collect();
+            (at, empty_at) = (at + shown, empty_at + all - shown);
+            parts.push((&image.embeds, self.gpu().upload("places of features", &[to.len()], &to)?));
+        }
+        let parts: Vec<_> = parts.iter().map(|(embeds, to)| (*embeds, to)).collect();
+        let features = rec.assemble_rows(&parts)?;
+        let cross = self.system.decoder.record_cross(&mut rec, &features, seen)?;
+        cross.tensors().for_each(|tensor| rec.keep(tensor));
+        let program = rec.finish()?;
+        program.run()?;
+        Ok(cross.map(|tensor| program.detach(tensor))?)
     }
 
     /// Encodes a picture and reads every stage back; with `pixels`, those are taken instead of the prepared ones, of every

@@ -1,11 +1,12 @@
 //! From a conversation with its pictures to the rows that the decoder is given.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use fovea_engine::text::Message;
 
 use super::{EncodedImage, Session};
 use crate::{
+    blocks::Glimpse,
     checkpoint::RunError,
     prompt::{Filling, Positions, PromptError, SlotText, expand_slots},
 };
@@ -22,14 +23,15 @@ pub struct Prepared {
     pub(super) rows: Vec<Row>,
     /// Whether the visual expert takes a row; empty if there is none.
     pub(super) visual: Vec<bool>,
-    /// The row where the first picture stands.
-    pub(super) picture_at: usize,
+    /// What rows see of the pictures that layers attend to instead of the text.
+    pub(super) glimpses: Vec<Glimpse>,
 }
 
 impl Prepared {
-    /// The picture that every layer attends to.
-    pub(super) fn cross(&self) -> Option<&EncodedImage> {
-        self.images.first().map(|image| &**image).filter(|image| image.cross.is_some())
+    /// The features that rows behind the last picture see, of those that the decoder attends to.
+    pub(super) fn attended(&self) -> Option<Range<usize>> {
+        let one = || self.images.first().and_then(|image| image.cross.as_ref()).map(|cross| cross.seen());
+        self.glimpses.last().map(|last| last.seen.clone()).or_else(one)
     }
 }
 
@@ -80,9 +82,6 @@ impl Session {
         if blueprint.decoder.cross.is_some() && images.is_empty() {
             return Err(PromptError::NoImage.into());
         }
-        if blueprint.slot.text == SlotText::Apart && images.len() > 1 {
-            return Err(PromptError::OneImage { images: images.len() }.into());
-        }
         let expanded = expand_slots(ids, &blueprint.slot, &fillings)?;
         let positions = blueprint.positions.positions(expanded.ids.len(), &expanded.spans, &grids)?;
         let mut visual = Vec::new();
@@ -97,8 +96,12 @@ impl Session {
                 rows[place] = Row::Image { hash: image.hash, row };
             }
         }
-        let picture_at = expanded.spans.first().map_or(0, |span| span.start);
-        Ok(Prepared { ids: expanded.ids, positions, images: images.to_vec(), rows, visual, picture_at })
+        let glimpses = if blueprint.slot.text == SlotText::Apart {
+            glimpses(expanded.spans.iter().map(|span| span.start).zip(images))
+        } else {
+            Vec::new()
+        };
+        Ok(Prepared { ids: expanded.ids, positions, images: images.to_vec(), rows, visual, glimpses })
     }
 
     /// What fills a picture's slot.
@@ -111,4 +114,20 @@ impl Session {
             (_, Some(text)) => Filling::Written(tokenizer.encode(&text)?),
         })
     }
+}
+
+/// What rows see of pictures that stand in rows of their own. The features of all pictures lie one after the other, and
+/// behind those the ones of tiles that show nothing.
+fn glimpses<'a>(pictures: impl Iterator<Item = (usize, &'a Arc<EncodedImage>)>) -> Vec<Glimpse> {
+    let mut all: Vec<Glimpse> = Vec::new();
+    for (from, image) in pictures {
+        let own = image.cross.as_ref().map_or(0, |cross| cross.seen().len());
+        let (end, run) = match all.last() {
+            // Pictures right behind each other are seen together.
+            Some(last) if last.from + 1 == from => (last.seen.end, Some(last.seen.start)),
+            last => (last.map_or(0, |last| last.seen.end), None),
+        };
+        all.push(Glimpse { from, seen: run.unwrap_or(end)..end + own });
+    }
+    all
 }

@@ -53,7 +53,7 @@ impl Session {
     ) -> Result<Answer, RunError> {
         self.reserve(prompt.ids.len(), options.max_tokens)?;
         let settings = Settings { masked: true, ..Settings::from(options) };
-        self.look_at(prompt);
+        self.look_at(prompt)?;
         self.record_step(settings)?;
         let whole_prompt = self.system.blueprint().decoder.options.whole_prompt;
         let mut so_far = prompt.clone();

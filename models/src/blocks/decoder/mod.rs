@@ -14,7 +14,7 @@
 mod config;
 mod positions;
 
-use std::cell::RefCell;
+use std::{cell::RefCell, ops::Range};
 
 use fovea_engine::{
     At, DType, Gpu, GpuError, OpError, Recorder, Tensor,
@@ -31,7 +31,7 @@ pub use positions::{AbsolutePositions, Angles, PositionTables};
 use super::{
     CrossCache,
     cross_attention::CrossAttention,
-    gated_cross::{Beheld, GatedCross},
+    gated_cross::{Beheld, GatedCross, Glimpse},
     mlp::Mlp,
     parts::{Linear, NormWeights},
     rows::iota,
@@ -213,8 +213,8 @@ pub struct Context<'a> {
     pub visual: &'a [bool],
     /// Keys and values of the picture that layers attend to.
     pub cross: Option<&'a CrossCache>,
-    /// The row of the prompt where that picture stands.
-    pub picture_at: usize,
+    /// What rows see of the pictures that layers attend to instead of the text, by rising rows.
+    pub glimpses: &'a [Glimpse],
     /// For rows that lie side by side instead of following each other: what each descends from.
     pub tree: Option<Tree<'a>>,
 }
@@ -276,7 +276,7 @@ impl Sight {
     }
 
     /// What the last row sees without a tree.
-    fn of_last(&self, window: Option<usize>) -> std::ops::Range<usize> {
+    fn of_last(&self, window: Option<usize>) -> Range<usize> {
         let all = self.past + self.rows;
         let seen = window.filter(|_| !self.whole).unwrap_or(all);
         all.saturating_sub(seen)..all
@@ -372,12 +372,17 @@ impl Decoder {
         rec.embed(&self.embedding, ids, count)
     }
 
-    /// Records the keys and values of a picture's features for every layer that attends to them. Rows that stand behind
-    /// the picture see the first `seen` of them.
+    /// Records the keys and values of pictures' features for every layer that attends to them. Rows that stand behind
+    /// the last picture see `seen` of them.
     ///
     /// # Errors
     /// [`OpError`].
-    pub fn record_cross(&self, rec: &mut Recorder, features: &Tensor, seen: usize) -> Result<CrossCache, OpError> {
+    pub fn record_cross(
+        &self,
+        rec: &mut Recorder,
+        features: &Tensor,
+        seen: Range<usize>,
+    ) -> Result<CrossCache, OpError> {
         let mut layers = Vec::new();
         for (index, layer) in self.layers.iter().enumerate() {
             if let Some(cross) = &layer.cross {
@@ -403,7 +408,7 @@ impl Decoder {
         context: &Context<'_>,
         rows: Rows,
     ) -> Result<Prefill, OpError> {
-        let &Context { cache, tables, past, visual, cross, picture_at, tree } = context;
+        let &Context { cache, tables, past, visual, cross, glimpses, tree } = context;
         let tokens = x.rows_and_width().0;
         let heads = self.config.head_sizes();
         let looks = RefCell::new(Vec::new());
@@ -418,7 +423,7 @@ impl Decoder {
         };
         let routes = if self.config.expert.is_some() { Routes::new(rec.gpu(), visual)? } else { None };
         let beheld = match cross.filter(|_| self.config.gated.is_some()) {
-            Some(cross) => Some(Beheld::new(rec.gpu(), cross, past, tokens, picture_at)?),
+            Some(cross) => Some(Beheld::new(rec.gpu(), cross, past, tokens, glimpses)?),
             None => None,
         };
         let mut x = self.record_start(rec, x, positions.into(), tables)?;

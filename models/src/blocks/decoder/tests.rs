@@ -252,7 +252,7 @@ fn check(config: &DecoderConfig) {
                 let tokens = gpu.upload("ids", &[ids.len()], ids)?;
                 let x = decoder.record_embedding(rec, (&tokens).into(), ids.len())?;
                 let context =
-                    Context { cache, tables: &tables, past: 0, visual: &[], cross: None, picture_at: 0, tree: None };
+                    Context { cache, tables: &tables, past: 0, visual: &[], cross: None, glimpses: &[], tree: None };
                 Ok(decoder.record_prefill(rec, x, &positions, &context, Rows::All)?.logits)
             };
         let cache = KvCache::new(gpu, config, 64)?;
