@@ -84,6 +84,10 @@ def answer_ids(box, typed=None):
     return out + [ID['<|im_end|>']]
 
 
+# The answer to what is not there: an operation without a place.
+NOT_THERE = [ID['Grounded Operation: ']] + encode('END()') + [ID['<|im_end|>']]
+
+
 # ---- characters -----------------------------------------------------------------------------------------------------
 PUNCT = ".,:;-/()'\"&@$!?+#%_*=|"
 CHARS = 'abcdefghijklmnopqrstuvwxyz0123456789' + PUNCT
@@ -127,7 +131,7 @@ class Page:
 
 
 class Pages:
-    def __init__(self, folder, limit_gb=7):
+    def __init__(self, folder, limit_gb=6):
         self.folder, self.cache, self.stems, self.bytes, self.limit = folder, {}, [], 0, limit_gb * 1e9
         self.refresh()
 
@@ -248,14 +252,23 @@ def local_pairs(chars, h, w):
     return np.unique(out, axis=0)
 
 
-def resized(page, rng, p=0.7):
-    """The page's picture and characters, mostly as the processor resizes it, sometimes at another scale."""
+def part(page, rng, side, p=0.7):
+    """A part of the page, at most `side` pixels wide and high, mostly as the processor resizes it, sometimes at another scale:
+    its picture, its characters, its corner (y, x) and the size (h, w) of the whole resized page."""
     H, W = page.img.shape[:2]
     r = rng.random()
     h, w = (round(H / 28) * 28, round(W / 28) * 28) if r < p else (H, W)
     if r > 0.85:
         f = rng.uniform(0.92, 1.15); h, w = round(H * f), round(W * f)
+    ph, pw = min(h, side), min(w, side)
+    y, x = rng.randint(0, h - ph), rng.randint(0, w - pw)
+    c = page.chars.copy()
+    c[:, [1, 3]] *= w / W; c[:, [2, 4]] *= h / H
+    c[:, [1, 3]] -= x; c[:, [2, 4]] -= y
     if (h, w) == (H, W):
-        return page.img, page.chars.copy()
-    c = page.chars.copy(); c[:, [1, 3]] *= w / W; c[:, [2, 4]] *= h / H
-    return np.array(Image.fromarray(page.img).resize((w, h), Image.BICUBIC)), c
+        return page.img[y:y + ph, x:x + pw], c, (y, x), (h, w)
+    fy, fx = H / h, W / w
+    y0, x0 = max(0, int(y * fy) - 8), max(0, int(x * fx) - 8)
+    y1, x1 = min(H, math.ceil((y + ph) * fy) + 8), min(W, math.ceil((x + pw) * fx) + 8)
+    box = (x * fx - x0, y * fy - y0, min((x + pw) * fx, W) - x0, min((y + ph) * fy, H) - y0)
+    return np.array(Image.fromarray(page.img[y0:y1, x0:x1]).resize((pw, ph), Image.BICUBIC, box)), c, (y, x), (h, w)

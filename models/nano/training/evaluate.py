@@ -87,7 +87,7 @@ def wilson(k, n):
 def table(name, rows):
     """rows: (type, source, hit)"""
     out = {}
-    for key in [('text', None), ('icon', None)] + sorted({(t, s) for t, s, _ in rows}):
+    for key in [('text', None), ('icon', None), ('absent', None)] + sorted({(t, s) for t, s, _ in rows}):
         r = [h for t, s, h in rows if t == key[0] and (key[1] is None or s == key[1])]
         if r:
             lo, hi = wilson(sum(r), len(r))
@@ -102,7 +102,7 @@ def main():
     a = ap.parse_args(); torch.set_num_threads(a.threads)
     ann = [dict(q, index=i) for i, q in enumerate(json.load(open(a.annotations)))][::a.every][:a.limit]; root = a.images or os.path.dirname(a.annotations)
     rng = random.Random(0)
-    inside = lambda b, x, y: b[0] <= x <= b[0] + b[2] and b[1] <= y <= b[1] + b[3]
+    inside = lambda b, x, y: b is None if x is None else b is not None and b[0] <= x <= b[0] + b[2] and b[1] <= y <= b[1] + b[3]
     res = {'random': [], 'centre': [], 'ocr': [], 'model': []}; preds = []; cur = None; t0 = time.time()
     m = load(a.model) if a.model else None
     points = []
@@ -126,10 +126,10 @@ def main():
             add('ocr', *pt); points.append(dict(index=q['index'], point=[float(v) for v in pt] if best >= 0 else None))
         if m:
             text = answer(m, seen, q['instruction']); p = parse(text)
-            x, y = ((p[0] + p[2]) / 2000 * W, (p[1] + p[3]) / 2000 * H) if p else (-1, -1)
+            x, y = ((p[0] + p[2]) / 2000 * W, (p[1] + p[3]) / 2000 * H) if p else (None, None)
             add('model', x, y); preds.append(dict(img_filename=cur, instruction=q['instruction'], answer=text, bbox=b, data_type=k[0], data_source=k[1], hit=bool(inside(b, x, y))))
     out = {n: table(n, r) for n, r in res.items() if r}
-    print(f'{time.time() - t0:.0f} s, malformed', sum(parse(p['answer']) is None for p in preds))
+    print(f'{time.time() - t0:.0f} s, without a place', sum(parse(p['answer']) is None for p in preds))
     for path, rows in ((a.out, preds), (a.ocr, points)):
         if path:
             with open(path, 'w') as f: f.writelines(json.dumps(r) + '\n' for r in rows)

@@ -22,8 +22,7 @@ def hidden(m, views, n):
         kv, hs, nxt = T.prefix_run(m, v['e'], h, w, T.PROBE)
         n0 = len(PREFIX); mid = size(hs[T.PROBE - 1][0, n0:])
         xs += [size(v['e'])[::4], size(hs[0][0, n0:])[::4], mid[::4]]
-        cx = ((torch.arange(w // 28) + 0.5) / (w // 28)).repeat(h // 28)
-        mids.append(mid); spots.append(torch.cat((code(cx), code(v['line'])), -1))
+        mids.append(mid); spots.append(T.places(v))
         pk, pv, _ = T.prefix_text(m)
         qs = Q.make(v['chars'], v['targets'], views.rng, 24, 0.6, 0.6)
         for q in qs:
@@ -71,7 +70,7 @@ def main(ckpt, tower, data, out):
     if tower == '-':
         gates(m, T.Views(m, Pages(data), random.Random(11), 1, 4))
         return torch.save(dict(z, model=m.state_dict()), out)
-    m.visual.load_state_dict({k[7:]: x for k, x in torch.load(tower, weights_only=False)['model'].items() if k.startswith('visual.')})
+    T.see_through(m, tower)
     aux = T.Aux(256); aux.load_state_dict(z['aux'], strict=False)
     T.reserve(m, lane=False)
     views = T.Views(m, Pages(data), random.Random(9), 1, 4)
@@ -97,14 +96,11 @@ def main(ckpt, tower, data, out):
     m.model.norm.weight[T.OUT] = 4
     T.reserve(m)
     views.pool.clear()
-    _, mid, spot, _, _ = hidden(m, views, 24); mid[:, T.OUT.start:T.IMAGE] = 0; mid[:, T.EYE] = 0
-    a = m.model.layers[T.PROBE].self_attn
-    g = mid.T @ mid / len(mid) + 1e-4 * torch.eye(256); s = torch.linalg.solve(g, mid.T @ spot / len(mid)).T  # the image's constant serves as bias
-    print('place at image tokens, mean square error', (mid @ s.T - spot).square().mean(0))
-    for h in range(a.n): a.v_proj.weight[h * a.d:h * a.d + 16] = s; a.v_proj.bias[h * a.d:h * a.d + 16] = 0
+    _, mid, spot, _, _ = hidden(m, views, 24)
+    T.place_values(m, mid, spot)
     T.reserve(m)  # from here on as it will be
     gates(m, views)
-    torch.save(dict(model=m.state_dict(), aux=aux.state_dict(), step=z['step']), out)
+    torch.save(dict(model=m.state_dict(), aux=aux.state_dict(), step=z['step'], turn=q), out)
 
 
 if __name__ == '__main__':

@@ -78,26 +78,27 @@ def batch(pages, rng, n):
         p = pages.sample(rng)
         if not len(p.chars):
             continue
-        img, q = resized(p, rng)
-        H, W = img.shape[:2]
-        oy, ox = rng.randint(0, 111), rng.randint(0, 111)
-        if H - oy < 112 or W - ox < 112:
+        img, q, (oy, ox), (H, W) = part(p, rng, 4 * 112)
+        inside = [np.array(t['box']) * np.tile([W / p.img.shape[1], H / p.img.shape[0]], 2) - np.tile([ox, oy], 2) for t in p.targets]
+        h, w = img.shape[0] // 112 * 112, img.shape[1] // 112 * 112
+        if not h or not w:
             continue
-        h, w = (H - oy) // 112 * 112, (W - ox) // 112 * 112
-        q[:, [1, 3]] -= ox; q[:, [2, 4]] -= oy
         cx, cy = (q[:, 1] + q[:, 3]) / 2, (q[:, 2] + q[:, 4]) / 2
         ok = (cx >= 0) & (cy >= 0) & (cx < w) & (cy < h)
         q = q[ok]; wid = (cy[ok] // 112).astype(int) * (w // 112) + (cx[ok] // 112).astype(int)
         cnt = np.bincount(wid, minlength=h * w // 12544)
-        good = np.flatnonzero(cnt >= 12)
-        if len(good) < 3:
+        icons = [(t['name'], b) for t, b in zip(p.targets, inside) if not t['text'] and b[0] >= 0 and b[1] >= 0 and b[2] < w and b[3] < h and max(b[2] - b[0], b[3] - b[1]) < 56]
+        spot = np.array([[(b[0] + b[2]) / 2, (b[1] + b[3]) / 2] for _, b in icons]).reshape(-1, 2)
+        iwid = (spot[:, 1] // 112).astype(int) * (w // 112) + (spot[:, 0] // 112).astype(int)
+        good = np.flatnonzero((cnt >= 12) | (np.bincount(iwid, minlength=len(cnt)) > 0))
+        if not len(good):
             continue
-        place = None
+        gh, gw, py, px = H // 14, W // 14, min(oy // 14, H // 14 - h // 14), min(ox // 14, W // 14 - w // 14)
         if rng.random() < 0.6:
             gh, gw = max(58, h // 14), max(92, w // 14)
-            place = (gh, gw, rng.randint(0, (gh - h // 14) // 8) * 8, rng.randint(0, (gw - w // 14) // 8) * 8)
+            py, px = rng.randint(0, (gh - h // 14) // 8) * 8, rng.randint(0, (gw - w // 14) // 8) * 8
         good = rng.sample(list(good), min(len(good), 12, n - k))
-        img = augment(img[oy:oy + h, ox:ox + w], rng)
+        img = augment(img[:h, :w], rng)
         for i in good:
             wy, wx = divmod(int(i), w // 112)
             c = q[wid == i].copy(); c[:, [1, 3]] -= wx * 112; c[:, [2, 4]] -= wy * 112
@@ -109,8 +110,10 @@ def batch(pages, rng, n):
             geos.append(g); masks.append(mk)
             pr[:, 0] += k * 16; pairs.append(pr)
             for s, b in Q.spans(c, rng, 3):
-                names.append((text_bigrams(s), [k * 16 + int(t) for t in np.flatnonzero(Q.tokens_in(b, 112, 112))], s.lower()))
-            grids.append((h // 14, w // 14, wy * 8, wx * 8) if place is None else (place[0], place[1], place[2] + wy * 8, place[3] + wx * 8))
+                names.append((text_bigrams(s), [k * 16 + int(t) for t in np.flatnonzero(Q.tokens_in(b, 112, 112))], s.lower(), True))
+            for (name, b) in (icons[j] for j in np.flatnonzero(iwid == i)):
+                names.append((text_bigrams(name), [k * 16 + int(t) for t in np.flatnonzero(Q.tokens_in(b - np.tile([wx * 112, wy * 112], 2), 112, 112))], name.lower(), False))
+            grids.append((gh, gw, py + wy * 8, px + wx * 8))
             k += 1
     return torch.stack(xs), grids, torch.from_numpy(np.stack(labs)), torch.from_numpy(np.concatenate(geos)), torch.from_numpy(np.concatenate(masks)), torch.from_numpy(np.concatenate(pairs)), names
 
@@ -143,7 +146,7 @@ def main():
         whiten(m, torch.cat([batch(pages, rng, 64)[0].reshape(-1, 588) for _ in range(5)]))
     y, x = patch_positions(8, 8)
     cos, sin = m.visual.rope(y, x); cos, sin = cos[None, None], sin[None, None]
-    t0 = last = time.time(); acc = np.zeros(8); extra = np.zeros(3); dtype = torch.bfloat16 if a.dtype == 'bf16' else torch.float32
+    t0 = last = time.time(); acc = np.zeros(8); extra = np.zeros(4); dtype = torch.bfloat16 if a.dtype == 'bf16' else torch.float32
     tb = 0
     while time.time() - t0 < a.minutes * 60 and step < a.steps:
         tt = time.time()
@@ -176,7 +179,8 @@ def main():
         for i, n in enumerate(names):
             hit[i, [t for o in names if o[2] == n[2] for t in o[1]]] = True
         l6 = (torch.logsumexp(sc, -1) - torch.logsumexp(sc.masked_fill(~hit, -1e9), -1)).mean()
-        extra += [l5.item(), l6.item(), hit.gather(1, sc.argmax(-1)[:, None]).float().mean().item()]
+        found = hit.gather(1, sc.argmax(-1)[:, None])[:, 0].numpy(); drawn = np.array([n[3] for n in names])
+        extra += [l5.item(), l6.item(), found[drawn].mean(), found[~drawn].sum() / max(1, (~drawn).sum())]
         loss = l1 + l2 + 0.5 * l3 + 0.3 * l4 + 5 * l5 + l6
         [o.zero_grad(set_to_none=True) for o in opts]; loss.backward()
         torch.nn.utils.clip_grad_norm_(params, 1.0); [o.step() for o in opts]; step += 1
@@ -184,7 +188,7 @@ def main():
         acc += [l1.item(), l2.item(), l3.item(), l4.item(), (lp.argmax(-1)[on] == l[on]).float().mean().item(), (lt.argmax(-1)[on] == l[on]).float().mean().item(), (ge.float()[mask] - geo[mask]).abs().mean().item(), 1]
         if step % 25 == 0:
             r = acc[:7] / acc[7]; acc[:] = 0
-            print('code, find, hit', (extra / 25).round(4)); extra[:] = 0
+            print('code, find, hit, hit of icons', (extra / 25).round(4)); extra[:] = 0
             print(f'{time.strftime("%H:%M:%S")} step {step} lr {lr:.1e} patch {r[0]:.3f} token {r[1]:.3f} gram {r[2]:.3f} geo {r[3]:.3f} acc {r[4]:.3f} {r[5]:.3f} edge {r[6]:.3f} s/step {(time.time() - t0) / max(1, step):.2f} data {tb:.0f}s of {time.time() - t0:.0f}', flush=True)
         if time.time() - last > 60:
             pages.refresh(); last = time.time()

@@ -68,6 +68,20 @@ def make(chars, targets, rng, n, short=0.5, share=0.5):
     return out
 
 
+def not_there(chars, targets, others, rng, n, short=0.5):
+    """n questions about what other pages have and this one has not; `others`: (name, kind)."""
+    words = lambda s: ''.join(c.lower() if c.isalnum() else ' ' for c in s).split()
+    cut = np.flatnonzero(np.diff(chars[:, 5])) + 1 if len(chars) else []
+    text = ' ' + ' '.join(words(' '.join(''.join(chr(int(c)) for c in w) for w in np.split(chars[:, 7], cut)) + ' ' + ' '.join(t['name'] for t in targets))) + ' '
+    out = []
+    for name, kind in rng.sample(others, len(others)):
+        if len(out) == n: break
+        if not 3 <= len(name) <= 36 or not words(name) or ' '.join(words(name)) in text: continue
+        ins, typed = word_instruction(name, kind, rng, short)
+        out.append(dict(instruction=ins, typed=typed, name=name, box=None, text=True))
+    return out
+
+
 def tokens_in(b, h, w):
     """Mask of the 28-px tokens that the box covers (a third of the token or of the box)."""
     gh, gw = h // 28, w // 28

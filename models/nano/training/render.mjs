@@ -1,12 +1,13 @@
 // Renders pages with headless Chromium: OUT/SPLIT/ID.png and OUT/SPLIT/ID.json (characters and targets).
-// node render.mjs --pages DIR --out DIR --split train|val [--count N] [--seed S] [--dense SHARE]
+// node render.mjs --pages DIR --out DIR --split train|val [--count N] [--seed S] [--dense SHARE] [--icons SHARE]
+// For validation --icons is a number of icon pages; their icon set is none of those trained on.
 // Resumes: an ID that is already there is not rendered again. Page folders expected under --pages:
 // real/ (real-pages.tar.xz unpacked), pk/NAME/ (npm packages), npm/node_modules (@fontsource, lucide-static, playwright-core).
 import fs from 'fs'; import path from 'path'; import http from 'http'; import { createRequire } from 'module';
-import { rng, page as synthPage, dense } from './synth.mjs';
+import { rng, page as synthPage, dense } from './synth.mjs'; import { iconSets, iconPage } from './icons.mjs';
 const arg = (k, d) => { const i = process.argv.indexOf('--' + k); return i < 0 ? d : process.argv[i + 1]; };
 const PAGES = path.resolve(arg('pages')), OUT = path.resolve(arg('out')), split = arg('split', 'train');
-const COUNT = +arg('count', 2000), SEED = +arg('seed', 1), DENSE = +arg('dense', 0.4);
+const COUNT = +arg('count', 2000), SEED = +arg('seed', 1), DENSE = +arg('dense', 0.4), ICONS = +arg('icons', 0);
 const require = createRequire(path.join(PAGES, 'npm/node_modules/'));
 const { chromium } = require('playwright-core');
 const here = path.dirname(new URL(import.meta.url).pathname);
@@ -31,6 +32,7 @@ const fonts = fs.existsSync(fdir) ? fs.readdirSync(fdir).sort() : [];
 const face = f => [400, 700].map(wt => `@font-face{font-family:'${f}';font-weight:${wt};src:url(${base}npm/node_modules/@fontsource/${f}/files/${f}-latin-${wt}-normal.woff2)}`).join('');
 const idir = path.join(PAGES, 'npm/node_modules/lucide-static/icons');
 const icons = fs.existsSync(idir) ? Object.fromEntries(fs.readdirSync(idir).filter(f => f.endsWith('.svg')).map(f => [f.slice(0, -4), fs.readFileSync(path.join(idir, f), 'utf8').replace(/<!--.*?-->\s*/s, '')])) : {};
+const sets = iconSets(path.join(PAGES, 'npm/node_modules'), split);
 // Words of the training pages' own text.
 const strip = s => s.replace(/<(script|style)[\s\S]*?<\/\1>/gi, ' ').replace(/<[^>]*>/g, ' ').replace(/&[a-z#0-9]+;/gi, ' ');
 const wcount = new Map();
@@ -55,17 +57,18 @@ const jobs = [];
 if (split === 'val') {
   for (const [f, n] of realAll) if (n % 10 === 0) jobs.push(['real', f, 0]);
   for (const p of VAL_PK) for (const f of html('pk/' + p)) if (!/snippets|docs\/_|_pages\/|node_modules/.test(f)) jobs.push([p, f, 0]);
+  for (let i = 0; i < ICONS; i++) jobs.push(['icons', 'icons-' + i, 0]);
 } else {
   const real = realAll.filter(e => e[1] % 10), pk = Object.fromEntries(TRAIN_PK.map(p => [p, html('pk/' + p).filter(f => !/\/(docs?\/assets|test|tests\/js)\//.test(f))]));
   const R = rng(SEED);
-  for (let i = 0; i < COUNT; i++) { const k = R.f(); if (R.p(DENSE)) jobs.push(['dense', 'dense-' + (SEED * 100000 + i), 0]); else if (k < .3) jobs.push(['synth', 'synth-' + (SEED * 100000 + i), 0]); else if (k < .8) jobs.push(['real', R.c(real)[0], 0]); else { const p = R.c(TRAIN_PK); jobs.push([p, R.c(pk[p]), 0]); } }
+  for (let i = 0; i < COUNT; i++) { const k = R.f(); if (ICONS && R.p(ICONS)) jobs.push(['icons', 'icons-' + (SEED * 100000 + i), 0]); else if (R.p(DENSE)) jobs.push(['dense', 'dense-' + (SEED * 100000 + i), 0]); else if (k < .3) jobs.push(['synth', 'synth-' + (SEED * 100000 + i), 0]); else if (k < .8) jobs.push(['real', R.c(real)[0], 0]); else { const p = R.c(TRAIN_PK); jobs.push([p, R.c(pk[p]), 0]); } }
 }
 for (let i = 0; i < jobs.length; i++) {
   const [src, f, scroll0] = jobs[i];
   const id = `${String(SEED).padStart(2, '0')}-${String(i).padStart(5, '0')}`, stem = path.join(OUT, split, id);
   const mark = stem + '.done'; if (fs.existsSync(mark)) continue;
   const R = rng(SEED * 7919 + i * 31 + 5);
-  const made = src === 'synth' || src === 'dense'; // written here, not loaded
+  const made = ['synth', 'dense', 'icons'].includes(src); // written here, not loaded
   let pg;
   try {
     if (!browser.isConnected()) { browser = await launch(); ctx = await browser.newContext({ deviceScaleFactor: 1 }); } // it crashes now and then
@@ -75,7 +78,7 @@ for (let i = 0; i < jobs.length; i++) {
     const [vw, vh] = R.c(sizes); await pg.setViewportSize({ width: vw, height: vh });
     let css = freeze;
     if (made) {
-      const content = src === 'dense' ? dense(R, words, fonts) : synthPage(R, words, fonts, icons);
+      const content = src === 'icons' ? iconPage(R, words, fonts, sets) : src === 'dense' ? dense(R, words, fonts) : synthPage(R, words, fonts, icons);
       const used = fonts.filter(x => content.includes(`'${x}'`));
       await pg.goto(base + 'blank.html'); // any page of this origin, so that fonts load
       await pg.setContent(content.replace('<style>', '<style>' + used.map(face).join('')), { waitUntil: 'load', timeout: 8000 });

@@ -62,6 +62,15 @@ def number_codes(norm=2.0):
 
 
 @torch.no_grad()
+def without_prefix(m):
+    """What takes the first two tokens' directions out of the inputs of layer PROBE: [H, H]."""
+    x = m.embed(torch.tensor(PREFIX[:2]))[None]; t = torch.arange(2); cos, sin = m.mrope(torch.stack((t, t, t)))
+    for l in m.model.layers[:PROBE]: x = l.causal(x, cos, sin)[0]
+    x = m.model.layers[PROBE].input_layernorm(x)[0]; x[:, OUT.start:] = 0
+    return torch.eye(x.shape[1]) - x.T @ torch.linalg.solve(x @ x.T, x)
+
+
+@torch.no_grad()
 def reserve(m, lane=True):
     """Late fusion: only the last prompt token sees the picture, and only in layer PROBE. One key dimension that RoPE does not turn
     carries the ban, from coordinates that nothing else reads or writes. Text can then be run without the picture, which makes a
@@ -91,10 +100,7 @@ def reserve(m, lane=True):
             rows = (heads[:, None] + torch.arange(16)).reshape(-1)
             a.v_proj.weight[rows, IMAGE] = constant[rows]; a.v_proj.bias[rows] = 0
             # The first two tokens, always the same, get no place: heads that are not asked look at 'user\n' (its EYE is negative).
-            x = m.embed(torch.tensor(PREFIX[:2]))[None]; t = torch.arange(2); cos, sin = m.mrope(torch.stack((t, t, t)))
-            for z in m.model.layers[:PROBE]: x = z.causal(x, cos, sin)[0]
-            x = l.input_layernorm(x)[0]; x[:, low:] = 0
-            w = a.v_proj.weight[rows]; a.v_proj.weight[rows] = w - w @ x.T @ torch.linalg.solve(x @ x.T, x)
+            a.v_proj.weight[rows] = a.v_proj.weight[rows] @ without_prefix(m)
             a.o_proj.weight[:, rows] = 0
             for h in heads: a.o_proj.weight[PLACE, h:h + 16] = torch.eye(16) / a.n
         if lane and i == PROBE + 1:
@@ -106,6 +112,15 @@ def reserve(m, lane=True):
             for h, (half, axis) in zip(heads, ((-HALF[0], 0), (-HALF[1], 8), (HALF[0], 0), (HALF[1], 8))):
                 a.v_proj.weight[h:h + 8, PLACE.start + axis:PLACE.start + axis + 8] = moved(half)
                 a.o_proj.weight[OUT, h:h + 8] = LOUD * torch.eye(8)
+
+
+@torch.no_grad()
+def see_through(m, tower, turn=None):
+    """Takes the tower of a checkpoint of pretrain.py; `turn` is how lane.py turned the residual."""
+    m.visual.load_state_dict({k[7:]: x for k, x in torch.load(tower, weights_only=False)['model'].items() if k.startswith('visual.')})
+    if turn is not None:
+        o = m.visual.merger.mlp[2]
+        for x in (o.weight, o.bias): x[:TEXT] = turn.T @ x[:TEXT]
 
 
 def prefix_run(m, e, h, w, upto=None):
@@ -159,7 +174,15 @@ class Views:
                 e = self.m.visual(px, *g)[1]
             pr = local_pairs(chars, h, w)
             lab = np.zeros(h * w // 784, bool); lab[pr[:, 0]] = True
-            return dict(e=e, h=h, w=w, chars=chars, targets=ts, pairs=torch.from_numpy(pr), text=torch.from_numpy(lab), line=torch.from_numpy(line_middles(chars, h, w)), left=self.reuse)
+            return dict(e=e, h=h, w=w, chars=chars, targets=ts, pairs=torch.from_numpy(pr), text=torch.from_numpy(lab), line=torch.from_numpy(line_middles(chars, h, w)), others=self.others(), left=self.reuse)
+
+    def others(self):
+        """What other pages have: (name, kind)."""
+        out = []
+        while len(out) < 60:
+            p = self.pages.sample(self.rng)
+            out += [(t['name'], t['kind']) for t in self.rng.sample(p.targets, min(len(p.targets), 12))] + [(s, 'word') for s, _ in Q.spans(p.chars, self.rng, 12)]
+        return out
 
     def sample(self):
         if len(self.pool) < 8 or self.rng.random() < 1 / self.reuse:
@@ -180,9 +203,26 @@ def line_middles(chars, h, w):
     return out
 
 
+def places(v):
+    """The code of every image token's place: its column and its text line."""
+    return torch.cat((code(((torch.arange(v['w'] // 28) + 0.5) / (v['w'] // 28)).repeat(v['h'] // 28)), code(v['line'])), -1)
+
+
+@torch.no_grad()
+def place_values(m, mid, spot):
+    """Sets the values of layer PROBE to what tells the places `spot` of tokens with the normalised inputs `mid`; text has none."""
+    mid[:, OUT.start:IMAGE] = 0; mid[:, EYE] = 0; mid = mid @ without_prefix(m)
+    a = m.model.layers[PROBE].self_attn
+    g = mid.T @ mid / len(mid) + 1e-4 * torch.eye(mid.shape[1]); s = torch.linalg.solve(g, mid.T @ spot / len(mid)).T  # the image's constant serves as bias
+    print('place at tokens, mean square error', (mid @ s.T - spot).square().mean(0))
+    for h in range(a.n): a.v_proj.weight[h * a.d:h * a.d + 16] = s; a.v_proj.bias[h * a.d:h * a.d + 16] = 0
+
+
 def goal(q, chars, h, w):
     """The tokens that count as found, the tokens of the name's text alone, and the point to answer (0..1)."""
-    b = q['box']; inb = Q.tokens_in(b, h, w)
+    b = q['box']
+    if not b: return np.zeros(h * w // 784, bool), np.zeros(h * w // 784, bool)
+    inb = Q.tokens_in(b, h, w)
     cx, cy = (chars[:, 1] + chars[:, 3]) / 2, (chars[:, 2] + chars[:, 4]) / 2
     i = (cx > b[0]) & (cx < b[2]) & (cy > b[1] - 1) & (cy < b[3] + 1)
     text = np.zeros_like(inb)
@@ -195,12 +235,12 @@ def goal(q, chars, h, w):
 def page_loss(m, aux, v, rng, a, stats, force):
     h, w, chars, targets = v['h'], v['w'], v['chars'], v['targets']
     qs = Q.make(chars, targets, rng, a.questions, a.short, a.share)
+    if qs: qs += Q.not_there(chars, targets, v['others'], rng, round(a.questions * a.absent), a.short)
     n0 = len(PREFIX); loss = 0; stats['n'] += 1
     kv, hs, nxt = prefix_run(m, v['e'], h, w, PROBE)
     mid, text = hs[PROBE - 1][0, n0:], v['text']
     gh, gw = h // 28, w // 28
-    cx = ((torch.arange(gw) + 0.5) / gw).repeat(gh)
-    spot = torch.cat((code(cx), code(v['line'])), -1)
+    cx, spot = ((torch.arange(gw) + 0.5) / gw).repeat(gh), places(v)
     ls = F.mse_loss(kv[PROBE][1][0, :, n0:, :16] if a.lane else aux.spot(mid)[None], spot.expand(len(kv[PROBE][1][0]) if a.lane else 1, -1, -1)); stats['spot'] += ls.item()
     tgt = torch.zeros(len(mid), NGRAM); tgt[v['pairs'][:, 0], v['pairs'][:, 1]] = 1
     lg = F.binary_cross_entropy_with_logits(aux.local(mid[text]), tgt[text]) * 100; stats['local'] += lg.item()
@@ -210,15 +250,17 @@ def page_loss(m, aux, v, rng, a, stats, force):
     pr = [prompt_ids(q['instruction']) for q in qs]
     goals = [goal(q, chars, h, w) for q in qs]
     inb, on = (torch.from_numpy(np.stack(x)) for x in zip(*goals))
-    px, py = ((on * c).sum(-1) / on.sum(-1) for c in (cx, v['line']))
+    there = inb.any(-1)
+    px, py = ((on * c).sum(-1) / on.sum(-1).clamp(min=1) for c in (cx, v['line']))
     ends = torch.stack((px - HALF[0], py - HALF[1], px + HALF[0], py + HALF[1]), -1).clamp(0, 0.999)
-    an = [answer_ids([min(999, int(x * 1000 + 0.5)) for x in b], q['typed']) for b, q in zip(ends.tolist(), qs)]
+    an = [answer_ids([min(999, int(x * 1000 + 0.5)) for x in b], q['typed']) if q['box'] else NOT_THERE for b, q in zip(ends.tolist(), qs)]
     L = max(len(p) + len(b) for p, b in zip(pr, an)); N = len(qs)
     ids = torch.full((N, L), ID['<|endoftext|>']); wts = torch.zeros(N, L)
     last = torch.tensor([len(p) - 1 for p in pr]); rows = torch.arange(N)
     for i, (p, b) in enumerate(zip(pr, an)):
         ids[i, :len(p) + len(b)] = torch.tensor(p + b)
-        wts[i, len(p) - 1:len(p) + len(b) - 1] = torch.tensor([1.0 if t >= NUM0 and 2 <= j <= 8 else 0.2 for j, t in enumerate(b)])
+        # whether it clicks or ends is told by the second token
+        wts[i, len(p) - 1:len(p) + len(b) - 1] = torch.tensor([1.0 if t >= NUM0 and 2 <= j <= 8 else 0.9 if j == 1 else 0.2 for j, t in enumerate(b)])
     p0 = nxt + torch.arange(L); cos, sin = m.mrope(torch.stack((p0, p0, p0)))
     x = m.embed(ids)
     pk, pv, _ = prefix_text(m)
@@ -227,19 +269,22 @@ def page_loss(m, aux, v, rng, a, stats, force):
             tg = torch.zeros(N, NGRAM)
             for j, q in enumerate(qs): tg[j, text_bigrams(q['name'])] = 1
             lq = F.binary_cross_entropy_with_logits(aux.gram(x[rows, last]), tg) * 100; stats['gram_q'] += lq.item(); loss = loss + 0.3 * lq
-            forced = torch.rand(N) < force
-            put = torch.zeros(N, n0 + len(mid) + L); put[:, n0:n0 + len(mid)] = on / on.sum(-1, keepdim=True)
+            forced = (torch.rand(N) < force) & there
+            put = torch.zeros(N, n0 + len(mid) + L); put[:, n0:n0 + len(mid)] = on / on.sum(-1, keepdim=True).clamp(min=1)
             part = torch.where(forced, 0.25 + 0.75 * torch.rand(N), torch.zeros(N))  # the rest stays the model's own attention
             see, lp = l.questions(x, cos, sin, kv[i][0], kv[i][1], torch.zeros_like(last), (part[:, None, None, None], put[:, None, None]), only=last[:, None], sharp=SHARP)
             x, _ = l.questions(x, cos, sin, pk[i], pv[i], sharp=SHARP)
             x = torch.where((torch.arange(L) == last[:, None])[..., None], see, x)
             lpi = lp[:, :, n0:n0 + len(mid)]
-            la = -torch.logsumexp(lpi.masked_fill(~inb[:, None], -1e9), -1); stats['attn'] += la.mean().item()
+            # what is not there is looked for in vain: attention stays with the text
+            lt = torch.cat((lp[:, :, :n0], lp[:, :, n0 + len(mid):]), -1)
+            la = -torch.where(there[:, None], torch.logsumexp(lpi.masked_fill(~inb[:, None], -1e9), -1), torch.logsumexp(lt, -1))
+            stats['attn'] += la[there].mean().item(); stats['vain'] += la[~there].mean().item() if (~there).any() else 0
             loss = loss + a.attn * la.mean()
-            hit = inb.gather(1, lpi.detach().exp().mean(1).argmax(-1)[:, None])[:, 0].float(); stats['hit'] += hit.mean().item()
-            mass = torch.where(forced, torch.ones(N), (2 * (lpi.detach().exp().mean(1) * inb).sum(-1)).clamp(max=1))
+            hit = inb.gather(1, lpi.detach().exp().mean(1).argmax(-1)[:, None])[there, 0].float(); stats['hit'] += hit.mean().item()
+            mass = torch.where(forced | ~there, torch.ones(N), (2 * (lpi.detach().exp().mean(1) * inb).sum(-1)).clamp(max=1))
             lf = ((x[rows, last][:, PLACE] if a.lane else aux.found(x[rows, last])) - torch.cat((code(px), code(py)), -1)).square().mean(-1)
-            stats['found'] += (lf * forced).sum().item() / max(1, forced.sum().item()); loss = loss + 4 * (lf * mass).mean()
+            stats['found'] += (lf * forced).sum().item() / max(1, forced.sum().item()); loss = loss + 4 * (lf * mass * there).mean()
         elif i < len(m.model.layers) - 1:
             x, _ = l.questions(x, cos, sin, pk[i], pv[i])
         else:  # from the last prompt token on
@@ -253,11 +298,13 @@ def page_loss(m, aux, v, rng, a, stats, force):
     near = torch.exp(-0.5 * ((torch.arange(1000) - (y[num] - NUM0)[:, None]) / 5) ** 2); near = near / near.sum(-1, keepdim=True)
     ce = ce.masked_scatter(num, -(lo[num][:, NUM0:] * near).sum(-1))
     la = (ce * ww).sum() / ww.sum(); stats['ans'] += la.item(); loss = loss + la
-    off = (lo.detach()[num].argmax(-1) - y[num]).abs().view(-1, 4).float(); f = forced.nonzero()[:, 0]
+    said = lo.detach()[:, 1].argmax(-1) == NOT_THERE[1]
+    stats['ends'] += said[~there].float().mean().item() if (~there).any() else 1; stats['ends wrongly'] += said[there].float().mean().item()
+    off = (lo.detach()[num].argmax(-1) - y[num]).abs().view(-1, 4).float(); f = forced[there].nonzero()[:, 0]
     if len(f): stats['off'] += off[f].clamp(max=200).mean().item()
     ok = ((y[num].view(-1, 4) - lo.detach()[num].argmax(-1).view(-1, 4)).view(-1, 2, 2).float().mean(1)).abs()
-    bx = torch.tensor([[(q['box'][2] - q['box'][0]) / w, (q['box'][3] - q['box'][1]) / h] for q in qs]) * 500
-    right = (ok <= bx + 2).all(-1)
+    bx = torch.tensor([[(q['box'][2] - q['box'][0]) / w, (q['box'][3] - q['box'][1]) / h] for q in qs if q['box']]) * 500
+    right = (ok <= bx + 2).all(-1); forced = forced[there]
     stats['right'] += right[~forced].float().mean().item() if (~forced).any() else 0
     return loss
 
@@ -348,13 +395,27 @@ def match_init(m, views, rng, n=60, slow=17, gain=1.0):
         w[at] = f * new; bias[at] = -f * (new @ mean)
 
 
+@torch.no_grad()
+def see_places(m, views, rng, n=40):
+    """Reads the places of image tokens anew, for another tower than the one the decoder was trained with."""
+    l = m.model.layers[PROBE]; pk, pv, _ = prefix_text(m); at, spots = [], []
+    for _ in range(n):
+        v = views.sample(); _, hs, nxt = prefix_run(m, v['e'], v['h'], v['w'], PROBE)
+        at.append(l.input_layernorm(hs[PROBE - 1][0, len(PREFIX):])); spots.append(places(v))
+        for q in Q.make(v['chars'], v['targets'], rng, 8, 0.6, 0.5):
+            ids = torch.tensor(prompt_ids(q['instruction']))[None]; p = nxt + torch.arange(ids.shape[1]); cos, sin = m.mrope(torch.stack((p, p, p))); x = m.embed(ids)
+            for i in range(PROBE): x = m.model.layers[i].questions(x, cos, sin, pk[i], pv[i])[0]
+            at.append(l.input_layernorm(x[0])); spots.append(torch.zeros(len(at[-1]), 16))
+    place_values(m, torch.cat(at), torch.cat(spots)); reserve(m)
+
+
 def main():
     ap = argparse.ArgumentParser()
     ap.add_argument('--data', required=True); ap.add_argument('--run', required=True); ap.add_argument('--start'); ap.add_argument('--tower', help='checkpoint of pretrain.py; read again whenever it is newer, if --follow')
     ap.add_argument('--minutes', type=float, default=60); ap.add_argument('--threads', type=int, default=1); ap.add_argument('--lr', type=float, default=1e-3); ap.add_argument('--seed', type=int, default=0)
     ap.add_argument('--follow', type=float, default=0, help='take the tower anew every so many minutes'); ap.add_argument('--questions', type=int, default=28); ap.add_argument('--attn', type=float, default=1.0)
     ap.add_argument('--share', type=float, default=0.5); ap.add_argument('--short', type=float, default=0.6); ap.add_argument('--force', type=float, default=0.5); ap.add_argument('--decay', type=float, default=0.5)
-    ap.add_argument('--lane', type=int, default=1, help='0 before lane.py has been run'); ap.add_argument('--q4', action='store_true', help='train for 4-bit weights'); ap.add_argument('--reuse', type=int, default=4); ap.add_argument('--keep', type=int, default=300); ap.add_argument('--steps', type=int, default=10**9); ap.add_argument('--match', type=float, default=0, help='set the match analytically, with this gain')
+    ap.add_argument('--places', action='store_true', help='read the places anew: the tower is not the one of --start'); ap.add_argument('--absent', type=float, default=0, help='share of questions whose target is not there, added'); ap.add_argument('--lane', type=int, default=1, help='0 before lane.py has been run'); ap.add_argument('--q4', action='store_true', help='train for 4-bit weights'); ap.add_argument('--reuse', type=int, default=4); ap.add_argument('--keep', type=int, default=300); ap.add_argument('--steps', type=int, default=10**9); ap.add_argument('--match', type=float, default=0, help='set the match analytically, with this gain')
     a = ap.parse_args()
     torch.set_num_threads(a.threads); torch.manual_seed(a.seed); os.makedirs(a.run, exist_ok=True)
     cfg = config(); m = Nano(cfg); aux = Aux(cfg['hidden_size'])
@@ -365,7 +426,8 @@ def main():
     else:
         z = torch.load(a.start, weights_only=False); m.load_state_dict(widen(z['model'], cfg)); aux.load_state_dict({k: x for k, x in z['aux'].items() if k in aux.state_dict() and aux.state_dict()[k].shape == x.shape}, strict=False)
         if 'aux' not in z or 'found.weight' not in z['aux']: nn.init.constant_(aux.local.bias, -5)
-    take = lambda: m.visual.load_state_dict({k[7:]: x for k, x in torch.load(a.tower, weights_only=False)['model'].items() if k.startswith('visual.')})
+    turn = (s or z).get('turn')
+    take = lambda: see_through(m, a.tower, turn)
     if a.tower: take()
     reserve(m, a.lane)
     for p in m.visual.parameters(): p.requires_grad_(False)
@@ -374,9 +436,10 @@ def main():
     pages, rng = Pages(a.data), random.Random(a.seed + step)
     views = Views(m, pages, rng, a.reuse, a.keep); hd = m.model.layers[0].self_attn.d
     if a.match and not s: match_init(m, views, rng, gain=a.match)
+    if a.places and not s: see_places(m, views, rng)
     print('params', sum(p.numel() for p in m.parameters()), 'step', step, 'pages', len(pages.stems), flush=True)
     st = defaultdict(float); t0 = last = taken = time.time(); s0 = step
-    save = lambda: (torch.save(dict(model=m.state_dict(), aux=aux.state_dict(), opt=[o.state_dict() for o in opts], step=step), ck + '.tmp'), os.replace(ck + '.tmp', ck))
+    save = lambda: (torch.save(dict(model=m.state_dict(), aux=aux.state_dict(), opt=[o.state_dict() for o in opts], step=step, turn=turn), ck + '.tmp'), os.replace(ck + '.tmp', ck))
     while time.time() - t0 < a.minutes * 60 and step < a.steps:
         for g in [g for o in opts for g in o.param_groups]: g['lr'] = a.lr * min(1, (step - s0 + 1) / 30) * max(0.03, min(1, (1 - (time.time() - t0) / 60 / a.minutes) / a.decay))
         [o.zero_grad(set_to_none=True) for o in opts]
