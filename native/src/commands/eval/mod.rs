@@ -174,7 +174,7 @@ pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -
                 *group.kinds.entry(kind).or_default() += 1;
                 group.model.entry(quant.name()).or_default().add(correct);
                 if round == 0 {
-                    group.baselines(target, size, ocr.as_ref().map(|points| points.get(&index).copied()));
+                    group.baselines(target, size, ocr.as_ref().and_then(|points| points.get(&index).copied()));
                 }
             }
             screen = Some((&annotation.img_filename, picture));
@@ -225,8 +225,8 @@ fn spread(count: usize, limit: Option<usize>) -> Vec<usize> {
     (0..limit).map(|i| i * count / limit.max(1)).collect()
 }
 
-/// Points by the annotation's index, from lines of JSON.
-fn read_points(path: &Path) -> Outcome<HashMap<usize, PixelPoint>> {
+/// Answers by the annotation's index, from lines of JSON; questions without a line were not asked.
+fn read_points(path: &Path) -> Outcome<HashMap<usize, Option<PixelPoint>>> {
     #[derive(Deserialize)]
     struct Line {
         index: usize,
@@ -240,9 +240,7 @@ fn read_points(path: &Path) -> Outcome<HashMap<usize, PixelPoint>> {
         }
         let wrong = |error| Failure::file(path, format_args!("line {}: {error}", number + 1));
         let line: Line = serde_json::from_slice(line).map_err(wrong)?;
-        if let Some([x, y]) = line.point {
-            points.insert(line.index, PixelPoint { x, y });
-        }
+        points.insert(line.index, line.point.map(|[x, y]| PixelPoint { x, y }));
     }
     Ok(points)
 }
@@ -250,6 +248,15 @@ fn read_points(path: &Path) -> Outcome<HashMap<usize, PixelPoint>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn questions_without_a_line_were_not_asked() {
+        let file = std::env::temp_dir().join(format!("fovea-points-{}.jsonl", std::process::id()));
+        std::fs::write(&file, "{\"index\": 0, \"point\": [1, 2]}\n\n{\"index\": 2, \"point\": null}\n").unwrap();
+        let points = read_points(&file).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!((points[&0], points[&2], points.get(&1)), (Some(PixelPoint { x: 1.0, y: 2.0 }), None, None));
+    }
 
     #[test]
     fn questions_are_spread() {
