@@ -249,6 +249,8 @@ export class ModelSource implements Source {
     while (this.#keeping.size >= (this.#options.parallel ?? 4)) await Promise.race(this.#keeping);
     const keeping: Promise<void> = this.#store
       .put(chunk.key, bytes)
+      // Chromium may say only that a pipe broke when storage is full; the second time it says why.
+      .catch((error: unknown) => (isFull(error) ? Promise.reject(error) : this.#store.put(chunk.key, bytes)))
       .catch((error: unknown) => this.#unkept(error))
       .finally(() => this.#keeping.delete(keeping));
     this.#keeping.add(keeping);
@@ -258,8 +260,7 @@ export class ModelSource implements Source {
     this.#keep = false;
     const needed = this.files.reduce((sum, { bytes }) => sum + bytes, 0);
     const taken = (await this.#options.taken?.().catch(() => undefined)) ?? 0;
-    const full = error instanceof Error && error.name === 'QuotaExceededError';
-    const message = full
+    const message = isFull(error)
       ? `storage is full: of the model's ${needed} bytes it has taken ${taken}`
       : `storage fails: ${error instanceof Error ? error.message : String(error)}`;
     if (this.#options.required) this.#fatal ??= new QuotaError(message, needed, taken, { cause: error });
@@ -267,6 +268,8 @@ export class ModelSource implements Source {
     this.#told = true;
   }
 }
+
+const isFull = (error: unknown) => error instanceof Error && error.name === 'QuotaExceededError';
 
 /**
  * A file of a server that sends nothing but whole files: read once from its beginning, no faster than chunks are asked
