@@ -1,5 +1,6 @@
 """Builds the way of a place from the picture to the answer, once: python lane.py CHECKPOINT TOWER DATA OUT
-After more training, `python lane.py CHECKPOINT - DATA OUT` only finds the gates anew.
+After more training, `python lane.py CHECKPOINT - DATA OUT` only finds the gates anew; of a checkpoint that has the way, another TOWER is
+taken, and places are read and gates found anew.
 Learnt freely, coordinates came through blurred: with attention right on the target, a third of the answers missed it. The residual is
 turned so that its 24 quietest directions become coordinates of their own: PLACE (the position codes of x and y) and OUT (one code).
 Layer PROBE's values copy the place of the attended token into PLACE; layer PROBE + 1 hands x or y, moved by half the box, to OUT, one
@@ -64,11 +65,28 @@ def gates(m, views, n=16):
 
 
 @torch.no_grad()
+def place_values(m, views):
+    """Sets the values of layer PROBE to what tells the places of image tokens from their inputs; text has none."""
+    _, mid, spot, _, _ = hidden(m, views, 24)
+    mid[:, T.OUT.start:T.IMAGE] = 0; mid[:, T.EYE] = 0; mid = mid @ T.without_prefix(m)
+    a = m.model.layers[T.PROBE].self_attn
+    g = mid.T @ mid / len(mid) + 1e-4 * torch.eye(mid.shape[1]); s = torch.linalg.solve(g, mid.T @ spot / len(mid)).T  # the image's constant serves as bias
+    print('place at tokens, mean square error', (mid @ s.T - spot).square().mean(0))
+    for h in range(a.n): a.v_proj.weight[h * a.d:h * a.d + 16] = s; a.v_proj.bias[h * a.d:h * a.d + 16] = 0
+    T.reserve(m)
+
+
+@torch.no_grad()
 def main(ckpt, tower, data, out):
     torch.set_num_threads(1); torch.manual_seed(3)
     z = torch.load(ckpt, weights_only=False); m = Nano(config()); m.load_state_dict(z['model'])
     if tower == '-':
         gates(m, T.Views(m, Pages(data), random.Random(11), 1, 4))
+        return torch.save(dict(z, model=m.state_dict()), out)
+    if z.get('turn') is not None:
+        T.see_through(m, tower, z['turn']); T.reserve(m)
+        views = T.Views(m, Pages(data), random.Random(9), 1, 4)
+        place_values(m, views); gates(m, views)
         return torch.save(dict(z, model=m.state_dict()), out)
     T.see_through(m, tower)
     aux = T.Aux(256); aux.load_state_dict(z['aux'], strict=False)
@@ -96,9 +114,7 @@ def main(ckpt, tower, data, out):
     m.model.norm.weight[T.OUT] = 4
     T.reserve(m)
     views.pool.clear()
-    _, mid, spot, _, _ = hidden(m, views, 24)
-    T.place_values(m, mid, spot)
-    T.reserve(m)  # from here on as it will be
+    place_values(m, views)  # from here on as it will be
     gates(m, views)
     torch.save(dict(model=m.state_dict(), aux=aux.state_dict(), step=z['step'], turn=q), out)
 

@@ -123,7 +123,7 @@ def main():
     ap.add_argument('--data', required=True); ap.add_argument('--run', required=True)
     ap.add_argument('--minutes', type=float, default=60); ap.add_argument('--threads', type=int, default=1)
     ap.add_argument('--back', help='a checkpoint of train.py: its tower goes on learning here')
-    ap.add_argument('--dtype', default='bf16'); ap.add_argument('--lr', type=float, default=1.5e-3); ap.add_argument('--batch', type=int, default=64)
+    ap.add_argument('--dtype', default='f32'); ap.add_argument('--lr', type=float, default=1.5e-3); ap.add_argument('--batch', type=int, default=64)
     ap.add_argument('--seed', type=int, default=0); ap.add_argument('--steps', type=int, default=10**9); ap.add_argument('--decay', type=float, default=0.4, help='share of the time over which the rate falls to nothing')
     a = ap.parse_args()
     torch.set_num_threads(a.threads); torch.manual_seed(a.seed)
@@ -170,7 +170,7 @@ def main():
         tgt = torch.zeros(lg.shape); tgt[pairs[:, 0], pairs[:, 1]] = 1
         l3 = F.binary_cross_entropy_with_logits(lg[mask], tgt[mask]) * 100
         l4 = F.smooth_l1_loss(ge[mask], geo[mask], beta=0.2)
-        em = e.view(-1, e.shape[-1])
+        em = e.view(-1, e.shape[-1]).float()
         gd = torch.tensor(grids).float(); k = torch.arange(16)
         at = torch.cat((code((gd[:, 3:] / 2 + k % 4 + 0.5) / gd[:, 1:2] * 2), code((gd[:, 2:3] / 2 + k // 4 + 0.5) / gd[:, :1] * 2)), -1)
         l5 = F.mse_loss(heads.code(em), at.view(-1, 16))

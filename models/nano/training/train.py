@@ -208,16 +208,6 @@ def places(v):
     return torch.cat((code(((torch.arange(v['w'] // 28) + 0.5) / (v['w'] // 28)).repeat(v['h'] // 28)), code(v['line'])), -1)
 
 
-@torch.no_grad()
-def place_values(m, mid, spot):
-    """Sets the values of layer PROBE to what tells the places `spot` of tokens with the normalised inputs `mid`; text has none."""
-    mid[:, OUT.start:IMAGE] = 0; mid[:, EYE] = 0; mid = mid @ without_prefix(m)
-    a = m.model.layers[PROBE].self_attn
-    g = mid.T @ mid / len(mid) + 1e-4 * torch.eye(mid.shape[1]); s = torch.linalg.solve(g, mid.T @ spot / len(mid)).T  # the image's constant serves as bias
-    print('place at tokens, mean square error', (mid @ s.T - spot).square().mean(0))
-    for h in range(a.n): a.v_proj.weight[h * a.d:h * a.d + 16] = s; a.v_proj.bias[h * a.d:h * a.d + 16] = 0
-
-
 def goal(q, chars, h, w):
     """The tokens that count as found, the tokens of the name's text alone, and the point to answer (0..1)."""
     b = q['box']
@@ -395,27 +385,13 @@ def match_init(m, views, rng, n=60, slow=17, gain=1.0):
         w[at] = f * new; bias[at] = -f * (new @ mean)
 
 
-@torch.no_grad()
-def see_places(m, views, rng, n=40):
-    """Reads the places of image tokens anew, for another tower than the one the decoder was trained with."""
-    l = m.model.layers[PROBE]; pk, pv, _ = prefix_text(m); at, spots = [], []
-    for _ in range(n):
-        v = views.sample(); _, hs, nxt = prefix_run(m, v['e'], v['h'], v['w'], PROBE)
-        at.append(l.input_layernorm(hs[PROBE - 1][0, len(PREFIX):])); spots.append(places(v))
-        for q in Q.make(v['chars'], v['targets'], rng, 8, 0.6, 0.5):
-            ids = torch.tensor(prompt_ids(q['instruction']))[None]; p = nxt + torch.arange(ids.shape[1]); cos, sin = m.mrope(torch.stack((p, p, p))); x = m.embed(ids)
-            for i in range(PROBE): x = m.model.layers[i].questions(x, cos, sin, pk[i], pv[i])[0]
-            at.append(l.input_layernorm(x[0])); spots.append(torch.zeros(len(at[-1]), 16))
-    place_values(m, torch.cat(at), torch.cat(spots)); reserve(m)
-
-
 def main():
     ap = argparse.ArgumentParser()
     ap.add_argument('--data', required=True); ap.add_argument('--run', required=True); ap.add_argument('--start'); ap.add_argument('--tower', help='checkpoint of pretrain.py; read again whenever it is newer, if --follow')
     ap.add_argument('--minutes', type=float, default=60); ap.add_argument('--threads', type=int, default=1); ap.add_argument('--lr', type=float, default=1e-3); ap.add_argument('--seed', type=int, default=0)
     ap.add_argument('--follow', type=float, default=0, help='take the tower anew every so many minutes'); ap.add_argument('--questions', type=int, default=28); ap.add_argument('--attn', type=float, default=1.0)
     ap.add_argument('--share', type=float, default=0.5); ap.add_argument('--short', type=float, default=0.6); ap.add_argument('--force', type=float, default=0.5); ap.add_argument('--decay', type=float, default=0.5)
-    ap.add_argument('--places', action='store_true', help='read the places anew: the tower is not the one of --start'); ap.add_argument('--absent', type=float, default=0, help='share of questions whose target is not there, added'); ap.add_argument('--lane', type=int, default=1, help='0 before lane.py has been run'); ap.add_argument('--q4', action='store_true', help='train for 4-bit weights'); ap.add_argument('--reuse', type=int, default=4); ap.add_argument('--keep', type=int, default=300); ap.add_argument('--steps', type=int, default=10**9); ap.add_argument('--match', type=float, default=0, help='set the match analytically, with this gain')
+    ap.add_argument('--absent', type=float, default=0, help='share of questions whose target is not there, added'); ap.add_argument('--lane', type=int, default=1, help='0 before lane.py has been run'); ap.add_argument('--q4', action='store_true', help='train for 4-bit weights'); ap.add_argument('--reuse', type=int, default=4); ap.add_argument('--keep', type=int, default=300); ap.add_argument('--steps', type=int, default=10**9); ap.add_argument('--match', type=float, default=0, help='set the match analytically, with this gain')
     a = ap.parse_args()
     torch.set_num_threads(a.threads); torch.manual_seed(a.seed); os.makedirs(a.run, exist_ok=True)
     cfg = config(); m = Nano(cfg); aux = Aux(cfg['hidden_size'])
@@ -436,7 +412,6 @@ def main():
     pages, rng = Pages(a.data), random.Random(a.seed + step)
     views = Views(m, pages, rng, a.reuse, a.keep); hd = m.model.layers[0].self_attn.d
     if a.match and not s: match_init(m, views, rng, gain=a.match)
-    if a.places and not s: see_places(m, views, rng)
     print('params', sum(p.numel() for p in m.parameters()), 'step', step, 'pages', len(pages.stems), flush=True)
     st = defaultdict(float); t0 = last = taken = time.time(); s0 = step
     save = lambda: (torch.save(dict(model=m.state_dict(), aux=aux.state_dict(), opt=[o.state_dict() for o in opts], step=step, turn=turn), ck + '.tmp'), os.replace(ck + '.tmp', ck))
