@@ -2,7 +2,11 @@
 //!
 //! `FOVEA_GROUNDED_STEPS=1000 cargo test --release -p fovea-models --test grounded -- --nocapture` draws so many answers
 //! of each model and prints what they cost. Each model is held to its own grammar; with `FOVEA_GROUNDED_ALL=1` to every
-//! one that its vocabulary can follow and its positions hold. `FOVEA_GROUNDED_MODELS=nano,kosmos2` draws of these alone.
+//! one that its vocabulary can follow and its positions hold. `FOVEA_GROUNDED_MODELS=nano,kosmos2` draws of these alone,
+//! `FOVEA_GROUNDED_SECONDS=60` stops each pair of a model and a grammar after so long, and tells how many it drew.
+//!
+//! What a random model draws among the tokens that a mask allows is nearly uniform. So of every vocabulary and every
+//! grammar, as many answers are drawn without the model, too: evenly among what the mask allows.
 
 mod common;
 
@@ -16,7 +20,7 @@ use fovea_engine::{
 };
 use fovea_models::{
     Checkpoint, GenerateOptions, Grammar, SMALL_FILES, Session, System,
-    constraint::{Constraint, ConstraintError},
+    constraint::{Constraint, ConstraintError, Matcher},
     grounding::{CogAgentAnswer, question, read_answer},
     image::{Picture, Size},
     prompt::AnswerFormat,
@@ -68,8 +72,38 @@ fn read(constraint: &Constraint, system: &System, ids: &[u32]) -> Outcome {
     Ok(())
 }
 
-/// Draws `count` answers of one model under each grammar that is `wanted` and that its vocabulary can follow.
-fn steps(name: &str, system: &Arc<System>, count: usize, wanted: impl Fn(&Constraint) -> bool) -> Outcome<usize> {
+/// `constraint`'s beginning, or `None` if the vocabulary has no such marks.
+fn begin(system: &System, constraint: &Constraint) -> Outcome<Option<Matcher>> {
+    match system.constrain(constraint) {
+        Ok(matcher) => Ok(Some(matcher)),
+        Err(ConstraintError::Grammar(_)) => Ok(None),
+        Err(other) => Err(other.into()),
+    }
+}
+
+/// How many answers are drawn of each model and grammar, and for how long at most.
+#[derive(Clone, Copy)]
+struct Limits {
+    count: usize,
+    seconds: f64,
+}
+
+impl Limits {
+    fn from_environment() -> Self {
+        let number = |name| std::env::var(name).ok().and_then(|number| number.parse::<f64>().ok());
+        Self {
+            count: number("FOVEA_GROUNDED_STEPS").map_or(2, |count| count as usize),
+            seconds: number("FOVEA_GROUNDED_SECONDS").unwrap_or(f64::INFINITY),
+        }
+    }
+
+    fn are_reached(self, drawn: usize, start: Instant) -> bool {
+        drawn >= self.count || drawn > 0 && start.elapsed().as_secs_f64() > self.seconds
+    }
+}
+
+/// Draws answers of one model under each grammar that is `wanted` and that its vocabulary can follow.
+fn steps(name: &str, system: &Arc<System>, limits: Limits, wanted: impl Fn(&Constraint) -> bool) -> Outcome<usize> {
     let mut session = Session::new(system)?;
     let picture = Picture::from_rgb(SCREEN, vec![200; 3 * SCREEN.pixels() as usize])?;
     let image = block_on(session.encode(&picture, &|_| ()))?;
@@ -78,22 +112,18 @@ fn steps(name: &str, system: &Arc<System>, count: usize, wanted: impl Fn(&Constr
     let room = system.blueprint().max_positions - prompt.ids.len();
     let mut all = 0;
     for (key, constraint) in constraints().into_iter().filter(|(_, constraint)| wanted(constraint)) {
-        match system.constrain(&constraint) {
-            Ok(_) => {}
-            // Marks that this vocabulary does not have.
-            Err(ConstraintError::Grammar(_)) => continue,
-            Err(other) => return Err(other.into()),
-        }
+        let Some(beginning) = begin(system, &constraint)? else { continue };
         let max_tokens = longest(&constraint);
         if max_tokens > room {
             println!("{name} {key}: answers may have {max_tokens} tokens, the model has room for {room}");
             continue;
         }
-        let (mut tokens, mut forced, start) = (0, 0, Instant::now());
-        for seed in 0..count as u32 {
+        let (mut tokens, mut forced, mut count, start) = (0, 0, 0, Instant::now());
+        while !limits.are_reached(count, start) {
+            let seed = count as u32;
             let options = GenerateOptions { max_tokens, temperature: 1.0, seed, ..Default::default() };
-            let mut matcher = system.constrain(&constraint)?;
-            let answer = block_on(session.generate_within(&prompt, &mut matcher, &options, &|_| (), &mut |_| true))?;
+            let answer =
+                block_on(session.generate_within(&prompt, &mut beginning.fork(), &options, &|_| (), &mut |_| true))?;
             let told = |error: &dyn Error| format!("{name} {key} seed {seed}: {error}");
             if !answer.whole {
                 return Err(format!("{name} {key} seed {seed}: {} tokens and no end", answer.ids.len()).into());
@@ -101,6 +131,7 @@ fn steps(name: &str, system: &Arc<System>, count: usize, wanted: impl Fn(&Constr
             read(&constraint, system, &answer.ids).map_err(|error| told(&*error))?;
             tokens += answer.ids.len();
             forced += answer.forced;
+            count += 1;
         }
         all += count;
         let each = |sum: usize| sum as f64 / count as f64;
@@ -114,46 +145,115 @@ fn steps(name: &str, system: &Arc<System>, count: usize, wanted: impl Fn(&Constr
     Ok(all)
 }
 
-/// The default model's answers with forced tokens and without: what is printed stands in `docs/accuracy.md`.
+/// Numbers that look random (Steele et al., "Fast Splittable Pseudorandom Number Generators", 2014).
+struct Draws(u64);
+
+impl Draws {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) % bound as u64) as usize
+    }
+}
+
+/// An answer drawn evenly among the tokens that are allowed.
+fn spelled(system: &System, mut matcher: Matcher, draws: &mut Draws, max_tokens: usize) -> Outcome<Vec<u32>> {
+    let mut ids = Vec::new();
+    while !matcher.is_finished() {
+        if ids.len() > max_tokens {
+            return Err(format!("{} tokens and no end", ids.len()).into());
+        }
+        let words = matcher.allowed()?;
+        let bit = |id: &u32| words[*id as usize / 32] >> (id % 32) & 1 == 1;
+        let allowed: Vec<u32> = (0..32 * words.len() as u32).filter(bit).collect();
+        assert!(!allowed.is_empty(), "a mask without a token after {ids:?}");
+        let id = allowed[draws.below(allowed.len())];
+        if system.blueprint().stop.contains(&id) {
+            break;
+        }
+        matcher.accept(id)?;
+        ids.push(id);
+    }
+    Ok(ids)
+}
+
+/// Draws answers of one vocabulary under every grammar that it can follow.
+fn spellings(name: &str, system: &System, limits: Limits) -> Outcome<usize> {
+    let mut all = 0;
+    for (key, constraint) in constraints() {
+        if constraint == Constraint::Grounding(Grammar::Words) {
+            continue;
+        }
+        let Some(beginning) = begin(system, &constraint)? else { continue };
+        let (mut tokens, mut count, start) = (0, 0, Instant::now());
+        while !limits.are_reached(count, start) {
+            let told = |error: &dyn Error| format!("{name} {key} draw {count}: {error}");
+            let answer = spelled(system, beginning.fork(), &mut Draws(count as u64), longest(&constraint))
+                .map_err(|error| told(&*error))?;
+            read(&constraint, system, &answer).map_err(|error| told(&*error))?;
+            tokens += answer.len();
+            count += 1;
+        }
+        all += count;
+        let (tokens, time) = (tokens as f64 / count as f64, start.elapsed().as_secs_f64() / count as f64);
+        println!("{name} {key}: {count} spellings read, {tokens:.1} tokens, {time:.4} s each");
+    }
+    Ok(all)
+}
+
+/// As long as a typical click of CogAgent's, where what is free is any text of its length.
+const CLICK: &str = r"Action: [A-Za-z .]{13}\nGrounded Operation: CLICK\(box=\[\[[0-9]{3},[0-9]{3},[0-9]{3},[0-9]{3}\]\], element_type='[a-z]{6}', element_info='[A-Za-z]{6}'\)";
+
+/// What forced tokens save: a short answer and a typical one, with their forced tokens appended, with each drawn under a
+/// mask that leaves choices, and drawn freely. What is printed stands in `docs/accuracy.md`.
 #[test]
 fn forced_tokens_save_steps() {
     let system = nano(&gpus()[0]).expect("the default model");
     let mut session = Session::new(&system).expect("a session");
     let picture = Picture::from_rgb(SCREEN, vec![200; 3 * SCREEN.pixels() as usize]).expect("a picture");
     let image = block_on(session.encode(&picture, &|_| ())).expect("an image");
-    let messages = question(system.blueprint().grammar, "click Sign in");
-    let prompt = session.prepare(&messages, &[image]).expect("a prompt");
-    let options = GenerateOptions { max_tokens: 40, ..Default::default() };
-    let (mut with, mut without, mut tokens, mut forced) = (0.0, 0.0, 0, 0);
+    let grammar = system.blueprint().grammar;
+    let prompt = session.prepare(&question(grammar, "click Sign in"), &[image]).expect("a prompt");
+    let mut within = |constraint: &Constraint, seed: u32| {
+        let options = GenerateOptions { max_tokens: 200, temperature: 1.0, seed, ..Default::default() };
+        let start = Instant::now();
+        let mut matcher = system.constrain(constraint).expect("a grammar");
+        let answer = block_on(session.generate_within(&prompt, &mut matcher, &options, &|_| (), &mut |_| true));
+        let answer = answer.expect("an answer");
+        assert!(answer.whole, "{answer:?}");
+        (answer, 1e3 * start.elapsed().as_secs_f64())
+    };
     let rounds = 20;
-    // The first round builds kernels.
-    for round in 0..=rounds {
-        let start = Instant::now();
-        let mut matcher = system.constrain(&Constraint::Grounding(system.blueprint().grammar)).expect("a grammar");
-        let heard = &mut |_| true;
-        let bound = block_on(session.generate_within(&prompt, &mut matcher, &options, &|_| (), heard));
-        let bound = bound.expect("an answer");
-        let bound_time = start.elapsed().as_secs_f64();
-        let start = Instant::now();
-        let free = block_on(session.generate(&prompt, &options, &|_| (), &mut |_| true)).expect("an answer");
-        let free_time = start.elapsed().as_secs_f64();
-        assert!(bound.whole && bound.forced > 0 && bound.ids == free, "{bound:?} {free:?}");
-        if round > 0 {
-            (with, without) = (with + bound_time, without + free_time);
-            (tokens, forced) = (bound.ids.len(), bound.forced);
+    for constraint in [Constraint::Grounding(grammar), Constraint::Regex(CLICK.to_owned())] {
+        let (mut forced, mut masked) = (0.0, 0.0);
+        let (mut tokens, mut saved) = (0, 0);
+        // The first round builds kernels.
+        for round in 0..=rounds {
+            let (answer, time) = within(&constraint, round);
+            assert!(answer.forced > 0, "{answer:?}");
+            let as_long = Constraint::Regex(format!("[a-z]{{{}}}", answer.ids.len()));
+            let (other, other_time) = within(&as_long, round);
+            assert_eq!((other.ids.len(), other.forced), (answer.ids.len(), 0));
+            if round > 0 {
+                (forced, masked) = (forced + time, masked + other_time);
+                (tokens, saved) = (tokens + answer.ids.len(), saved + answer.forced);
+            }
         }
+        let each = |sum: f64| sum / f64::from(rounds);
+        println!(
+            "{:.1} tokens, {:.1} of them forced: {:.1} ms an answer, {:.1} ms with as many tokens and none forced",
+            each(tokens as f64),
+            each(saved as f64),
+            each(forced),
+            each(masked)
+        );
     }
-    let each = |sum: f64| 1e3 * sum / f64::from(rounds);
-    println!(
-        "{tokens} tokens, {forced} of them forced: {:.1} ms an answer within its grammar, {:.1} ms without",
-        each(with),
-        each(without)
-    );
 }
 
 #[test]
 fn every_answer_is_read() {
-    let count = std::env::var("FOVEA_GROUNDED_STEPS").ok().and_then(|count| count.parse().ok()).unwrap_or(2);
+    let limits = Limits::from_environment();
     let every = std::env::var_os("FOVEA_GROUNDED_ALL").is_some();
     let only = std::env::var("FOVEA_GROUNDED_MODELS").ok();
     let gpu = &gpus()[0];
@@ -171,7 +271,7 @@ fn every_answer_is_read() {
         let wanted = |constraint: &Constraint| {
             (every || *constraint == own) && *constraint != Constraint::Grounding(Grammar::Words)
         };
-        match steps(name, &system, count, wanted) {
+        match steps(name, &system, limits, wanted).and_then(|drawn| Ok(drawn + spellings(name, &system, limits)?)) {
             Ok(drawn) => all += drawn,
             Err(error) => panic!("{error}"),
         }

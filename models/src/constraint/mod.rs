@@ -99,6 +99,11 @@ fn kosmos2(tokenizer: &Tokenizer) -> Result<TopLevelGrammar, ConstraintError> {
 }
 
 impl Constraint {
+    /// Whether its answers may have several lines.
+    fn has_lines(&self) -> bool {
+        matches!(self, Self::CogAgent(_) | Self::Grounding(Grammar::CogAgent | Grammar::CogAgentSteps))
+    }
+
     fn grammar(&self, tokenizer: &Tokenizer) -> Result<TopLevelGrammar, ConstraintError> {
         Ok(match self {
             Self::Grounding(Grammar::PaliGemma) => {
@@ -145,6 +150,7 @@ pub struct Constrainer {
     factory: ParserFactory,
     tokenizer: Arc<Tokenizer>,
     vocabulary: usize,
+    spells_line_breaks: bool,
 }
 
 impl fmt::Debug for Constrainer {
@@ -189,6 +195,7 @@ impl Constrainer {
         let mut words: Vec<Vec<u8>> = tokenizer.token_bytes().into_iter().map(word).collect();
         // A head may have more rows than the tokenizer has tokens, or fewer.
         words.resize(vocabulary, Vec::new());
+        let spells_line_breaks = words.iter().any(|word| word.contains(&b'\n'));
         let size = u32::try_from(vocabulary).map_err(|_| unusable(format!("{vocabulary} tokens")))?;
         let trie = TokTrie::from(&TokRxInfo::new(size, end), &words);
         let environment: TokEnv = Arc::new(Environment { trie, tokenizer: Arc::clone(tokenizer) });
@@ -196,14 +203,19 @@ impl Constrainer {
         let mut factory =
             ParserFactory::new(&environment, capabilities, &[]).map_err(|error| unusable(error.to_string()))?;
         factory.quiet();
-        Ok(Self { factory, tokenizer: Arc::clone(tokenizer), vocabulary })
+        Ok(Self { factory, tokenizer: Arc::clone(tokenizer), vocabulary, spells_line_breaks })
     }
 
     /// Begins an answer.
     ///
     /// # Errors
-    /// [`ConstraintError::Grammar`], also for one whose answers begin with what the vocabulary cannot spell.
+    /// [`ConstraintError::Grammar`], also for one whose answers begin with what the vocabulary cannot spell, or have
+    /// lines that it cannot end.
     pub fn begin(&self, constraint: &Constraint) -> Result<Matcher, ConstraintError> {
+        // Within a line all would go well, until it ends.
+        if constraint.has_lines() && !self.spells_line_breaks {
+            return Err(ConstraintError::Grammar("no token of the vocabulary has a line break".to_owned()));
+        }
         let parser = Parser::new(self.factory.create_parser(constraint.grammar(&self.tokenizer)?));
         if let Some(error) = parser.get_error() {
             return Err(ConstraintError::Grammar(told(&error)));

@@ -170,6 +170,11 @@ fn boxes_between_marks_are_followed_and_read() {
     let refused = constrainer(&tokenizer, stop).begin(&Constraint::Grounding(Grammar::Qwen2_5Json));
     let Err(ConstraintError::Grammar(told)) = refused else { panic!("{refused:?}") };
     assert!(told.contains('`') && !told.contains("state"), "{told}");
+    // Nor has it line breaks, which come late in the Cog models' answers.
+    for grammar in [Grammar::CogAgent, Grammar::CogAgentSteps] {
+        let refused = constrainer(&tokenizer, stop).begin(&Constraint::Grounding(grammar));
+        assert!(matches!(&refused, Err(ConstraintError::Grammar(told)) if told.contains("line break")), "{refused:?}");
+    }
 }
 
 #[test]

@@ -97,15 +97,16 @@ impl FromStr for StepsAnswer {
     type Err = GroundingError;
 
     fn from_str(text: &str) -> Result<Self, GroundingError> {
-        let Some((words, operation)) = text.rsplit_once(OPERATION) else {
+        let Some((words, operation)) = at_label(text, OPERATION).or_else(|| text.rsplit_once(OPERATION)) else {
             return Err(GroundingError::NoOperation { text: text.to_owned() });
         };
-        let (plan, next) = match words.split_once(NEXT) {
+        let split = |text, label: &'static str| at_label(text, label).or_else(|| text.split_once(label));
+        let (plan, next) = match split(words, NEXT) {
             Some((plan, next)) => (plan, Some(next)),
             None => (words, None),
         };
         let said = |words: &str| Some(words.trim().to_owned()).filter(|words| !words.is_empty());
-        let plan = plan.split_once(PLAN).and_then(|(_, plan)| said(plan));
+        let plan = split(plan, PLAN).and_then(|(_, plan)| said(plan));
         Ok(Self { plan, next: next.and_then(said), operation: parse(operation, text)? })
     }
 }
@@ -117,6 +118,15 @@ impl FromStr for GroundedOperation {
     fn from_str(text: &str) -> Result<Self, GroundingError> {
         parse(text, text)
     }
+}
+
+/// What stands before and behind a label that begins a line: words may have it, too.
+fn at_label<'a>(text: &'a str, label: &str) -> Option<(&'a str, &'a str)> {
+    text.match_indices(label).find_map(|(at, _)| {
+        let (before, rest) = text.split_at_checked(at)?;
+        let line = before.trim_end_matches([' ', '\t']);
+        (line.is_empty() || line.ends_with('\n')).then_some((before, rest.get(label.len()..)?))
+    })
 }
 
 /// `operation` is a part of `answer`.
@@ -208,14 +218,14 @@ mod tests {
     }
 
     fn words() -> impl Strategy<Value = Option<String>> {
-        prop::option::of("[a-z][a-z0-9 ,.'()]{0,20}[a-z]")
+        prop::option::of("[a-z][a-z0-9 ,.'()]{0,20}[a-z]( Grounded Operation:[a-z])?")
     }
 
     proptest! {
         #[test]
         fn printed_answers_come_back(
             (plan, next, role, name) in (words(), words(), words(), words()),
-            text in "[a-z\\[][a-z0-9 >:,\\[\\]-]{0,20}[a-z\\]]",
+            text in "[a-z\\[][a-z0-9 >:,\\[\\]-]{0,20}[a-z\\]]( (Plan|Next Action|Grounded Operation): [a-z])?",
             corners in prop::array::uniform4(0u16..1000),
             verb in 0..4,
         ) {
