@@ -1,5 +1,5 @@
 // Runs inside the page: returns what is drawn (characters with boxes) and what can be acted on (targets).
-// Everything is in CSS pixels of the viewport, which are image pixels because the device pixel ratio is 1.
+// Everything is in CSS pixels of the viewport.
 (() => {
   const W = innerWidth, H = innerHeight;
   const r1 = v => Math.round(v * 2) / 2;
@@ -133,5 +133,6 @@
   const count = {};
   for (const t of targets) { const k = t.name.toLowerCase(); count[k] = (count[k] || 0) + 1; }
   for (const t of targets) t.unique = count[t.name.toLowerCase()] === 1;
-  return { width: W, height: H, chars, targets };
+  const language = document.documentElement.lang.slice(0, 2).toLowerCase();
+  return { width: W, height: H, language, chars, targets };
 })()

@@ -131,12 +131,21 @@ class Page:
 
 
 class Pages:
-    def __init__(self, folder, limit_gb=6):
-        self.folder, self.cache, self.stems, self.bytes, self.limit = folder, {}, [], 0, limit_gb * 1e9
+    """Rendered screens in a folder; `icons`: how often, at least, one full of icons is drawn."""
+    def __init__(self, folder, limit_gb=6, icons=0.0):
+        self.folder, self.cache, self.stems, self.bytes, self.limit, self.share = folder, {}, [], 0, limit_gb * 1e9, icons
+        self.toolbars, self.known = [], set()
         self.refresh()
 
     def refresh(self):
         self.stems = sorted(f[:-5] for f in glob.glob(self.folder + '/*.json'))
+        if not self.share: return
+        for s in self.stems:
+            if s in self.known: continue
+            try: d = json.load(open(s + '.json'))
+            except Exception: continue
+            self.known.add(s)
+            if d['source'] == 'icons': self.toolbars.append(s)
 
     def get(self, stem):
         if stem in self.cache:
@@ -149,7 +158,7 @@ class Pages:
 
     def sample(self, rng):
         while True:
-            s = rng.choice(self.stems)
+            s = rng.choice(self.toolbars if self.toolbars and rng.random() < self.share else self.stems)
             try:
                 return self.get(s)
             except Exception:  # still being written

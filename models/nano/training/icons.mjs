@@ -115,5 +115,5 @@ export function iconPage(R, words, fonts, sets, other = 0.3) {
     blocks.push(`<div style="display:flex;flex-wrap:wrap;gap:${R.i(0, 14)}px;align-items:center;justify-content:${R.c(['start', 'start', 'end', 'space-between', 'center'])};background:${bg};color:${fg};padding:${R.i(2, 12)}px ${R.i(4, 20)}px;margin:0 0 ${R.i(0, 20)}px;break-inside:avoid-column;font:${R.i(11, 18)}px '${R.p(.6) ? R.c(['Liberation Sans', 'DejaVu Sans', 'Liberation Serif']) : R.c(fonts)}',sans-serif">${text ? `<span>${sent(R.i(1, 4))}</span>` : ''}${row.map(b).join('')}${R.p(.3) ? `<span>${sent(R.i(1, 5))}</span>` : ''}</div>`);
     if (R.p(.35)) blocks.push(`<p style="font:${R.i(11, 17)}px/1.4 '${R.c(['Liberation Sans', 'DejaVu Sans'])}',sans-serif;margin:${R.i(2, 12)}px;break-inside:avoid-column">${sent(R.i(8, 30))}.</p>`);
   }
-  return `<!doctype html><meta charset=utf-8><style>*{box-sizing:border-box}body{margin:0;columns:${R.i(1, 3)};column-gap:${R.i(0, 12)}px;background:${R.p(.8) ? '#fff' : '#1d2430'}}</style><body>${blocks.join('\n')}</body>`;
+  return `<!doctype html><html lang=en><meta charset=utf-8><style>*{box-sizing:border-box}body{margin:0;columns:${R.i(1, 3)};column-gap:${R.i(0, 12)}px;background:${R.p(.8) ? '#fff' : '#1d2430'}}</style><body>${blocks.join('\n')}</body>`;
 }

@@ -26,11 +26,11 @@ for src, v in sorted(by.items(), key=lambda e: (e[0] == 'icons', e[0])):
         for t in (icons[:2 * a.per_screen] if src == 'icons' else texts[:a.per_screen - min(3, len(icons))] + icons[:3]):
             ins, _ = Q.word_instruction(t['name'], t['kind'], rng, 0.5)
             x0, y0, x1, y1 = t['box']
-            ann.append(dict(img_filename=name, bbox=[x0, y0, x1 - x0, y1 - y0], instruction=ins, data_type='text' if t['text'] else 'icon', data_source=src))
+            ann.append(dict(img_filename=name, bbox=[x0, y0, x1 - x0, y1 - y0], instruction=ins, data_type='text' if t['text'] else 'icon', data_source=src, role=t['kind'], language=d.get('language') or 'unknown'))
 # What other screens have and this one has not: the right answer is no place.
 for name, src, d in pages:
     others = [(t['name'], t['kind']) for n, _, o in pages if n != name for t in o['targets'] if t['unique'] and all(ord(c) < 0x250 for c in t['name'])]
     for q in Q.not_there(np.array([[0, *c[1:], c[0]] for c in d['chars']], np.float32).reshape(-1, 8), d['targets'], others, rng, 2):
-        ann.append(dict(img_filename=name, bbox=None, instruction=q['instruction'], data_type='absent', data_source=src))
+        ann.append(dict(img_filename=name, bbox=None, instruction=q['instruction'], data_type='absent', data_source=src, language=d.get('language') or 'unknown'))
 json.dump(ann, open(os.path.join(a.out, 'annotations.json'), 'w'), indent=0)
 print({s: len(v) for s, v in by.items()}, len(ann), {k: sum(x['data_type'] == k for x in ann) for k in ('text', 'icon', 'absent')})

@@ -1,5 +1,6 @@
 // Renders pages with headless Chromium: OUT/SPLIT/ID.png and OUT/SPLIT/ID.json (characters and targets).
-// node render.mjs --pages DIR --out DIR --split train|val [--count N] [--seed S] [--dense SHARE] [--icons SHARE]
+// node render.mjs --pages DIR --out DIR --split train|val [--count N] [--seed S] [--dense SHARE] [--icons SHARE] [--views many] [--over SHARE]
+// --views many adds narrow and wide viewports and device pixel ratios up to 2; --over puts dialogs over a share of the pages, or switches controls off.
 // For validation --icons is a number of icon pages; their icon set is none of those trained on.
 // Resumes: an ID that is already there is not rendered again. Page folders expected under --pages:
 // real/ (real-pages.tar.xz unpacked), pk/NAME/ (npm packages), npm/node_modules (@fontsource, lucide-static, playwright-core).
@@ -41,8 +42,26 @@ const words = [...wcount].filter(e => e[1] > 1).map(e => e[0]).sort();
 fs.mkdirSync(path.join(OUT, split), { recursive: true });
 const launch = () => chromium.launch({ executablePath: process.env.CHROMIUM || '/usr/bin/chromium', headless: true, args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1', '--hide-scrollbars'] });
 let browser = await launch();
-let ctx = await browser.newContext({ deviceScaleFactor: 1, javaScriptEnabled: true });
-const sizes = split === 'val' ? [[1280, 800]] : [[640, 400], [800, 600], [1024, 640], [1280, 800], [1280, 800], [1280, 800], [480, 640]];
+// Width, height and device pixel ratio.
+const odd = arg('views', 'some') === 'many' ? [[360, 640, 1], [360, 640, 2], [640, 400, 2], [820, 560, 1.5], [1024, 640, 1.25], [1440, 900, 1], [1600, 900, 1]] : [];
+const sizes = split === 'val' ? odd.length ? odd : [[1280, 800, 1]] : [[640, 400, 1], [800, 600, 1], [1024, 640, 1], [1280, 800, 1], [1280, 800, 1], [1280, 800, 1], [480, 640, 1], ...odd];
+const OVER = +arg('over', 0);
+let contexts = new Map();
+const context = async ratio => {
+  if (!contexts.has(ratio)) contexts.set(ratio, await browser.newContext({ deviceScaleFactor: ratio }));
+  return contexts.get(ratio);
+};
+// Puts a dialog over the page and switches some of its controls off.
+const cover = ({ dialog, off }) => {
+  if (off) document.querySelectorAll('button,input,select').forEach((el, i) => { if (i % 5 === off) el.disabled = true; });
+  if (dialog) document.body.insertAdjacentHTML('beforeend', dialog);
+};
+const dialog = R => {
+  const name = () => { const s = Array.from({ length: R.i(1, 2) }, () => R.c(words)).join(' '); return s[0].toUpperCase() + s.slice(1); };
+  const dark = R.p(.3), hue = R.i(0, 359), button = i => `<button style="font:inherit;margin:4px;padding:${R.i(3, 9)}px ${R.i(8, 18)}px;border:1px solid hsl(${hue} 50% 45%);border-radius:${R.i(0, 8)}px;background:${i ? 'transparent' : `hsl(${hue} 60% 40%)`};color:${i ? 'inherit' : '#fff'}">${name()}</button>`;
+  const field = R.p(.5) ? `<input placeholder="${name()}" style="font:inherit;width:90%;padding:5px">` : '';
+  return `<div style="position:fixed;inset:0;z-index:2147483646;background:rgba(0,0,0,${R.i(2, 7) / 10})"></div><div role="dialog" style="position:fixed;z-index:2147483647;left:50%;top:${R.i(25, 50)}%;transform:translate(-50%,-50%);width:${R.i(240, 340)}px;max-width:92vw;padding:${R.i(8, 24)}px;border-radius:${R.i(0, 14)}px;background:${dark ? '#223' : '#fff'};color:${dark ? '#eee' : '#222'};font:${R.i(12, 17)}px sans-serif;text-align:left"><b>${name()}</b><p style="margin:8px 0;color:inherit">${Array.from({ length: R.i(4, 14) }, () => R.c(words)).join(' ')}.</p>${field}<div style="text-align:${R.c(['left', 'right', 'center'])}">${Array.from({ length: R.i(1, 3) }, (_, i) => button(i)).join('')}</div></div>`;
+};
 const scramble = (ws, seed) => {
   let s = seed; const rnd = () => (s = (s * 1103515245 + 12345) % 2147483648) / 2147483648;
   const tw = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT); const ns = [];
@@ -71,11 +90,12 @@ for (let i = 0; i < jobs.length; i++) {
   const made = ['synth', 'dense', 'icons'].includes(src); // written here, not loaded
   let pg;
   try {
-    if (!browser.isConnected()) { browser = await launch(); ctx = await browser.newContext({ deviceScaleFactor: 1 }); } // it crashes now and then
-    if (i % 60 === 59) { await ctx.close(); ctx = await browser.newContext({ deviceScaleFactor: 1 }); }
-    pg = await ctx.newPage();
+    if (!browser.isConnected()) { browser = await launch(); contexts = new Map(); } // it crashes now and then
+    if (i % 60 === 59) { for (const one of contexts.values()) await one.close(); contexts = new Map(); }
+    const [vw, vh, ratio] = R.c(sizes);
+    pg = await (await context(ratio)).newPage();
     pg.on('dialog', d => d.dismiss().catch(() => {}));
-    const [vw, vh] = R.c(sizes); await pg.setViewportSize({ width: vw, height: vh });
+    await pg.setViewportSize({ width: vw, height: vh });
     let css = freeze;
     if (made) {
       const content = src === 'icons' ? iconPage(R, words, fonts, sets) : src === 'dense' ? dense(R, words, fonts) : synthPage(R, words, fonts, icons);
@@ -91,6 +111,7 @@ for (let i = 0; i < jobs.length; i++) {
     }
     await pg.addStyleTag({ content: css }).catch(() => {});
     await pg.evaluate('document.fonts.ready.then(()=>1)').catch(() => {});
+    if (split === 'train' && R.p(OVER)) await pg.evaluate(cover, { dialog: R.p(.6) ? dialog(R) : '', off: R.p(.5) ? R.i(1, 4) : 0 });
     await pg.waitForTimeout(made ? 30 : 120);
     const shots = split === 'val' ? 1 : src === 'real' ? 2 : 1;
     for (let k = 0; k < shots; k++) {
@@ -100,7 +121,11 @@ for (let i = 0; i < jobs.length; i++) {
       if (y) { await pg.evaluate(y => scrollTo({ top: y, behavior: 'instant' }), y); await pg.waitForTimeout(40); }
       const data = await Promise.race([pg.evaluate(collect), new Promise((_, rej) => setTimeout(() => rej(new Error('slow')), 9000))]);
       if (data.chars.length < 25) continue;
-      data.source = src; data.page = f; data.scroll = y;
+      data.source = src; data.page = f; data.scroll = y; data.ratio = ratio;
+      const scaled = v => Math.round(v * ratio * 2) / 2;
+      data.width = scaled(data.width); data.height = scaled(data.height);
+      for (const c of data.chars) for (let k = 1; k < 5; k++) c[k] = scaled(c[k]);
+      for (const t of data.targets) t.box = t.box.map(scaled);
       const name = shots > 1 ? `${stem}-${k}` : stem;
       await pg.screenshot({ path: name + '.png', timeout: 9000 });
       fs.writeFileSync(name + '.json', JSON.stringify(data));

@@ -52,7 +52,7 @@ export function page(R, words, fonts, icons) {
   ];
   const main = rep(R.i(5, 9), () => R.c(blocks)()).join('\n');
   const side = R.p(.4) ? `<aside style="width:${R.i(130, 240)}px;background:${card}">${rep(R.i(5, 16), () => `<a href="#" class="sl">${R.p(.3) ? ic()[0].replace('<svg', '<svg style="vertical-align:middle;margin-right:6px"') : ''}${name()}</a>`).join('')}</aside>` : '';
-  return `<!doctype html><meta charset=utf-8><title>p</title><style>
+  return `<!doctype html><html lang=en><meta charset=utf-8><title>p</title><style>
   *{box-sizing:border-box}body{margin:0;font:${fs}px/${R.i(12, 18) / 10} '${font}',sans-serif;background:${bg};color:${fg}}
   h1,h2,h3{font-family:'${hf}';margin:${R.i(2, 12)}px 0;font-weight:${R.c([400, 600, 700])}}h1{font-size:${fs + R.i(8, 22)}px}h2{font-size:${fs + R.i(3, 14)}px}h3{font-size:${fs + R.i(0, 8)}px}
   p,td,dd{color:${mute}}p{margin:${R.i(2, 12)}px 0}a{color:${acc};${R.p(.4) ? '' : 'text-decoration:none'}}
@@ -89,5 +89,5 @@ export function dense(R, words, fonts) {
     if (k < .8) return `<div style="${style};display:flex;flex-wrap:wrap;gap:${R.i(3, 12)}px ${R.i(8, 28)}px">${many(R.i(4, 12), one).join('')}</div>`;
     return `<div style="${style};display:grid;grid-template-columns:repeat(${R.i(2, 4)},auto);gap:${R.i(2, 8)}px ${R.i(6, 20)}px">${many(R.i(6, 16), () => R.p(.3) ? one() : `<span>${term()}</span>`).join('')}</div>`;
   };
-  return `<!doctype html><meta charset=utf-8><style>*{box-sizing:border-box}body{margin:0;columns:${R.i(2, 5)};column-gap:${R.i(0, 12)}px;background:${R.p(.8) ? '#fff' : '#223'}}div{break-inside:avoid-column}</style><body>${many(70, block).join('\n')}</body>`;
+  return `<!doctype html><html lang=en><meta charset=utf-8><style>*{box-sizing:border-box}body{margin:0;columns:${R.i(2, 5)};column-gap:${R.i(0, 12)}px;background:${R.p(.8) ? '#fff' : '#223'}}div{break-inside:avoid-column}</style><body>${many(70, block).join('\n')}</body>`;
 }

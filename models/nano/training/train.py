@@ -250,7 +250,7 @@ def page_loss(m, aux, v, rng, a, stats, force):
     for i, (p, b) in enumerate(zip(pr, an)):
         ids[i, :len(p) + len(b)] = torch.tensor(p + b)
         # whether it clicks or ends is told by the second token
-        wts[i, len(p) - 1:len(p) + len(b) - 1] = torch.tensor([1.0 if t >= NUM0 and 2 <= j <= 8 else 0.9 if j == 1 else 0.2 for j, t in enumerate(b)])
+        wts[i, len(p) - 1:len(p) + len(b) - 1] = torch.tensor([1.0 if t >= NUM0 and 2 <= j <= 8 else 2.0 if j == 1 else 0.2 for j, t in enumerate(b)])
     p0 = nxt + torch.arange(L); cos, sin = m.mrope(torch.stack((p0, p0, p0)))
     x = m.embed(ids)
     pk, pv, _ = prefix_text(m)
@@ -391,6 +391,7 @@ def main():
     ap.add_argument('--minutes', type=float, default=60); ap.add_argument('--threads', type=int, default=1); ap.add_argument('--lr', type=float, default=1e-3); ap.add_argument('--seed', type=int, default=0)
     ap.add_argument('--follow', type=float, default=0, help='take the tower anew every so many minutes'); ap.add_argument('--questions', type=int, default=28); ap.add_argument('--attn', type=float, default=1.0)
     ap.add_argument('--share', type=float, default=0.5); ap.add_argument('--short', type=float, default=0.6); ap.add_argument('--force', type=float, default=0.5); ap.add_argument('--decay', type=float, default=0.5)
+    ap.add_argument('--icons', type=float, default=0, help='how often, at least, a page full of icons is asked about')
     ap.add_argument('--absent', type=float, default=0, help='share of questions whose target is not there, added'); ap.add_argument('--lane', type=int, default=1, help='0 before lane.py has been run'); ap.add_argument('--q4', action='store_true', help='train for 4-bit weights'); ap.add_argument('--reuse', type=int, default=4); ap.add_argument('--keep', type=int, default=300); ap.add_argument('--steps', type=int, default=10**9); ap.add_argument('--match', type=float, default=0, help='set the match analytically, with this gain')
     a = ap.parse_args()
     torch.set_num_threads(a.threads); torch.manual_seed(a.seed); os.makedirs(a.run, exist_ok=True)
@@ -409,7 +410,7 @@ def main():
     for p in m.visual.parameters(): p.requires_grad_(False)
     opts = optimisers({'model': m.model, 'aux': aux}, a.lr)
     for o, z in zip(opts, s['opt'] if s else []): o.load_state_dict(z)
-    pages, rng = Pages(a.data), random.Random(a.seed + step)
+    pages, rng = Pages(a.data, icons=a.icons), random.Random(a.seed + step)
     views = Views(m, pages, rng, a.reuse, a.keep); hd = m.model.layers[0].self_attn.d
     if a.match and not s: match_init(m, views, rng, gain=a.match)
     print('params', sum(p.numel() for p in m.parameters()), 'step', step, 'pages', len(pages.stems), flush=True)
