@@ -287,7 +287,7 @@ describe('a run', () => {
     await ready(page);
     await ask(page);
     await answered(page);
-    assert.equal(await page.textContent('#answer-headline'), 'Finish');
+    assert.equal(await page.textContent('#answer-headline'), 'Nothing to act on');
     assert.equal(await page.isVisible('#box'), false);
     assert.equal(await page.isDisabled('input[name="zoom"][value="box"]'), true);
     await page.close();

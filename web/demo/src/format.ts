@@ -54,7 +54,7 @@ const VERBS: Record<Action['kind'], string> = {
   quote_text: 'Quote the text',
   quote_clipboard: 'Quote the clipboard',
   llm: 'Ask a language model',
-  end: 'Finish',
+  end: 'Nothing to act on',
 };
 
 /** "Type “anna”", "Scroll down 3 steps": the action without its place. */
