@@ -3,7 +3,7 @@
 //! `FOVEA_GROUNDED_STEPS=1000 cargo test --release -p fovea-models --test grounded -- --nocapture` draws so many answers
 //! of each model and prints what they cost. Each model is held to its own grammar; with `FOVEA_GROUNDED_ALL=1` to every
 //! one that its vocabulary can follow and its positions hold. `FOVEA_GROUNDED_MODELS=nano,kosmos2` draws of these alone,
-//! `FOVEA_GROUNDED_SECONDS=60` stops each pair of a model and a grammar after so long, and tells how many it drew.
+//! `FOVEA_GROUNDED_SECONDS=60` lets each model draw no longer than that within each grammar, and tells how many it drew.
 //!
 //! What a random model draws among the tokens that a mask allows is nearly uniform. So of every vocabulary and every
 //! grammar, as many answers are drawn without the model, too: evenly among what the mask allows.
@@ -97,6 +97,7 @@ impl Limits {
         }
     }
 
+    /// Of what the model draws, which takes far longer than its vocabulary alone.
     fn are_reached(self, drawn: usize, start: Instant) -> bool {
         drawn >= self.count || drawn > 0 && start.elapsed().as_secs_f64() > self.seconds
     }
@@ -179,21 +180,20 @@ fn spelled(system: &System, mut matcher: Matcher, draws: &mut Draws, max_tokens:
 }
 
 /// Draws answers of one vocabulary under every grammar that it can follow.
-fn spellings(name: &str, system: &System, limits: Limits) -> Outcome<usize> {
+fn spellings(name: &str, system: &System, count: usize) -> Outcome<usize> {
     let mut all = 0;
     for (key, constraint) in constraints() {
         if constraint == Constraint::Grounding(Grammar::Words) {
             continue;
         }
         let Some(beginning) = begin(system, &constraint)? else { continue };
-        let (mut tokens, mut count, start) = (0, 0, Instant::now());
-        while !limits.are_reached(count, start) {
-            let told = |error: &dyn Error| format!("{name} {key} draw {count}: {error}");
-            let answer = spelled(system, beginning.fork(), &mut Draws(count as u64), longest(&constraint))
+        let (mut tokens, start) = (0, Instant::now());
+        for draw in 0..count {
+            let told = |error: &dyn Error| format!("{name} {key} draw {draw}: {error}");
+            let answer = spelled(system, beginning.fork(), &mut Draws(draw as u64), longest(&constraint))
                 .map_err(|error| told(&*error))?;
             read(&constraint, system, &answer).map_err(|error| told(&*error))?;
             tokens += answer.len();
-            count += 1;
         }
         all += count;
         let (tokens, time) = (tokens as f64 / count as f64, start.elapsed().as_secs_f64() / count as f64);
@@ -271,7 +271,8 @@ fn every_answer_is_read() {
         let wanted = |constraint: &Constraint| {
             (every || *constraint == own) && *constraint != Constraint::Grounding(Grammar::Words)
         };
-        match steps(name, &system, limits, wanted).and_then(|drawn| Ok(drawn + spellings(name, &system, limits)?)) {
+        match steps(name, &system, limits, wanted).and_then(|drawn| Ok(drawn + spellings(name, &system, limits.count)?))
+        {
             Ok(drawn) => all += drawn,
             Err(error) => panic!("{error}"),
         }
