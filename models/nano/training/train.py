@@ -270,7 +270,10 @@ def page_loss(m, aux, v, rng, a, stats, force):
             lt = torch.cat((lp[:, :, :n0], lp[:, :, n0 + len(mid):]), -1)
             la = -torch.where(there[:, None], torch.logsumexp(lpi.masked_fill(~inb[:, None], -1e9), -1), torch.logsumexp(lt, -1))
             stats['attn'] += la[there].mean().item(); stats['vain'] += la[~there].mean().item() if (~there).any() else 0
-            loss = loss + a.attn * la.mean()
+            # Heads that look at different places blur what they bring; together they find more than each alone.
+            both = lp.clamp(min=-30); mean = both.detach().exp().mean(1, keepdim=True)
+            apart = (mean * (mean.clamp(min=1e-9).log() - both)).sum(-1).mean(); stats['apart'] += apart.item()
+            loss = loss + a.attn * la.mean() + a.agree * apart
             hit = inb.gather(1, lpi.detach().exp().mean(1).argmax(-1)[:, None])[there, 0].float(); stats['hit'] += hit.mean().item()
             mass = torch.where(forced | ~there, torch.ones(N), (2 * (lpi.detach().exp().mean(1) * inb).sum(-1)).clamp(max=1))
             lf = ((x[rows, last][:, PLACE] if a.lane else aux.found(x[rows, last])) - torch.cat((code(px), code(py)), -1)).square().mean(-1)
@@ -391,6 +394,7 @@ def main():
     ap.add_argument('--minutes', type=float, default=60); ap.add_argument('--threads', type=int, default=1); ap.add_argument('--lr', type=float, default=1e-3); ap.add_argument('--seed', type=int, default=0)
     ap.add_argument('--follow', type=float, default=0, help='take the tower anew every so many minutes'); ap.add_argument('--questions', type=int, default=28); ap.add_argument('--attn', type=float, default=1.0)
     ap.add_argument('--share', type=float, default=0.5); ap.add_argument('--short', type=float, default=0.6); ap.add_argument('--force', type=float, default=0.5); ap.add_argument('--decay', type=float, default=0.5)
+    ap.add_argument('--agree', type=float, default=0.5, help='weight of what keeps the heads of PROBE at one place')
     ap.add_argument('--icons', type=float, default=0, help='how often, at least, a page full of icons is asked about')
     ap.add_argument('--absent', type=float, default=0, help='share of questions whose target is not there, added'); ap.add_argument('--lane', type=int, default=1, help='0 before lane.py has been run'); ap.add_argument('--q4', action='store_true', help='train for 4-bit weights'); ap.add_argument('--reuse', type=int, default=4); ap.add_argument('--keep', type=int, default=300); ap.add_argument('--steps', type=int, default=10**9); ap.add_argument('--match', type=float, default=0, help='set the match analytically, with this gain')
     a = ap.parse_args()
@@ -401,7 +405,7 @@ def main():
     if s:
         m.load_state_dict(s['model']); aux.load_state_dict(s['aux']); step = s['step']
     else:
-        z = torch.load(a.start, weights_only=False); m.load_state_dict(widen(z['model'], cfg)); aux.load_state_dict({k: x for k, x in z['aux'].items() if k in aux.state_dict() and aux.state_dict()[k].shape == x.shape}, strict=False)
+        z = torch.load(a.start, weights_only=False); m.load_state_dict(widen(z['model'], cfg)); aux.load_state_dict({k: x for k, x in z.get('aux', {}).items() if k in aux.state_dict() and aux.state_dict()[k].shape == x.shape}, strict=False)
         if 'aux' not in z or 'found.weight' not in z['aux']: nn.init.constant_(aux.local.bias, -5)
     turn = (s or z).get('turn')
     take = lambda: see_through(m, a.tower, turn)
