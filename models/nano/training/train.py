@@ -42,6 +42,7 @@ TEXT, IMAGE, EYE = 253, 254, 255  # reserved coordinates: set at text tokens, at
 LEVEL = (0.3, 4.0)  # their values at text and at image tokens
 SCALES = ((0.07, 1.0), (2.0, 1.5), (2.5, 1.7), (3.5, 2.5))  # the residual's size at text and image tokens, by layer, generously
 OUT, PLACE = slice(229, 237), slice(237, 253)  # reserved for the way of a place to the answer: lane.py
+SEEN = 16  # the value of a head in layer PROBE, behind those of a place, that is set at image tokens alone
 GATE = (60.0, 100.0)  # how loudly the token before a number asks for, and the last prompt token offers, the place
 LOUD = 15.0  # how loudly the place is handed on
 DEEP = 40  # by how much attention from text to the picture is lowered
@@ -103,6 +104,9 @@ def reserve(m, lane=True):
             a.v_proj.weight[rows] = a.v_proj.weight[rows] @ without_prefix(m)
             a.o_proj.weight[:, rows] = 0
             for h in heads: a.o_proj.weight[PLACE, h:h + 16] = torch.eye(16) / a.n
+            # How much of the attention lies on the picture: what is not there is known by it.
+            rows = heads + SEEN
+            a.v_proj.weight[rows] = 0; a.v_proj.bias[rows] = 0; a.v_proj.weight[rows, IMAGE] = 1
         if lane and i == PROBE + 1:
             row = heads + d // 2 - 2
             a.k_proj.weight[row] = 0; a.k_proj.bias[row] = 0; a.k_proj.weight[row, EYE] = GATE[1]
@@ -250,7 +254,7 @@ def page_loss(m, aux, v, rng, a, stats, force):
     for i, (p, b) in enumerate(zip(pr, an)):
         ids[i, :len(p) + len(b)] = torch.tensor(p + b)
         # whether it clicks or ends is told by the second token
-        wts[i, len(p) - 1:len(p) + len(b) - 1] = torch.tensor([1.0 if t >= NUM0 and 2 <= j <= 8 else 2.0 if j == 1 else 0.2 for j, t in enumerate(b)])
+        wts[i, len(p) - 1:len(p) + len(b) - 1] = torch.tensor([1.0 if t >= NUM0 and 2 <= j <= 8 else (2.0 if qs[i]['box'] else 2.0 * a.ends) if j == 1 else 0.2 for j, t in enumerate(b)])
     p0 = nxt + torch.arange(L); cos, sin = m.mrope(torch.stack((p0, p0, p0)))
     x = m.embed(ids)
     pk, pv, _ = prefix_text(m)
@@ -394,6 +398,7 @@ def main():
     ap.add_argument('--minutes', type=float, default=60); ap.add_argument('--threads', type=int, default=1); ap.add_argument('--lr', type=float, default=1e-3); ap.add_argument('--seed', type=int, default=0)
     ap.add_argument('--follow', type=float, default=0, help='take the tower anew every so many minutes'); ap.add_argument('--questions', type=int, default=28); ap.add_argument('--attn', type=float, default=1.0)
     ap.add_argument('--share', type=float, default=0.5); ap.add_argument('--short', type=float, default=0.6); ap.add_argument('--force', type=float, default=0.5); ap.add_argument('--decay', type=float, default=0.5)
+    ap.add_argument('--ends', type=float, default=1.0, help='how much more it matters to end where nothing is there than not to end where something is')
     ap.add_argument('--agree', type=float, default=0.5, help='weight of what keeps the heads of PROBE at one place')
     ap.add_argument('--icons', type=float, default=0, help='how often, at least, a page full of icons is asked about')
     ap.add_argument('--absent', type=float, default=0, help='share of questions whose target is not there, added'); ap.add_argument('--lane', type=int, default=1, help='0 before lane.py has been run'); ap.add_argument('--q4', action='store_true', help='train for 4-bit weights'); ap.add_argument('--reuse', type=int, default=4); ap.add_argument('--keep', type=int, default=300); ap.add_argument('--steps', type=int, default=10**9); ap.add_argument('--match', type=float, default=0, help='set the match analytically, with this gain')
