@@ -68,7 +68,7 @@ def main():
     s.once('decoder-1', lambda: teach('train.py', 'decoder-1', a.decoder / 5, '--start', run('tower-2'), '--lane', 0))
     s.once('decoder-2', lambda: teach('train.py', 'decoder-2', a.decoder / 5, '--start', run('decoder-1'), '--lane', 0, '--match', 2))
     s.once('lane', lambda: python('lane.py', run('decoder-2'), run('tower-2'), train, work / 'laned.pt'))
-    s.once('decoder-3', lambda: teach('train.py', 'decoder-3', a.decoder * 3 / 5, '--start', work / 'laned.pt', '--q4', '--absent', 0.5, '--icons', 0.25, '--lr', 4e-4))
+    s.once('decoder-3', lambda: teach('train.py', 'decoder-3', a.decoder * 3 / 5, '--start', work / 'laned.pt', '--q4', '--absent', 0.15, '--icons', 0.2, '--lr', 4e-4))
     s.once('gates', lambda: python('lane.py', run('decoder-3'), '-', train, work / 'final.pt'))
     s.once('export', lambda: python('export.py', a.out or work / 'nano', work / 'final.pt'))
     s.once('evaluation', lambda: (python('make_eval.py', data / 'val', work / 'eval', '--screens', 24, '--per-screen', 8),
