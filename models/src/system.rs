@@ -99,6 +99,14 @@ impl System {
         self.text.tokenizer()
     }
 
+    /// What its answer to `instruction` must look like, so that [`crate::grounding::read_answer`] reads it.
+    pub fn grounding(&self, instruction: &str) -> Constraint {
+        match self.blueprint.quotes {
+            true => Constraint::Quoting(self.blueprint.grammar, instruction.to_owned()),
+            false => Constraint::Grounding(self.blueprint.grammar),
+        }
+    }
+
     /// Begins an answer within a grammar. The first call makes the vocabulary ready, which takes a moment for a large
     /// one.
     ///

@@ -211,7 +211,9 @@ const CLICK: &str = r"Action: [A-Za-z .]{13}\nGrounded Operation: CLICK\(box=\[\
 fn forced_tokens_save_steps() {
     let system = nano(&gpus()[0]).expect("the default model");
     let mut session = Session::new(&system).expect("a session");
-    let picture = Picture::from_rgb(SCREEN, vec![200; 3 * SCREEN.pixels() as usize]).expect("a picture");
+    // With the button on it: of an empty screen the answer is one token, that it is not there.
+    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/nano/samples/signin.png");
+    let picture = Picture::decode(&std::fs::read(sample).expect("the sample")).expect("a picture");
     let image = block_on(session.encode(&picture, &|_| ())).expect("an image");
     let grammar = system.blueprint().grammar;
     let prompt = session.prepare(&question(grammar, "click Sign in"), &[image]).expect("a prompt");
@@ -237,7 +239,6 @@ fn forced_tokens_save_steps() {
         // The first round builds kernels.
         for round in 0..=rounds {
             let (answer, time) = within(&constraint, round);
-            assert!(answer.forced > 0, "{answer:?}");
             let as_long = Constraint::Regex(format!("[a-z]{{{}}}", answer.ids.len()));
             let (other, other_time) = within(&as_long, round);
             assert_eq!((other.ids.len(), other.forced), (answer.ids.len(), 0));
@@ -246,6 +247,7 @@ fn forced_tokens_save_steps() {
                 (tokens, saved) = (tokens + answer.ids.len(), saved + answer.forced);
             }
         }
+        assert!(saved > 0, "nothing was forced");
         let each = |sum: f64| sum / f64::from(rounds);
         println!(
             "{:.1} tokens, {:.1} of them forced: {:.1} ms an answer, {:.1} ms with as many tokens and none forced",

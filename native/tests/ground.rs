@@ -143,6 +143,23 @@ fn the_shipped_sample_comes_out_right() {
     }
 }
 
+/// The default model types what the instruction quotes, whatever it is.
+#[test]
+fn the_default_model_types_what_is_quoted() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let scratch = Scratch::new();
+    let mut command = fovea();
+    command
+        .arg("ground")
+        .arg(root.join("models/nano/samples/signin.png"))
+        .arg(r#"enter "o'Neill, 7!" in Search titles"#);
+    command.arg("--model").arg(root.join("models/nano")).arg("--out").arg(scratch.path("marked.png")).arg("--json");
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&told["action"]["kind"], &told["action"]["text"]), (&json!("type"), &json!("o'Neill, 7!")), "{told}");
+}
+
 /// Accuracy is counted against boxes, and every prediction is written.
 #[test]
 fn evaluation_counts_hits() {

@@ -238,7 +238,7 @@ impl Model {
             let messages = question(grammar, &instruction);
             let prompt = session.prepare(&messages, std::slice::from_ref(&encoded)).map_err(Failure::from)?;
             let generate = GenerateOptions { max_tokens, ..GenerateOptions::default() };
-            let constraint = (!truthy(&options, "free")).then_some(Constraint::Grounding(grammar));
+            let constraint = (!truthy(&options, "free")).then(|| self.system.grounding(&instruction));
             let written = self.write(&mut session, &prompt, &generate, constraint, on_stage, on_token).await?;
             let text = self.system.decode_answer(&written.ids).map_err(Failure::from)?;
             let answer = written.object(&text);

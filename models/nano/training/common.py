@@ -7,7 +7,8 @@ from PIL import Image
 SPECIALS = ['<|endoftext|>', '<|im_start|>', '<|im_end|>', '<|vision_start|>', '<|vision_end|>', '<|vision_pad|>', '<|image_pad|>', '<|video_pad|>']
 # Fixed phrases of CogAgent's protocol are one token each; everything else is bytes, so every digit is one token.
 PHRASES = ['user\n', 'assistant\n', 'Task: ', '\nHistory steps: ', '\n(Platform: WIN)\n', '\n(Platform: Mac)\n', '\n(Platform: Mobile)\n',
-           '(Answer in Action-Operation format.)\n', 'Grounded Operation: ', 'CLICK(box=[[', 'TYPE(box=[[', ']])', "]], text='", "')"]
+           '(Answer in Action-Operation format.)\n', 'Grounded Operation: ', 'CLICK(box=[[', 'TYPE(box=[[', ']])', "]], text='", "')",
+           'Action: It is not on this screen.\nGrounded Operation: END()']
 NUM0 = 288  # a coordinate is one token, 000 to 999, so that the output layer can hold their order
 VOCAB = NUM0 + 1000
 
@@ -20,7 +21,7 @@ def config():
         'vision_start_token_id': sid['<|vision_start|>'], 'vision_end_token_id': sid['<|vision_end|>'], 'vision_token_id': sid['<|vision_pad|>'],
         'image_token_id': sid['<|image_pad|>'], 'video_token_id': sid['<|video_pad|>'],
         'hidden_act': 'silu', 'hidden_size': 256, 'initializer_range': 0.02, 'intermediate_size': 640, 'max_position_embeddings': 32768,
-        'max_window_layers': 4, 'fovea_grounding': 'cogagent', 'model_type': 'qwen2_5_vl', 'num_attention_heads': 4, 'num_hidden_layers': 4, 'num_key_value_heads': 4,
+        'max_window_layers': 4, 'fovea_grounding': 'cogagent', 'fovea_quotes': True, 'model_type': 'qwen2_5_vl', 'num_attention_heads': 4, 'num_hidden_layers': 4, 'num_key_value_heads': 4,
         'rms_norm_eps': 1e-6, 'rope_theta': 10000.0, 'sliding_window': 32768, 'tie_word_embeddings': True, 'torch_dtype': 'float16',
         'transformers_version': '4.49.0', 'use_cache': True, 'use_sliding_window': False,
         'vision_config': {'depth': 4, 'hidden_act': 'silu', 'hidden_size': 160, 'intermediate_size': 448, 'num_heads': 5, 'in_chans': 3,
@@ -84,8 +85,8 @@ def answer_ids(box, typed=None):
     return out + [ID['<|im_end|>']]
 
 
-# The answer to what is not there: an operation without a place.
-NOT_THERE = [ID['Grounded Operation: ']] + encode('END()') + [ID['<|im_end|>']]
+# The answer to what is not there is one token, so that the last prompt token, which alone has looked at the picture, decides it.
+NOT_THERE = [ID[PHRASES[-1]], ID['<|im_end|>']]
 
 
 # ---- characters -----------------------------------------------------------------------------------------------------
@@ -174,6 +175,43 @@ def augment(img, rng):
         a, b = rng.uniform(0.7, 1.1), rng.uniform(-20, 30)
         img = np.clip(img.astype(np.float32) * a + b, 0, 255).astype(np.uint8)
     return np.ascontiguousarray(img)
+
+
+class Sprites:
+    """Icons as masks (sprites.mjs), to be put on pictures."""
+    def __init__(self, file):
+        self.names = json.load(open(file + '.json'))
+        self.masks = np.fromfile(file + '.bin', np.uint8).reshape(len(self.names), 48, 48)
+        self.known, self.rest = ([i for i, n in enumerate(self.names) if n['known'] == k] for k in (True, False))
+        self.things = {n.lower(): names[0].lower() for names in (self.names[i]['names'] for i in self.known) for n in names}
+
+    def draw(self, img, rng, n, tries=6, p=0.65):
+        """Puts up to n icons on flat places of `img` [H, W, 3], which is changed: [(names, box)], the icon's names in order of use.
+        `p`: the share of the icons that have a common name."""
+        out, (h, w) = [], img.shape[:2]
+        for _ in range(n * tries):
+            if len(out) == n: break
+            k = rng.randint(12, 20) if rng.random() < 0.6 else rng.randint(16, 34); pad = rng.randint(1, 6); s = k + 2 * pad
+            if h <= s or w <= s: continue
+            y, x = rng.randint(0, h - s), rng.randint(0, w - s); spot = img[y:y + s, x:x + s]
+            if (spot.max((0, 1)).astype(int) - spot.min((0, 1))).max() > 10: continue
+            i = rng.choice(self.known if rng.random() < p else self.rest)
+            back = spot.reshape(-1, 3).mean(0); light = back @ (0.3, 0.59, 0.11)
+            r = rng.random()
+            if r < 0.15:  # on a patch of its own
+                back = np.array([rng.uniform(0, 255) for _ in range(3)]); light = back @ (0.3, 0.59, 0.11)
+                d = (np.arange(s) - (s - 1) / 2) / (s / 2 - 0.5); e = rng.choice([2, 2, 6, 99])
+                spot[(np.abs(d[:, None]) ** e + np.abs(d[None]) ** e <= 1) if e < 99 else np.ones((s, s), bool)] = back
+            for _ in range(20):
+                fore = np.full(3, rng.uniform(0, 255)) if rng.random() < 0.6 else np.array([rng.uniform(0, 255) for _ in range(3)])
+                if abs(fore @ (0.3, 0.59, 0.11) - light) > 85: break
+            else: fore = np.full(3, 0.0 if light > 128 else 255.0)
+            m = np.asarray(Image.fromarray(self.masks[i]).resize((k, k), Image.LANCZOS if rng.random() < 0.5 else Image.BOX), np.float32)[..., None] / 255
+            at = spot[pad:pad + k, pad:pad + k]
+            at[:] = np.clip(at * (1 - m) + fore * m + 0.5, 0, 255).astype(np.uint8)
+            names = self.names[i]['names']
+            out.append(([names[0]] + rng.sample(names[1:], len(names) - 1) if rng.random() < 0.6 else rng.sample(names, len(names)), np.array([x, y, x + s, y + s], float)))
+        return out
 
 
 def whole(page, rng, odd=0.25):

@@ -1,7 +1,7 @@
 // Icons of open sets and what people call them, and pages full of them.
 import fs from 'fs'; import path from 'path';
 // Names, then the files that show it: the first that a set has is its icon of that name.
-const CALLED = `Search|Find: search magnify magnifying-glass
+export const CALLED = `Search|Find: search magnify magnifying-glass
 Menu|Open menu: menu menu-2 bars list
 Close|Dismiss: x close xmark x-lg
 Profile|Account|User: user account person

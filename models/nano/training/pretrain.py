@@ -6,6 +6,7 @@ import argparse, json, os, random, time
 import numpy as np, torch, torch.nn as nn, torch.nn.functional as F
 from common import *
 from muon import optimisers
+from parallel import alike, average, spawn
 from model import Nano, patchify, patch_positions
 import questions as Q
 
@@ -71,7 +72,7 @@ def seen(checkpoint):
     return {k[7:]: x for k, x in checkpoint['model'].items() if k.startswith('visual.')}
 
 
-def batch(pages, rng, n):
+def batch(pages, rng, n, sprites=None):
     xs, grids, labs, geos, masks, pairs, names = [], [], [], [], [], [], []
     k = 0
     while k < n:
@@ -87,7 +88,10 @@ def batch(pages, rng, n):
         ok = (cx >= 0) & (cy >= 0) & (cx < w) & (cy < h)
         q = q[ok]; wid = (cy[ok] // 112).astype(int) * (w // 112) + (cx[ok] // 112).astype(int)
         cnt = np.bincount(wid, minlength=h * w // 12544)
-        icons = [(t['name'], b) for t, b in zip(p.targets, inside) if not t['text'] and b[0] >= 0 and b[1] >= 0 and b[2] < w and b[3] < h and max(b[2] - b[0], b[3] - b[1]) < 56]
+        icons = [([t['name']], b) for t, b in zip(p.targets, inside) if not t['text'] and b[0] >= 0 and b[1] >= 0 and b[2] < w and b[3] < h and max(b[2] - b[0], b[3] - b[1]) < 56]
+        if sprites and rng.random() < 0.7:
+            img = img.copy()
+            icons += sprites.draw(img[:h, :w], rng, h * w // 12544)
         spot = np.array([[(b[0] + b[2]) / 2, (b[1] + b[3]) / 2] for _, b in icons]).reshape(-1, 2)
         iwid = (spot[:, 1] // 112).astype(int) * (w // 112) + (spot[:, 0] // 112).astype(int)
         good = np.flatnonzero((cnt >= 12) | (np.bincount(iwid, minlength=len(cnt)) > 0))
@@ -111,11 +115,23 @@ def batch(pages, rng, n):
             pr[:, 0] += k * 16; pairs.append(pr)
             for s, b in Q.spans(c, rng, 3):
                 names.append((text_bigrams(s), [k * 16 + int(t) for t in np.flatnonzero(Q.tokens_in(b, 112, 112))], s.lower(), True))
-            for (name, b) in (icons[j] for j in np.flatnonzero(iwid == i)):
-                names.append((text_bigrams(name), [k * 16 + int(t) for t in np.flatnonzero(Q.tokens_in(b - np.tile([wx * 112, wy * 112], 2), 112, 112))], name.lower(), False))
+            for (called, b) in (icons[j] for j in np.flatnonzero(iwid == i)):
+                for name in called[:2]:
+                    names.append((text_bigrams(name), [k * 16 + int(t) for t in np.flatnonzero(Q.tokens_in(b - np.tile([wx * 112, wy * 112], 2), 112, 112))], name.lower(), False))
             grids.append((gh, gw, py + wy * 8, px + wx * 8))
             k += 1
     return torch.stack(xs), grids, torch.from_numpy(np.stack(labs)), torch.from_numpy(np.concatenate(geos)), torch.from_numpy(np.concatenate(masks)), torch.from_numpy(np.concatenate(pairs)), names
+
+
+class Batches(torch.utils.data.IterableDataset):
+    """Batches without end, made by another process."""
+    def __init__(self, pages, seed, n, sprites): self.pages, self.seed, self.n, self.sprites = pages, seed, n, sprites
+
+    def __iter__(self):
+        torch.set_num_threads(1); rng, last = random.Random(self.seed), time.time()
+        while True:
+            if time.time() - last > 60: self.pages.refresh(); last = time.time()
+            yield batch(self.pages, rng, self.n, self.sprites)
 
 
 def main():
@@ -123,9 +139,16 @@ def main():
     ap.add_argument('--data', required=True); ap.add_argument('--run', required=True)
     ap.add_argument('--minutes', type=float, default=60); ap.add_argument('--threads', type=int, default=1)
     ap.add_argument('--back', help='a checkpoint of train.py: its tower goes on learning here')
+    ap.add_argument('--find', type=float, default=1.0, help='weight of being found by name')
+    ap.add_argument('--sprites', help='icons to put on the screens, from sprites.mjs')
     ap.add_argument('--dtype', default='f32'); ap.add_argument('--lr', type=float, default=1.5e-3); ap.add_argument('--batch', type=int, default=64)
     ap.add_argument('--seed', type=int, default=0); ap.add_argument('--steps', type=int, default=10**9); ap.add_argument('--decay', type=float, default=0.4, help='share of the time over which the rate falls to nothing')
+    ap.add_argument('--processes', type=int, default=1, help='each takes batches of its own; gradients are averaged')
     a = ap.parse_args()
+    spawn(teach, a)
+
+
+def teach(rank, a):
     torch.set_num_threads(a.threads); torch.manual_seed(a.seed)
     os.makedirs(a.run, exist_ok=True)
     cfg = config(); v = cfg['vision_config']
@@ -140,19 +163,22 @@ def main():
     step, ck = 0, os.path.join(a.run, 'last.pt')
     if os.path.exists(ck):
         s = torch.load(ck, weights_only=False); m.visual.load_state_dict(seen(s)); heads.load_state_dict(s['heads']); [o.load_state_dict(z) for o, z in zip(opts, s['opt'])]; step = s['step']
-    print('params', sum(p.numel() for p in m.visual.parameters()), 'step', step, flush=True)
+    if not rank: print('params', sum(p.numel() for p in m.visual.parameters()), 'step', step, flush=True)
     pages, rng = Pages(a.data), random.Random(a.seed + step)
+    sprites = Sprites(a.sprites) if a.sprites else None; things = sprites.things if sprites else {}
     if step == 0 and not a.back:
         whiten(m, torch.cat([batch(pages, rng, 64)[0].reshape(-1, 588) for _ in range(5)]))
     y, x = patch_positions(8, 8)
     cos, sin = m.visual.rope(y, x); cos, sin = cos[None, None], sin[None, None]
     t0 = last = time.time(); acc = np.zeros(8); extra = np.zeros(4); dtype = torch.bfloat16 if a.dtype == 'bf16' else torch.float32
     tb = 0
-    while time.time() - t0 < a.minutes * 60 and step < a.steps:
+    made = iter(torch.utils.data.DataLoader(Batches(pages, a.seed + step + 7919 * rank, a.batch, sprites), batch_size=None, num_workers=1, prefetch_factor=8))
+    alike(params); gone = 0.0  # the share of the time that has passed
+    while gone < 1 and step < a.steps:
         tt = time.time()
-        px, grids, lab, geo, mask, pairs, names = batch(pages, rng, a.batch)
+        px, grids, lab, geo, mask, pairs, names = next(made)
         tb += time.time() - tt
-        lr = a.lr * min(1, (step + 1) / (40 if a.back else 150)) * max(0.03, min(1, (1 - (time.time() - t0) / 60 / a.minutes) / a.decay))
+        lr = a.lr * min(1, (step + 1) / (40 if a.back else 150)) * max(0.03, min(1, (1 - gone) / a.decay))
         for o in opts:
             for g in o.param_groups: g['lr'] = lr
         pos = torch.stack([m.visual.positions(y + gy, x + gx, gh, gw) for gh, gw, gy, gx in grids])
@@ -175,25 +201,30 @@ def main():
         at = torch.cat((code((gd[:, 3:] / 2 + k % 4 + 0.5) / gd[:, 1:2] * 2), code((gd[:, 2:3] / 2 + k // 4 + 0.5) / gd[:, :1] * 2)), -1)
         l5 = F.mse_loss(heads.code(em), at.view(-1, 16))
         sc = heads.find(em, [n[0] for n in names])
-        hit = torch.zeros(sc.shape, dtype=torch.bool)
-        for i, n in enumerate(names):
-            hit[i, [t for o in names if o[2] == n[2] for t in o[1]]] = True
+        # What shows the same thing is found, too: what has this name, and the icons of what is called so.
+        hit = torch.zeros(sc.shape, dtype=torch.bool); shown = {}
+        for n in names:
+            shown.setdefault(n[2], []).extend(n[1])
+            if not n[3] and n[2] in things: shown.setdefault((things[n[2]],), []).extend(n[1])
+        for i, n in enumerate(names): hit[i, shown[n[2]] + shown.get((things.get(n[2]),), [])] = True
         l6 = (torch.logsumexp(sc, -1) - torch.logsumexp(sc.masked_fill(~hit, -1e9), -1)).mean()
         found = hit.gather(1, sc.argmax(-1)[:, None])[:, 0].numpy(); drawn = np.array([n[3] for n in names])
-        extra += [l5.item(), l6.item(), found[drawn].mean(), found[~drawn].sum() / max(1, (~drawn).sum())]
-        loss = l1 + l2 + 0.5 * l3 + 0.3 * l4 + 5 * l5 + l6
+        extra += [l5.item(), l6.item(), found[drawn].sum() / max(1, drawn.sum()), found[~drawn].sum() / max(1, (~drawn).sum())]
+        loss = l1 + l2 + 0.5 * l3 + 0.3 * l4 + 5 * l5 + a.find * l6
         [o.zero_grad(set_to_none=True) for o in opts]; loss.backward()
+        gone = average(params, (time.time() - t0) / 60 / a.minutes)
         torch.nn.utils.clip_grad_norm_(params, 1.0); [o.step() for o in opts]; step += 1
         on = l > 0
         acc += [l1.item(), l2.item(), l3.item(), l4.item(), (lp.argmax(-1)[on] == l[on]).float().mean().item(), (lt.argmax(-1)[on] == l[on]).float().mean().item(), (ge.float()[mask] - geo[mask]).abs().mean().item(), 1]
+        if rank: continue
         if step % 25 == 0:
             r = acc[:7] / acc[7]; acc[:] = 0
             print('code, find, hit, hit of icons', (extra / 25).round(4)); extra[:] = 0
             print(f'{time.strftime("%H:%M:%S")} step {step} lr {lr:.1e} patch {r[0]:.3f} token {r[1]:.3f} gram {r[2]:.3f} geo {r[3]:.3f} acc {r[4]:.3f} {r[5]:.3f} edge {r[6]:.3f} s/step {(time.time() - t0) / max(1, step):.2f} data {tb:.0f}s of {time.time() - t0:.0f}', flush=True)
         if time.time() - last > 60:
-            pages.refresh(); last = time.time()
+            last = time.time()
             torch.save({'model': m.state_dict(), 'heads': heads.state_dict(), 'opt': [o.state_dict() for o in opts], 'step': step}, ck + '.tmp'); os.replace(ck + '.tmp', ck)
-    torch.save({'model': m.state_dict(), 'heads': heads.state_dict(), 'opt': [o.state_dict() for o in opts], 'step': step}, ck)
+    if not rank: torch.save({'model': m.state_dict(), 'heads': heads.state_dict(), 'opt': [o.state_dict() for o in opts], 'step': step}, ck)
 
 
 if __name__ == '__main__':

@@ -12,14 +12,32 @@ BY_KIND = {
     'field': ['click the {} field', 'focus {}', 'click into {}'], 'select': ['open the {} list', 'click the {} select'],
     'checkbox': ['check {}', 'tick {}', 'toggle {}', 'tick the {} box'], 'radio': ['select {}', 'choose {}'], 'word': ['find {}', 'select {}', 'tap {}', 'choose {}'],
 }
-TYPE = ['type {1} into {0}', 'enter {1} in {0}', 'type "{1}" into the {0} field', 'type {1} in the {0} box', 'fill {0} with {1}']
+TYPE = ['type {1} into {0}', 'enter {1} in {0}', 'type "{1}" into the {0} field', 'type {1} in the {0} box', 'fill {0} with {1}', 'Type {1} into {0}', "type '{1}' in {0}",
+        'enter "{1}" into {0}', 'write {1} in the {0} field', 'Enter {1} in the {0} field', 'put "{1}" into {0}', 'fill in {0} with "{1}"', 'set {0} to {1}']
+LETTERS = 'eeeeeeaaaaaiiiiooootttnnnsssrrrllldddcccuuummmpphhggbbffyywwkkvvxzjq'
+
+
+def typed_text(rng):
+    """Something to type: words, names, addresses, numbers, mostly never seen before, so that it must be copied."""
+    word = lambda: ''.join(rng.choice(LETTERS) for _ in range(rng.randint(2, 9)))
+    case = lambda w: w if (r := rng.random()) < 0.55 else w.capitalize() if r < 0.93 else w.upper()
+    r = rng.random()
+    if r < 0.2: return rng.choice(TYPED)
+    if r < 0.62: return ' '.join(case(word()) for _ in range(rng.choice([1, 1, 1, 2, 2, 3])))
+    if r < 0.76: return word() + rng.choice(['', '.' + word(), '_' + word(), str(rng.randint(0, 99))]) + '@' + word() + rng.choice(['.com', '.org', '.de', '.net', '.example'])
+    if r < 0.88: return rng.choice([str(rng.randint(0, 99999)), f'{rng.randint(0, 999)}.{rng.randint(0, 99):02d}', f'{rng.randint(1, 31)}.{rng.randint(1, 12)}.{rng.randint(1950, 2030)}', f'{rng.randint(0, 23)}:{rng.randint(0, 59):02d}'])
+    return ''.join(rng.choice(LETTERS + LETTERS.upper() + '0123456789-_!?.+#') for _ in range(rng.randint(4, 14)))
+
+
+def typed(name, rng):
+    """An instruction to type something into what has this name, and what."""
+    t = typed_text(rng)
+    return rng.choice(TYPE).format(name, t), t
 
 
 def word_instruction(name, kind, rng, short=0.5):
     """Returns the instruction and the text to type, if any."""
-    if kind == 'field' and rng.random() < 0.5:
-        t = rng.choice(TYPED)
-        return rng.choice(TYPE).format(name, t), t
+    if kind == 'field' and rng.random() < 0.5: return typed(name, rng)
     if rng.random() < short:
         return rng.choice(SHORT).format(name), None
     return rng.choice(BY_KIND[kind]).format(name), None

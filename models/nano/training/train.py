@@ -6,10 +6,11 @@ the place of the text line at each image token; the attention of the last prompt
 place at the last prompt token after it. In a share of the questions that attention is set to the target's, so that copying the place
 is learnt from the first step on."""
 import argparse, math, os, random, time
-from collections import defaultdict
+from collections import Counter, defaultdict
 import numpy as np, torch, torch.nn as nn, torch.nn.functional as F
 from common import *
 from muon import optimisers
+from parallel import alike, average, spawn
 from model import Nano, patchify
 import questions as Q
 
@@ -164,12 +165,23 @@ def prefix_text(m):
 
 class Views:
     """Whole pages with their frozen image tokens; a view is used `reuse` times, then drawn anew."""
-    def __init__(self, m, pages, rng, reuse, keep):
-        self.m, self.pages, self.rng, self.reuse, self.keep, self.pool = m, pages, rng, reuse, keep, []
+    def __init__(self, m, pages, rng, reuse, keep, sprites=None):
+        self.m, self.pages, self.rng, self.reuse, self.keep, self.pool, self.sprites = m, pages, rng, reuse, keep, [], sprites
+
+    def more(self, img, targets):
+        """Puts icons on a page: those that can be asked for, each by one of its names; and what more there is then, by all names."""
+        things = self.sprites.things; of = lambda names: things.get(names[0].lower(), names[0].lower())
+        put = self.sprites.draw(img, self.rng, self.rng.randint(3, 30)); have = {things.get(t['name'].lower(), t['name'].lower()) for t in targets}
+        often = Counter(of(names) for names, _ in put)
+        asked = [dict(name=names[0], kind='button', box=list(box), text=False) for names, box in put if often[of(names)] == 1 and of(names) not in have]
+        return asked, {n for names, _ in put for n in names} | {n for n, thing in things.items() if thing in have}
 
     def new(self):
         while True:
             img, chars, ts = whole(self.pages.sample(self.rng), self.rng)
+            also = set()
+            if self.sprites and self.rng.random() < 0.6:
+                img = img.copy(); new, also = self.more(img, ts); ts = ts + new
             if len(chars) < 12: continue
             h, w = img.shape[:2]
             if h * w < BIG and self.rng.random() < 0.7: continue  # what is asked in the end are whole large pages
@@ -178,7 +190,7 @@ class Views:
                 e = self.m.visual(px, *g)[1]
             pr = local_pairs(chars, h, w)
             lab = np.zeros(h * w // 784, bool); lab[pr[:, 0]] = True
-            return dict(e=e, h=h, w=w, chars=chars, targets=ts, pairs=torch.from_numpy(pr), text=torch.from_numpy(lab), line=torch.from_numpy(line_middles(chars, h, w)), others=self.others(), left=self.reuse)
+            return dict(e=e, h=h, w=w, chars=chars, targets=ts, pairs=torch.from_numpy(pr), text=torch.from_numpy(lab), line=torch.from_numpy(line_middles(chars, h, w)), others=self.others(), also=[dict(name=n) for n in also], left=self.reuse)
 
     def others(self):
         """What other pages have: (name, kind)."""
@@ -229,7 +241,7 @@ def goal(q, chars, h, w):
 def page_loss(m, aux, v, rng, a, stats, force):
     h, w, chars, targets = v['h'], v['w'], v['chars'], v['targets']
     qs = Q.make(chars, targets, rng, a.questions, a.short, a.share)
-    if qs: qs += Q.not_there(chars, targets, v['others'], rng, round(a.questions * a.absent), a.short)
+    if qs: qs += Q.not_there(chars, targets + v['also'], v['others'], rng, round(a.questions * a.absent), a.short)
     n0 = len(PREFIX); loss = 0; stats['n'] += 1
     kv, hs, nxt = prefix_run(m, v['e'], h, w, PROBE)
     mid, text = hs[PROBE - 1][0, n0:], v['text']
@@ -253,8 +265,8 @@ def page_loss(m, aux, v, rng, a, stats, force):
     last = torch.tensor([len(p) - 1 for p in pr]); rows = torch.arange(N)
     for i, (p, b) in enumerate(zip(pr, an)):
         ids[i, :len(p) + len(b)] = torch.tensor(p + b)
-        # whether it clicks or ends is told by the second token
-        wts[i, len(p) - 1:len(p) + len(b) - 1] = torch.tensor([1.0 if t >= NUM0 and 2 <= j <= 8 else (2.0 if qs[i]['box'] else 2.0 * a.ends) if j == 1 else 0.2 for j, t in enumerate(b)])
+        # whether it is there is told by the first token
+        wts[i, len(p) - 1:len(p) + len(b) - 1] = torch.tensor([1.0 if t >= NUM0 and 2 <= j <= 8 else (2.0 if qs[i]['box'] else 2.0 * a.ends) if j == 0 else 0.2 for j, t in enumerate(b)])
     p0 = nxt + torch.arange(L); cos, sin = m.mrope(torch.stack((p0, p0, p0)))
     x = m.embed(ids)
     pk, pv, _ = prefix_text(m)
@@ -293,10 +305,13 @@ def page_loss(m, aux, v, rng, a, stats, force):
     ce = -lo.gather(-1, y[..., None])[..., 0]
     num = wts == 1
     near = torch.exp(-0.5 * ((torch.arange(1000) - (y[num] - NUM0)[:, None]) / 5) ** 2); near = near / near.sum(-1, keepdim=True)
+    # What was looked at in vain had better be refused, too.
+    miss = a.doubt * 2.0 * torch.where(there, 1 - mass, torch.zeros(N)); no = -lo[:, 0, NOT_THERE[0]]
     ce = ce.masked_scatter(num, -(lo[num][:, NUM0:] * near).sum(-1))
-    la = (ce * ww).sum() / ww.sum(); stats['ans'] += la.item(); loss = loss + la
-    said = lo.detach()[:, 1].argmax(-1) == NOT_THERE[1]
-    stats['ends'] += said[~there].float().mean().item() if (~there).any() else 1; stats['ends wrongly'] += said[there].float().mean().item()
+    la = ((ce * ww).sum() + (no * miss).sum()) / (ww.sum() + miss.sum()); stats['ans'] += la.item(); loss = loss + la
+    said = lo.detach()[:, 0].argmax(-1) == NOT_THERE[0]
+    stats['ends'] += said[~there].float().mean().item() if (~there).any() else 1; free = there & ~forced
+    for name, share in (('ends wrongly', free & (mass > 0.5)), ('ends in doubt', free & (mass <= 0.5))): stats[name] += said[share].float().mean().item() if share.any() else 0
     off = (lo.detach()[num].argmax(-1) - y[num]).abs().view(-1, 4).float(); f = forced[there].nonzero()[:, 0]
     if len(f): stats['off'] += off[f].clamp(max=200).mean().item()
     ok = ((y[num].view(-1, 4) - lo.detach()[num].argmax(-1).view(-1, 4)).view(-1, 2, 2).float().mean(1)).abs()
@@ -341,6 +356,26 @@ def text_loss(m, aux, pages, rng, stats, n=40):
     for j, q in enumerate(qs[:n]): tg[j, text_bigrams(q['name'])] = 1
     loss = F.binary_cross_entropy_with_logits(aux.gram(x[torch.arange(n), torch.tensor([len(p) - 1 for p in pr])]), tg) * 100
     stats['gram_t'] += loss.item()
+    return loss
+
+
+def copy_loss(m, pages, rng, stats, n=14):
+    """What is to be typed is copied from the instruction. No picture, so it is cheap. Numbers look alike to the model: any counts."""
+    qs = []
+    while len(qs) < n:
+        ts = pages.sample(rng).targets
+        if ts: qs += [(Q.typed(t['name'], rng)) for t in rng.sample(ts, min(len(ts), 7)) if len(t['name']) <= 36]
+    pr = [prompt_ids(ins) for ins, _ in qs[:n]]; an = [answer_ids([rng.randint(0, 999) for _ in range(4)], t) for _, t in qs[:n]]
+    L = max(len(p) + len(b) for p, b in zip(pr, an)); ids = torch.full((n, L), ID['<|endoftext|>']); on = torch.zeros(n, L, dtype=torch.bool)
+    for i, (p, b) in enumerate(zip(pr, an)):
+        ids[i, :len(p) + len(b)] = torch.tensor(p + b); on[i, [len(p), *range(len(p) + 9, len(p) + len(b) - 1)]] = True
+    pos = rng.randint(10, 60) + torch.arange(L); cos, sin = m.mrope(torch.stack((pos, pos, pos)))
+    x = m.embed(ids); pk, pv, _ = prefix_text(m)
+    for i, l in enumerate(m.model.layers): x = l.questions(x, cos, sin, pk[i], pv[i], sharp=SHARP if i == PROBE else 1)[0]
+    lo = m.logits(x[on]).log_softmax(-1); lo = torch.cat((lo[:, :NUM0], lo[:, NUM0:].logsumexp(-1, keepdim=True)), -1)
+    y = ids[:, 1:][on[:, :-1]].clamp(max=NUM0)
+    loss = F.nll_loss(lo, y)
+    stats['typed'] += loss.item(); stats['typed right'] += (lo.argmax(-1) == y).float().mean().item()
     return loss
 
 
@@ -401,8 +436,15 @@ def main():
     ap.add_argument('--ends', type=float, default=1.0, help='how much more it matters to end where nothing is there than not to end where something is')
     ap.add_argument('--agree', type=float, default=0.5, help='weight of what keeps the heads of PROBE at one place')
     ap.add_argument('--icons', type=float, default=0, help='how often, at least, a page full of icons is asked about')
+    ap.add_argument('--sprites', help='icons to put on pages, from sprites.mjs')
     ap.add_argument('--absent', type=float, default=0, help='share of questions whose target is not there, added'); ap.add_argument('--lane', type=int, default=1, help='0 before lane.py has been run'); ap.add_argument('--q4', action='store_true', help='train for 4-bit weights'); ap.add_argument('--reuse', type=int, default=4); ap.add_argument('--keep', type=int, default=300); ap.add_argument('--steps', type=int, default=10**9); ap.add_argument('--match', type=float, default=0, help='set the match analytically, with this gain')
-    a = ap.parse_args()
+    ap.add_argument('--copy', type=float, default=0.5, help='weight of copying what is to be typed')
+    ap.add_argument('--doubt', type=float, default=0.5, help='weight of saying that it is not there where something else was found')
+    ap.add_argument('--processes', type=int, default=1, help='each takes pages of its own; gradients are averaged')
+    spawn(teach, ap.parse_args())
+
+
+def teach(rank, a):
     torch.set_num_threads(a.threads); torch.manual_seed(a.seed); os.makedirs(a.run, exist_ok=True)
     cfg = config(); m = Nano(cfg); aux = Aux(cfg['hidden_size'])
     step, ck = 0, os.path.join(a.run, 'last.pt')
@@ -419,32 +461,36 @@ def main():
     for p in m.visual.parameters(): p.requires_grad_(False)
     opts = optimisers({'model': m.model, 'aux': aux}, a.lr)
     for o, z in zip(opts, s['opt'] if s else []): o.load_state_dict(z)
-    pages, rng = Pages(a.data, icons=a.icons), random.Random(a.seed + step)
-    views = Views(m, pages, rng, a.reuse, a.keep); hd = m.model.layers[0].self_attn.d
+    pages, rng = Pages(a.data, icons=a.icons), random.Random(a.seed + step + 7919 * rank)
+    views = Views(m, pages, rng, a.reuse, a.keep, Sprites(a.sprites) if a.sprites else None); hd = m.model.layers[0].self_attn.d
     if a.match and not s: match_init(m, views, rng, gain=a.match)
-    print('params', sum(p.numel() for p in m.parameters()), 'step', step, 'pages', len(pages.stems), flush=True)
-    st = defaultdict(float); t0 = last = taken = time.time(); s0 = step
+    params = [p for p in (*m.parameters(), *aux.parameters()) if p.requires_grad]; alike(params); torch.manual_seed(a.seed + step + 7919 * rank)
+    if not rank: print('params', sum(p.numel() for p in m.parameters()), 'step', step, 'pages', len(pages.stems), flush=True)
+    st = defaultdict(float); t0 = last = taken = time.time(); s0 = step; gone = 0.0  # the share of the time that has passed
     save = lambda: (torch.save(dict(model=m.state_dict(), aux=aux.state_dict(), opt=[o.state_dict() for o in opts], step=step, turn=turn), ck + '.tmp'), os.replace(ck + '.tmp', ck))
-    while time.time() - t0 < a.minutes * 60 and step < a.steps:
-        for g in [g for o in opts for g in o.param_groups]: g['lr'] = a.lr * min(1, (step - s0 + 1) / 30) * max(0.03, min(1, (1 - (time.time() - t0) / 60 / a.minutes) / a.decay))
+    while gone < 1 and step < a.steps:
+        for g in [g for o in opts for g in o.param_groups]: g['lr'] = a.lr * min(1, (step - s0 + 1) / 30) * max(0.03, min(1, (1 - gone) / a.decay))
         [o.zero_grad(set_to_none=True) for o in opts]
         with Quantised(m, a.q4):
             page_loss(m, aux, views.sample(), rng, a, st, a.force).backward()
+            if a.copy: (a.copy * copy_loss(m, pages, rng, st)).backward()
             if step % 3 == 0: (0.3 * text_loss(m, aux, pages, rng, st)).backward()
+        gone = average(params, (time.time() - t0) / 60 / a.minutes)
         m.model.embed_tokens.weight.grad[NUM0:] = 0
         q = m.model.layers[PROBE + 1].self_attn.q_proj
         if a.lane: q.weight.grad[hd // 2 - 2::hd] = 0; q.bias.grad[hd // 2 - 2::hd] = 0  # the gates, which lane.py found: training blurs them
         torch.nn.utils.clip_grad_norm_(m.model.parameters(), 1.0)
         [o.step() for o in opts]; step += 1
         reserve(m, a.lane)
-        if step % 25 == 0:
+        if step % 25 == 0 and not rank:
             n = st.pop('n')
             print(time.strftime('%H:%M:%S'), 'step', step, ' '.join(f'{k} {x / n:.3f}' for k, x in st.items()), f's/step {(time.time() - t0) / (step - s0):.2f}', flush=True); st.clear()
         if time.time() - last > 60:
-            pages.refresh(); last = time.time(); save()
+            pages.refresh(); last = time.time()
+            if not rank: save()
         if a.follow and time.time() - taken > 60 * a.follow:
             taken = time.time(); take(); reserve(m, a.lane); views.pool.clear()
-    save()
+    if not rank: save()
 
 
 if __name__ == '__main__':

@@ -3,6 +3,8 @@
 //! Grammars are data; llguidance turns them into token masks (<https://github.com/guidance-ai/llguidance>, a parser over
 //! the trie of a vocabulary). Where a grammar leaves one choice, the forced tokens need no decoding at all.
 
+mod quote;
+
 use std::{fmt, sync::Arc};
 
 use fovea_engine::text::{TokenBytes, Tokenizer};
@@ -19,6 +21,9 @@ use crate::{prompt::AnswerFormat, systems::Grammar};
 pub enum Constraint {
     /// What [`crate::grounding::read_answer`] reads of a model that writes boxes so.
     Grounding(Grammar),
+    /// The same, but what a CogAgent answer types is quoted from this instruction, letter by letter: what stands in
+    /// quotation marks if something does, else any run of words.
+    Quoting(Grammar, String),
     /// CogAgent-9B's lines for an answer format, all of them.
     CogAgent(AnswerFormat),
     /// JSON that a schema describes.
@@ -101,7 +106,12 @@ fn kosmos2(tokenizer: &Tokenizer) -> Result<TopLevelGrammar, ConstraintError> {
 impl Constraint {
     /// Whether its answers may have several lines.
     fn has_lines(&self) -> bool {
-        matches!(self, Self::CogAgent(_) | Self::Grounding(Grammar::CogAgent | Grammar::CogAgentSteps))
+        matches!(
+            self,
+            Self::CogAgent(_)
+                | Self::Grounding(Grammar::CogAgent | Grammar::CogAgentSteps)
+                | Self::Quoting(Grammar::CogAgent | Grammar::CogAgentSteps, _)
+        )
     }
 
     fn grammar(&self, tokenizer: &Tokenizer) -> Result<TopLevelGrammar, ConstraintError> {
@@ -115,7 +125,11 @@ impl Constraint {
             Self::Grounding(Grammar::InternBoxes) => TopLevelGrammar::from_lark(INTERN.to_owned()),
             Self::Grounding(Grammar::Words) => TopLevelGrammar::from_regex("(?s:.*)"),
             // Models that were trained on boxes alone write no lines before them.
-            Self::Grounding(Grammar::CogAgent) => cogagent("(\"Action: \" LINE \"\\n\")?", false),
+            Self::Grounding(Grammar::CogAgent) => cogagent(PERHAPS_ACTION, false, "TEXT"),
+            Self::Quoting(Grammar::CogAgent, instruction) => {
+                cogagent(PERHAPS_ACTION, false, &quote::typed(instruction))
+            }
+            Self::Quoting(grammar, _) => return Self::Grounding(*grammar).grammar(tokenizer),
             Self::Grounding(Grammar::Qwen2Boxes) => TopLevelGrammar::from_lark(QWEN2.to_owned()),
             Self::Grounding(Grammar::Qwen2_5Json) => TopLevelGrammar::from_lark(QWEN2_5.to_owned()),
             Self::Grounding(Grammar::CogBoxes) => TopLevelGrammar::from_lark(COG_BOXES.to_owned()),
@@ -129,7 +143,7 @@ impl Constraint {
                     false => String::new(),
                 };
                 let lines = line(status, "Status") + &line(plan, "Plan") + &line(true, "Action");
-                cogagent(&lines, sensitive)
+                cogagent(&lines, sensitive, "TEXT")
             }
             Self::JsonSchema(schema) => TopLevelGrammar::from_json_schema(schema.clone()),
             Self::Regex(expression) => TopLevelGrammar::from_regex(expression),
@@ -138,11 +152,13 @@ impl Constraint {
     }
 }
 
-fn cogagent(lines: &str, sensitive: bool) -> TopLevelGrammar {
+const PERHAPS_ACTION: &str = r#"("Action: " LINE "\n")?"#;
+
+fn cogagent(lines: &str, sensitive: bool, typed: &str) -> TopLevelGrammar {
     let mark = if sensitive { "\"\\n\" (\"<<一般操作>>\" | \"<<敏感操作>>\")" } else { "" };
     // GLM-4 begins its answers with a line break.
     let start = format!("start: \"\\n\"? {lines} \"Grounded Operation: \" operation {mark} (\"\\n<<END>>\")?\n");
-    TopLevelGrammar::from_lark(start + COGAGENT)
+    TopLevelGrammar::from_lark(format!("{start}TYPED: {typed}\n{COGAGENT}"))
 }
 
 /// A vocabulary made ready for grammars: costs a moment for a large one, so one serves all answers of a system.

@@ -44,8 +44,23 @@ fn follows(constrainer: &Constrainer, constraint: &Constraint, tokenizer: &Token
 
 /// An answer of tokens that are drawn among those allowed, forced ones taken as they come.
 fn drawn(constrainer: &Constrainer, constraint: &Constraint, tokenizer: &Tokenizer, stop: u32, seed: u64) -> String {
+    drawn_behind("", constrainer, constraint, tokenizer, stop, seed)
+}
+
+/// The same behind a beginning.
+fn drawn_behind(
+    beginning: &str,
+    constrainer: &Constrainer,
+    constraint: &Constraint,
+    tokenizer: &Tokenizer,
+    stop: u32,
+    seed: u64,
+) -> String {
     let mut matcher = constrainer.begin(constraint).unwrap();
-    let (mut ids, mut state) = (Vec::new(), seed | 1);
+    let (mut ids, mut state) = (tokenizer.encode(beginning).unwrap(), seed | 1);
+    for &id in &ids {
+        matcher.accept(id).unwrap();
+    }
     while ids.len() < 6000 {
         ids.extend(matcher.forced().unwrap());
         if matcher.is_finished() {
@@ -104,6 +119,58 @@ proptest! {
         }
     }
 
+}
+
+/// What a drawn answer types.
+fn typed(constrainer: &Constrainer, instruction: &str, tokenizer: &Tokenizer, stop: u32, seed: u64) -> String {
+    let constraint = Constraint::Quoting(Grammar::CogAgent, instruction.to_owned());
+    let beginning = "Grounded Operation: TYPE(box=[[001,002,003,004]], text='";
+    let text = drawn_behind(beginning, constrainer, &constraint, tokenizer, stop, seed);
+    match text.parse::<CogAgentAnswer>().unwrap_or_else(|error| panic!("{error}: {text:?}")).operation {
+        Action::Type { text, .. } => text,
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn what_is_typed_is_quoted_from_the_instruction() {
+    let cases: [(&str, &[&str], &[&str]); 5] = [
+        (
+            "type anna@example.org into Email",
+            &["anna@example.org", "type", "example", ""],
+            &["ann", "into  Email", "x"],
+        ),
+        (r#"type "see you at 5" into Note"#, &["see you at 5"], &["see you", "Note", ""]),
+        ("type don't into Note", &["don't"], &["dont"]),
+        (r#"type "don't \ do" into Note"#, &[r"don\'t \\ do"], &["do"]),
+        ("", &[""], &["a"]),
+    ];
+    for (name, tokenizer, stop) in tokenizers() {
+        let constrainer = constrainer(&tokenizer, stop);
+        for (instruction, may, may_not) in cases {
+            let constraint = Constraint::Quoting(Grammar::CogAgent, instruction.to_owned());
+            let follows = |text: &&str| {
+                let answer = format!("Grounded Operation: TYPE(box=[[001,002,003,004]], text='{text}')");
+                follows(&constrainer, &constraint, &tokenizer, &answer)
+            };
+            assert_eq!(may.iter().copied().filter(follows).collect::<Vec<_>>(), may, "{name}: {instruction}");
+            assert_eq!(may_not.iter().copied().find(follows), None, "{name}: {instruction}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(8))]
+
+    /// Whatever the instruction, what is typed is a part of it.
+    #[test]
+    fn any_instruction_can_be_quoted(instruction in "[a-z'\"\\\\“” ,)(%{}\n0-9é]{0,60}", seed: u64) {
+        for (name, tokenizer, stop) in tokenizers() {
+            let constrainer = constrainer(&tokenizer, stop);
+            let text = typed(&constrainer, &instruction, &tokenizer, stop, seed);
+            prop_assert!(instruction.contains(&text), "{name}: {text:?} of {instruction:?}");
+        }
+    }
 }
 
 proptest! {

@@ -266,7 +266,8 @@ fn call(
     write!(f, "{name}({})", arguments.join(", "))
 }
 
-fn quoted(text: &str) -> String {
+/// A string as CogAgent writes it, in quotes and escaped.
+pub(crate) fn quoted(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('\'');
     for character in text.chars() {

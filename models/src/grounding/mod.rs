@@ -22,6 +22,7 @@ mod steps;
 pub(crate) mod testing;
 mod unit;
 
+pub(crate) use action::quoted;
 pub use action::{Action, Direction, Key, Target};
 pub use ask::{question, read_answer};
 pub use boxes::parse_boxes;

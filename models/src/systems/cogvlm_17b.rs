@@ -147,6 +147,7 @@ impl Config {
             max_positions: self.max_position_embeddings,
             grammar: Grammar::CogBoxes,
             heat_layer: None,
+            quotes: false,
         })
     }
 }

@@ -130,5 +130,6 @@ pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
         max_positions: config.seq_length,
         grammar: Grammar::CogBoxes,
         heat_layer: None,
+        quotes: false,
     })
 }

@@ -88,5 +88,6 @@ pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
         max_positions: text.max_positions,
         grammar: Grammar::InternBoxes,
         heat_layer: None,
+        quotes: false,
     })
 }

@@ -169,6 +169,7 @@ pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
         max_positions: text.max_position_embeddings,
         grammar: Grammar::Kosmos2Cells,
         heat_layer: None,
+        quotes: false,
     })
 }
 

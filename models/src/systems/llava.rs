@@ -93,6 +93,7 @@ impl Config {
             max_positions: text.max_positions,
             grammar: variant.grammar,
             heat_layer: None,
+            quotes: false,
         })
     }
 }

@@ -135,5 +135,6 @@ pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
         max_positions: text.max_positions,
         grammar: Grammar::Words,
         heat_layer: None,
+        quotes: false,
     })
 }

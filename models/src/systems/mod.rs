@@ -100,6 +100,8 @@ pub struct Blueprint {
     pub grammar: Grammar,
     /// The layer of the decoder, from 0, whose attention shows where the model looks; `None`: all alike.
     pub heat_layer: Option<usize>,
+    /// Whether all it types is quoted from the instruction: a small model copies, and does not compose.
+    pub quotes: bool,
 }
 
 /// What a `config.json` tells the system by.

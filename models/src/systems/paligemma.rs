@@ -73,5 +73,6 @@ pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
         max_positions: text.max_positions,
         grammar: Grammar::PaliGemma,
         heat_layer: None,
+        quotes: false,
     })
 }

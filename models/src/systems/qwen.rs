@@ -56,6 +56,7 @@ pub(super) struct Config<V> {
     pub(super) grounding: Option<String>,
     /// The decoder's layer whose attention shows where the model looks, if its publisher knows.
     heat_layer: Option<usize>,
+    quotes: bool,
     eos: Option<OneOrMany>,
 }
 
@@ -67,6 +68,18 @@ pub(super) fn patch_size() -> usize {
 /// The default of frames of a patch, and of patches along a side of a token.
 pub(super) fn two() -> usize {
     2
+}
+
+/// A field of this project's own.
+fn own<T: serde::de::DeserializeOwned>(
+    json: &serde_json::Map<String, serde_json::Value>,
+    key: &str,
+) -> Result<Option<T>, LoadError> {
+    json.get(key)
+        .cloned()
+        .map(serde_json::from_value)
+        .transpose()
+        .map_err(|error| LoadError::File { file: CONFIG.to_owned(), reason: format!("{key}: {error}") })
 }
 
 impl<V: serde::de::DeserializeOwned> Config<V> {
@@ -87,8 +100,9 @@ impl<V: serde::de::DeserializeOwned> Config<V> {
             file: CONFIG.to_owned(),
             reason: "missing field `image_token_id`".to_owned(),
         })?;
-        let grounding = json.get("fovea_grounding").and_then(|value| value.as_str()).map(str::to_owned);
-        let heat_layer = json.get("fovea_heat_layer").cloned().map(serde_json::from_value).transpose().map_err(file)?;
+        let grounding = own(&json, "fovea_grounding")?;
+        let heat_layer = own(&json, "fovea_heat_layer")?;
+        let quotes = own(&json, "fovea_quotes")?.unwrap_or_default();
         let eos = text.get("eos_token_id").cloned().filter(|value| !value.is_null());
         Ok(Self {
             text: serde_json::from_value(text.into()).map_err(file)?,
@@ -98,6 +112,7 @@ impl<V: serde::de::DeserializeOwned> Config<V> {
             })?,
             grounding,
             heat_layer,
+            quotes,
             image_token: serde_json::from_value(image_token).map_err(file)?,
             eos: eos.map(serde_json::from_value).transpose().map_err(file)?,
         })
@@ -139,6 +154,7 @@ impl<V: serde::de::DeserializeOwned> Config<V> {
             decoder,
             grammar,
             heat_layer: self.heat_layer,
+            quotes: self.quotes,
         })
     }
 

@@ -7,7 +7,6 @@ use std::{
 
 use fovea_models::{
     Blueprint, GenerateOptions, RunError, Session,
-    constraint::Constraint,
     grounding::{Action, PixelBox, question, read_answer},
     image::{Picture, Size},
 };
@@ -148,7 +147,8 @@ pub(crate) fn answer(
     let (ids, forced) = if free {
         (pollster::block_on(session.generate(&prompt, &options, &hear, &mut |_| true))?, 0)
     } else {
-        let mut matcher = session.system().constrain(&Constraint::Grounding(grammar)).map_err(RunError::from)?;
+        let mut matcher =
+            session.system().constrain(&session.system().grounding(instruction)).map_err(RunError::from)?;
         let on_token = &mut |_| true;
         let answer = pollster::block_on(session.generate_within(&prompt, &mut matcher, &options, &hear, on_token))?;
         (answer.ids, answer.forced)
