@@ -4,12 +4,14 @@ it says that something is not there (KEEP of what is found is still clicked); of
 taken, and places are read and gates found anew.
 Learnt freely, coordinates came through blurred: with attention right on the target, a third of the answers missed it. The residual is
 turned so that its 24 quietest directions become coordinates of their own: PLACE (the position codes of x and y) and OUT (one code).
-Layer PROBE's values copy the place of the attended token into PLACE; layer PROBE + 1 hands x or y, moved by half the box, to OUT, one
+The merger writes the place of every image token there, read off its own inner layer (behind its narrow end and two layers of the
+decoder a column was known to 10 pixels only), and beside it how far what is drawn there is from the token's middle; units of layer
+PROBE - 1 that multiply put the two together. Layer PROBE's values copy the place of the attended token into PLACE; layer PROBE + 1 hands x or y, moved by half the box, to OUT, one
 head for each of the four numbers; the numbers' embeddings are codes in OUT. `train.reserve` keeps all of it clean."""
 import random, sys
 import torch
 from common import *
-from model import Nano
+from model import Nano, patchify
 import questions as Q
 import train as T
 
@@ -49,6 +51,38 @@ def hidden(m, views, n):
 
 def fewer_bits(m, views, n):
     with T.Quantised(m, True): return hidden(m, views, n)
+
+
+@torch.no_grad()
+def spare(m, views):
+    """Orders the units of layer PROBE - 1 by their weight, so that the last can be taken for something else."""
+    p, sizes = m.model.layers[T.PROBE - 1].mlp, []
+    hook = p.down_proj.register_forward_pre_hook(lambda _, x: sizes.append(x[0].square().flatten(0, -2).mean(0)))
+    for _ in range(6): v = views.sample(); T.prefix_run(m, v['e'], v['h'], v['w'], T.PROBE)
+    hook.remove()
+    order = (torch.stack(sizes).mean(0).sqrt() * p.down_proj.weight[:T.OUT.start].norm(dim=0)).argsort(descending=True)
+    p.gate_proj.weight.copy_(p.gate_proj.weight[order]); p.up_proj.weight.copy_(p.up_proj.weight[order]); p.down_proj.weight.copy_(p.down_proj.weight[:, order])
+
+
+@torch.no_grad()
+def positions(m, pages, n=150):
+    """Sets the merger's outputs PLACE to what tells the token's place best, and OFF to how far what is drawn lies beside it."""
+    rng, mg, size = random.Random(5), m.visual.merger, []; g = b = 0
+    hook = m.model.layers[T.PROBE - 1].post_attention_layernorm.register_forward_pre_hook(lambda _, x: size.append(x[0]))
+    for _ in range(n):
+        img, chars, targets = whole(pages.sample(rng), rng)
+        if len(chars) < 12: continue
+        h, w = img.shape[:2]; px, grid = patchify(torch.from_numpy(img)); t, e = m.visual(px, *grid)
+        x = mg.mlp[1](mg.mlp[0](mg.ln_q(t).reshape(len(e), -1))); x = torch.cat((x, torch.ones(len(x), 1)), 1)
+        mid = T.prefix_run(m, e, h, w, T.PROBE)[1][-1]; r, deep = (x[0, len(PREFIX):].square().mean(-1, keepdim=True) for x in (size.pop(), mid))
+        centre = torch.from_numpy(T.middles(chars[:0], [], h, w)); off = torch.from_numpy(T.middles(chars, targets, h, w)) - centre
+        drawn = off.abs().sum(-1, keepdim=True) > 0
+        k = torch.where(drawn, 1.0, 0.1) / n
+        g = g + (x * k).T @ x; b = b + (x * k).T @ torch.cat((deep.sqrt() / T.READ * T.places(dict(at=centre)), T.TURN * r * off), 1)
+    hook.remove()
+    s = torch.linalg.solve(g + 1e-4 * g.diagonal().mean() * torch.eye(len(g)), b).T; o = mg.mlp[2]
+    for rows, part in ((T.PLACE, s[:16]), (T.OFF, s[16:])): o.weight[rows] = part[:, :-1]; o.bias[rows] = part[:, -1]
+    T.reserve(m)
 
 
 @torch.no_grad()
@@ -97,10 +131,11 @@ def dare(m, views, keep, n=40):
 def place_values(m, views):
     """Sets the values of layer PROBE to what tells the places of image tokens from their inputs; text has none."""
     _, mid, spot, _, _ = hidden(m, views, 24)
-    mid[:, T.OUT.start:T.IMAGE] = 0; mid[:, T.EYE] = 0; mid = mid @ T.without_prefix(m)
-    a = m.model.layers[T.PROBE].self_attn
-    g = mid.T @ mid / len(mid) + 1e-4 * torch.eye(mid.shape[1]); s = torch.linalg.solve(g, mid.T @ spot / len(mid)).T  # the image's constant serves as bias
-    print('place at tokens, mean square error', (mid @ s.T - spot).square().mean(0))
+    l = m.model.layers[T.PROBE]; a = l.self_attn
+    told = mid[:, T.PLACE] * T.READ; print('place as the merger tells it, scale', ((told * spot).sum() / told.square().sum()).item(), 'mean square error', (told - spot).square().mean(0))
+    mid = mid * l.input_layernorm.weight; mid[:, T.CLEAN:] = 0; mid = mid @ T.without_prefix(m); rest = spot - told
+    g = mid.T @ mid / len(mid) + 1e-4 * torch.eye(mid.shape[1]); s = torch.linalg.solve(g, mid.T @ rest / len(mid)).T
+    print('place at tokens, mean square error', (mid @ s.T - rest).square().mean(0))
     for h in range(a.n): a.v_proj.weight[h * a.d:h * a.d + 16] = s; a.v_proj.bias[h * a.d:h * a.d + 16] = 0
     T.reserve(m)
 
@@ -117,8 +152,9 @@ def main(ckpt, tower, data, out, keep=0.95):
         dare(m, T.Views(m, pages, random.Random(11), 1, 4), keep)
         return torch.save(dict(z, model=m.state_dict()), out)
     if z.get('turn') is not None:
-        T.see_through(m, tower, z['turn']); T.reserve(m)
+        T.see_through(m, tower, z['turn'])
         views = T.Views(m, Pages(data), random.Random(9), 1, 4)
+        spare(m, views); T.reserve(m); positions(m, Pages(data, icons=0.15)); views.pool.clear()
         place_values(m, views); gates(m, views)
         return torch.save(dict(z, model=m.state_dict()), out)
     T.see_through(m, tower)
@@ -146,7 +182,7 @@ def main(ckpt, tower, data, out, keep=0.95):
     m.model.embed_tokens.weight[NUM0:] = 0
     m.model.norm.weight[T.OUT] = 4
     T.reserve(m)
-    views.pool.clear()
+    spare(m, views); T.reserve(m); positions(m, Pages(data, icons=0.15)); views.pool.clear()
     place_values(m, views)  # from here on as it will be
     gates(m, views)
     torch.save(dict(model=m.state_dict(), aux=aux.state_dict(), step=z['step'], turn=q), out)

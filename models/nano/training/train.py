@@ -43,10 +43,14 @@ TEXT, IMAGE, EYE = 253, 254, 255  # reserved coordinates: set at text tokens, at
 LEVEL = (0.3, 4.0)  # their values at text and at image tokens
 SCALES = ((0.07, 1.0), (2.0, 1.5), (2.5, 1.7), (3.5, 2.5))  # the residual's size at text and image tokens, by layer, generously
 OUT, PLACE = slice(229, 237), slice(237, 253)  # reserved for the way of a place to the answer: lane.py
+OFF = slice(229, 231)  # at image tokens: by how much what is drawn there lies beside the token's middle, times TURN
+TURN = 20.0
+READ = 2.0  # how loudly the place is read from image tokens
 SEEN = 16  # the value of a head in layer PROBE, behind those of a place, that is set at image tokens alone
 GATE = (60.0, 100.0)  # how loudly the token before a number asks for, and the last prompt token offers, the place
 LOUD = 15.0  # how loudly the place is handed on
 DEEP = 40  # by how much attention from text to the picture is lowered
+CLEAN = 224  # the block of 32 that has the reserved coordinates: what reads places has nothing else in it
 
 
 def moved(by):
@@ -56,6 +60,12 @@ def moved(by):
         t = by * 31 * 2 * math.pi / p
         out[2 * i:2 * i + 2, 2 * i:2 * i + 2] = torch.tensor([[math.cos(t), math.sin(t)], [-math.sin(t), math.cos(t)]])
     return out
+
+
+def notched(c, n):
+    """About c, so that a block from 0 to it, or from n - 15 parts of it, has an exact 0 in q4: a leak of a great weight into what
+    should be 0 is not small, and was the reason why q4 refused otherwise than f32."""
+    return n * round(c / n * 64) / 64
 
 
 def number_codes(norm=2.0):
@@ -68,7 +78,7 @@ def without_prefix(m):
     """What takes the first two tokens' directions out of the inputs of layer PROBE: [H, H]."""
     x = m.embed(torch.tensor(PREFIX[:2]))[None]; t = torch.arange(2); cos, sin = m.mrope(torch.stack((t, t, t)))
     for l in m.model.layers[:PROBE]: x = l.causal(x, cos, sin)[0]
-    x = m.model.layers[PROBE].input_layernorm(x)[0]; x[:, OUT.start:] = 0
+    x = m.model.layers[PROBE].input_layernorm(x)[0]; x[:, CLEAN:] = 0
     return torch.eye(x.shape[1]) - x.T @ torch.linalg.solve(x @ x.T, x)
 
 
@@ -78,29 +88,40 @@ def reserve(m, lane=True):
     carries the ban, from coordinates that nothing else reads or writes. Text can then be run without the picture, which makes a
     question cheap to train. The same for the way of a place to the answer (lane.py). Called after every step."""
     d = m.model.layers[0].self_attn.d; low = OUT.start if lane else TEXT
-    e = m.model.embed_tokens.weight; e[:, low:] = 0; e[:, TEXT] = LEVEL[0]; e[ID['assistant\n'], EYE] = LEVEL[0]; e[ID['user\n'], EYE] = -LEVEL[0]
+    e = m.model.embed_tokens.weight; e[:, low:] = 0; e[:, TEXT] = LEVEL[0]; e[ID['assistant\n'], EYE] = LEVEL[0] * 7 / 8; e[ID['user\n'], EYE] = -LEVEL[0] * 7 / 8
     if lane: e[NUM0:] = e[NUM0:].mean(0); e[NUM0:, OUT] = number_codes()  # a number's embedding is its code: the likeliest one is the nearest
     else: e[NUM0:, :TEXT] = number_codes() @ torch.linalg.qr(torch.randn(TEXT, 8, generator=torch.Generator().manual_seed(7)))[0].T
-    o = m.visual.merger.mlp[2]; o.weight[low:] = 0; o.bias[low:] = 0; o.bias[IMAGE] = LEVEL[1]
+    o = m.visual.merger.mlp[2]
+    for x in (o.weight, o.bias):
+        kept = x.clone(); x[low:] = 0
+        if lane: x[OFF] = kept[OFF]; x[PLACE] = kept[PLACE]
+    o.bias[IMAGE] = LEVEL[1]
     m.model.norm.weight[TEXT:] = 0
     if lane: m.model.norm.weight[OUT] = 4
     for i, l in enumerate(m.model.layers):
         a, p = l.self_attn, l.mlp; heads = torch.arange(a.n) * d
         l.input_layernorm.weight[low:] = 1; l.post_attention_layernorm.weight[low:] = 1
-        constant = a.v_proj.weight[:, IMAGE].clone()
         for x in (a.q_proj, a.k_proj, a.v_proj, p.gate_proj, p.up_proj): x.weight[:, low:] = 0
         for x in (a.o_proj, p.down_proj): x.weight[low:] = 0
         c = (DEEP * d ** 0.5 * SCALES[i][0] / LEVEL[0] * SCALES[i][1] / LEVEL[1]) ** 0.5
         for x in (a.q_proj, a.k_proj):
             rows = heads + d // 2 - 1
             for r in (rows, rows + d // 2): x.weight[r] = 0; x.bias[r] = 0
-            if x is a.k_proj: x.weight[rows, IMAGE] = -c
+            if x is a.k_proj: x.weight[rows, IMAGE] = -notched(c, 15)
             else:
-                x.weight[rows, TEXT] = c
-                if i == PROBE: x.weight[rows, EYE] = -c
+                x.weight[rows, TEXT] = notched(c, 7)
+                if i == PROBE: x.weight[rows, EYE] = -notched(c, 7) * 8 / 7
+        if lane and i == PROBE - 1:
+            # The last units turn the token's place by what is in OFF: silu(x) - silu(-x) = x, so a pair of units is a product.
+            p.gate_proj.weight[-32:] = 0; p.up_proj.weight[-32:] = 0; p.down_proj.weight[:, -32:] = 0
+            for k in range(16):
+                u, wave, sign = p.gate_proj.weight.shape[0] - 32 + 2 * k, WAVES[k % 8 // 2], 1 - 2 * (k % 2)
+                p.gate_proj.weight[u, OFF.start + k // 8] = 1; p.gate_proj.weight[u + 1, OFF.start + k // 8] = -1
+                p.up_proj.weight[u, PLACE.start + (k ^ 1)] = sign; p.up_proj.weight[u + 1, PLACE.start + (k ^ 1)] = -sign
+                p.down_proj.weight[PLACE.start + k, u:u + 2] = 31 * 2 * math.pi / wave / TURN
         if lane and i == PROBE:
             rows = (heads[:, None] + torch.arange(16)).reshape(-1)
-            a.v_proj.weight[rows, IMAGE] = constant[rows]; a.v_proj.bias[rows] = 0
+            a.v_proj.weight[rows, CLEAN:] = 0; a.v_proj.weight[rows, PLACE.start + torch.arange(16).repeat(a.n)] = READ; a.v_proj.bias[rows] = 0
             # The first two tokens, always the same, get no place: heads that are not asked look at 'user\n' (its EYE is negative).
             a.v_proj.weight[rows] = a.v_proj.weight[rows] @ without_prefix(m)
             a.o_proj.weight[:, rows] = 0
@@ -110,7 +131,7 @@ def reserve(m, lane=True):
             a.v_proj.weight[rows] = 0; a.v_proj.bias[rows] = 0; a.v_proj.weight[rows, IMAGE] = 1
         if lane and i == PROBE + 1:
             row = heads + d // 2 - 2
-            a.k_proj.weight[row] = 0; a.k_proj.bias[row] = 0; a.k_proj.weight[row, EYE] = GATE[1]
+            a.k_proj.weight[row] = 0; a.k_proj.bias[row] = 0; a.k_proj.weight[row, EYE] = GATE[1] * 8 / 7
             for x in (a.q_proj, a.k_proj): x.weight[row + d // 2] = 0; x.bias[row + d // 2] = 0
             rows = (heads[:, None] + torch.arange(8)).reshape(-1)
             a.v_proj.weight[rows] = 0; a.v_proj.bias[rows] = 0; a.o_proj.weight[:, rows] = 0
@@ -125,7 +146,7 @@ def see_through(m, tower, turn=None):
     m.visual.load_state_dict({k[7:]: x for k, x in torch.load(tower, weights_only=False)['model'].items() if k.startswith('visual.')})
     if turn is not None:
         o = m.visual.merger.mlp[2]
-        for x in (o.weight, o.bias): x[:TEXT] = turn.T @ x[:TEXT]
+        for x in (o.weight, o.bias): x[:TEXT] = turn.T @ x[:TEXT]; x[OFF] = 0; x[PLACE] = 0
 
 
 def prefix_run(m, e, h, w, upto=None):
@@ -169,19 +190,20 @@ class Views:
         self.m, self.pages, self.rng, self.reuse, self.keep, self.pool, self.sprites = m, pages, rng, reuse, keep, [], sprites
 
     def more(self, img, targets):
-        """Puts icons on a page: those that can be asked for, each by one of its names; and what more there is then, by all names."""
+        """Puts icons on a page: those that can be asked for, each by one of its names; what more there is then, by all names; and all
+        that were put: (names, thing, box)."""
         things = self.sprites.things; of = lambda names: things.get(names[0].lower(), names[0].lower())
         put = self.sprites.draw(img, self.rng, self.rng.randint(3, 30)); have = {things.get(t['name'].lower(), t['name'].lower()) for t in targets}
         often = Counter(of(names) for names, _ in put)
         asked = [dict(name=names[0], kind='button', box=list(box), text=False) for names, box in put if often[of(names)] == 1 and of(names) not in have]
-        return asked, {n for names, _ in put for n in names} | {n for n, thing in things.items() if thing in have}
+        return asked, {n for names, _ in put for n in names} | {n for n, thing in things.items() if thing in have}, [(names, of(names), box) for names, box in put]
 
     def new(self):
         while True:
             img, chars, ts = whole(self.pages.sample(self.rng), self.rng)
-            also = set()
+            also, put = set(), []
             if self.sprites and self.rng.random() < 0.6:
-                img = img.copy(); new, also = self.more(img, ts); ts = ts + new
+                img = img.copy(); new, also, put = self.more(img, ts); ts = ts + new
             if len(chars) < 12: continue
             h, w = img.shape[:2]
             if h * w < BIG and self.rng.random() < 0.7: continue  # what is asked in the end are whole large pages
@@ -190,7 +212,7 @@ class Views:
                 e = self.m.visual(px, *g)[1]
             pr = local_pairs(chars, h, w)
             lab = np.zeros(h * w // 784, bool); lab[pr[:, 0]] = True
-            return dict(e=e, h=h, w=w, chars=chars, targets=ts, pairs=torch.from_numpy(pr), text=torch.from_numpy(lab), line=torch.from_numpy(line_middles(chars, h, w)), others=self.others(), also=[dict(name=n) for n in also], left=self.reuse)
+            return dict(e=e, h=h, w=w, chars=chars, targets=ts, pairs=torch.from_numpy(pr), text=torch.from_numpy(lab), at=torch.from_numpy(middles(chars, ts, h, w)), others=self.others(), put=put, also=[dict(name=n) for n in also], left=self.reuse)
 
     def others(self):
         """What other pages have: (name, kind)."""
@@ -208,20 +230,31 @@ class Views:
         return self.rng.choice(self.pool)
 
 
-def line_middles(chars, h, w):
-    """Per token the height (0..1 of the page) of the middle of the text line drawn in it (the one nearest its centre), else its centre."""
+def middles(chars, targets, h, w):
+    """Where to click for what is drawn in each token, 0..1 of the page [tokens, 2]: the middle of the part of the text line nearest the
+    token's centre that lies in the token; without text that of an icon's part; else the centre."""
     gh, gw = h // 28, w // 28
-    out = np.repeat((np.arange(gh) + 0.5) / gh, gw).astype(np.float32); best = np.full(gh * gw, 1e9)
-    cy = (chars[:, 2] + chars[:, 4]) / 2
-    ty = np.clip((cy / 28).astype(int), 0, gh - 1); tx = np.clip(((chars[:, 1] + chars[:, 3]) / 56).astype(int), 0, gw - 1)
-    for y, t, d in zip(cy, ty * gw + tx, np.abs(cy - ty * 28 - 14)):
-        if d < best[t] - 0.5: best[t] = d; out[t] = y / h
-    return out
+    out = np.stack(np.meshgrid(np.arange(gw), np.arange(gh)), -1).reshape(-1, 2) * 28 + 14.0; centre = out.copy(); text = np.zeros(gh * gw, bool)
+    if len(chars):
+        cy = (chars[:, 2] + chars[:, 4]) / 2
+        tok = np.clip((cy / 28).astype(int), 0, gh - 1) * gw + np.clip(((chars[:, 1] + chars[:, 3]) / 56).astype(int), 0, gw - 1)
+        order = np.lexsort((chars[:, 6], tok)); c, t, y = chars[order], tok[order], cy[order]
+        first = np.r_[0, np.flatnonzero(np.diff(t) | np.diff(c[:, 6]).astype(bool)) + 1]; many = np.diff(np.r_[first, len(t)]); t = t[first]
+        y = np.add.reduceat(y, first) / many; x = centre[t, 0]
+        x = (np.maximum(np.minimum.reduceat(c[:, 1], first), x - 14) + np.minimum(np.maximum.reduceat(c[:, 3], first), x + 14)) / 2
+        far = np.argsort(-np.abs(y - centre[t, 1]), kind='stable')  # the nearest is written last
+        out[t[far]] = np.stack((x, y), -1)[far]; text[t] = True
+    for q in targets:
+        b = np.array(q['box'])
+        if q['text'] or (b[2:] - b[:2]).max() >= 56: continue
+        k = Q.tokens_in(b, h, w) & ~text
+        out[k] = (np.maximum(centre[k] - 14, b[:2]) + np.minimum(centre[k] + 14, b[2:])) / 2
+    return (out / (w, h)).astype(np.float32)
 
 
 def places(v):
-    """The code of every image token's place: its column and its text line."""
-    return torch.cat((code(((torch.arange(v['w'] // 28) + 0.5) / (v['w'] // 28)).repeat(v['h'] // 28)), code(v['line'])), -1)
+    """The code of the place of what is drawn in every image token."""
+    return torch.cat((code(v['at'][:, 0]), code(v['at'][:, 1])), -1)
 
 
 def goal(q, chars, h, w):
@@ -245,19 +278,19 @@ def page_loss(m, aux, v, rng, a, stats, force):
     n0 = len(PREFIX); loss = 0; stats['n'] += 1
     kv, hs, nxt = prefix_run(m, v['e'], h, w, PROBE)
     mid, text = hs[PROBE - 1][0, n0:], v['text']
-    gh, gw = h // 28, w // 28
-    cx, spot = ((torch.arange(gw) + 0.5) / gw).repeat(gh), places(v)
+    spot = places(v)
     ls = F.mse_loss(kv[PROBE][1][0, :, n0:, :16] if a.lane else aux.spot(mid)[None], spot.expand(len(kv[PROBE][1][0]) if a.lane else 1, -1, -1)); stats['spot'] += ls.item()
     tgt = torch.zeros(len(mid), NGRAM); tgt[v['pairs'][:, 0], v['pairs'][:, 1]] = 1
     lg = F.binary_cross_entropy_with_logits(aux.local(mid[text]), tgt[text]) * 100; stats['local'] += lg.item()
     loss = 10 * ls + 0.2 * lg
+    if v['put']: loss = loss + a.icon * icon_loss(m, v, kv, nxt, rng, stats)
     if not qs:
         return loss
     pr = [prompt_ids(q['instruction']) for q in qs]
     goals = [goal(q, chars, h, w) for q in qs]
     inb, on = (torch.from_numpy(np.stack(x)) for x in zip(*goals))
     there = inb.any(-1)
-    px, py = ((on * c).sum(-1) / on.sum(-1).clamp(min=1) for c in (cx, v['line']))
+    px, py = ((on * c).sum(-1) / on.sum(-1).clamp(min=1) for c in v['at'].T)
     ends = torch.stack((px - HALF[0], py - HALF[1], px + HALF[0], py + HALF[1]), -1).clamp(0, 0.999)
     an = [answer_ids([min(999, int(x * 1000 + 0.5)) for x in b], q['typed']) if q['box'] else NOT_THERE for b, q in zip(ends.tolist(), qs)]
     L = max(len(p) + len(b) for p, b in zip(pr, an)); N = len(qs)
@@ -319,6 +352,21 @@ def page_loss(m, aux, v, rng, a, stats, force):
     right = (ok <= bx + 2).all(-1); forced = forced[there]
     stats['right'] += right[~forced].float().mean().item() if (~forced).any() else 0
     return loss
+
+
+def icon_loss(m, v, kv, nxt, rng, stats, n=36):
+    """Icons of the page, asked for by any of their names: only where layer PROBE looks is taught, which is cheap."""
+    put = rng.sample(v['put'], min(n, len(v['put']))); thing = {}
+    for _, t, b in v['put']: thing[t] = thing.get(t, False) | Q.tokens_in(b, v['h'], v['w'])
+    pr = [prompt_ids(Q.word_instruction(rng.choice(names), 'button', rng, 0.6)[0]) for names, _, _ in put]
+    L = max(map(len, pr)); ids = torch.full((len(pr), L), ID['<|endoftext|>']); last = torch.tensor([len(p) - 1 for p in pr])
+    for i, p in enumerate(pr): ids[i, :len(p)] = torch.tensor(p)
+    pos = nxt + torch.arange(L); cos, sin = m.mrope(torch.stack((pos, pos, pos))); x = m.embed(ids); pk, pv, _ = prefix_text(m)
+    for i, l in enumerate(m.model.layers[:PROBE]): x = l.questions(x, cos, sin, pk[i], pv[i])[0]
+    lp = m.model.layers[PROBE].questions(x, cos, sin, *kv[PROBE], torch.zeros_like(last), only=last[:, None])[1]
+    lp = lp[:, :, len(PREFIX):len(PREFIX) + len(v['e'])]; on = torch.from_numpy(np.stack([thing[t] for _, t, _ in put]))
+    stats['icons'] += 1; stats['icon hit'] += on.gather(1, lp.detach().exp().mean(1).argmax(-1)[:, None]).float().mean().item()
+    return -torch.logsumexp(lp.masked_fill(~on[:, None], -1e9), -1).mean()
 
 
 def four_bits(w):
@@ -436,6 +484,7 @@ def main():
     ap.add_argument('--ends', type=float, default=1.0, help='how much more it matters to end where nothing is there than not to end where something is')
     ap.add_argument('--agree', type=float, default=0.5, help='weight of what keeps the heads of PROBE at one place')
     ap.add_argument('--icons', type=float, default=0, help='how often, at least, a page full of icons is asked about')
+    ap.add_argument('--icon', type=float, default=1.0, help='weight of finding the icons that were put on a page')
     ap.add_argument('--sprites', help='icons to put on pages, from sprites.mjs')
     ap.add_argument('--absent', type=float, default=0, help='share of questions whose target is not there, added'); ap.add_argument('--lane', type=int, default=1, help='0 before lane.py has been run'); ap.add_argument('--q4', action='store_true', help='train for 4-bit weights'); ap.add_argument('--reuse', type=int, default=4); ap.add_argument('--keep', type=int, default=300); ap.add_argument('--steps', type=int, default=10**9); ap.add_argument('--match', type=float, default=0, help='set the match analytically, with this gain')
     ap.add_argument('--copy', type=float, default=0.5, help='weight of copying what is to be typed')
@@ -483,7 +532,7 @@ def teach(rank, a):
         [o.step() for o in opts]; step += 1
         reserve(m, a.lane)
         if step % 25 == 0 and not rank:
-            n = st.pop('n')
+            n = st.pop('n'); st['icon hit'] *= n / max(1, st.pop('icons', 0))
             print(time.strftime('%H:%M:%S'), 'step', step, ' '.join(f'{k} {x / n:.3f}' for k, x in st.items()), f's/step {(time.time() - t0) / (step - s0):.2f}', flush=True); st.clear()
         if time.time() - last > 60:
             pages.refresh(); last = time.time()
