@@ -143,7 +143,7 @@ def place_values(m, views):
 @torch.no_grad()
 def main(ckpt, tower, data, out, keep=0.95):
     torch.set_num_threads(1); torch.manual_seed(3)
-    z = torch.load(ckpt, weights_only=False); m = Nano(config()); m.load_state_dict(z['model'])
+    z = torch.load(ckpt, weights_only=False); m = Nano(config()); m.load_state_dict(T.widen(z['model'], config()))
     if tower == '-':
         views = T.Views(m, Pages(data), random.Random(11), 1, 4)
         gates(m, views)

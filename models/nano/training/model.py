@@ -101,6 +101,19 @@ def windows(h, w, size=8):
     return out
 
 
+def deeper(tower, depth):
+    """A tower's tensors with `depth` blocks, if it has fewer: behind each comes its copy, which adds nothing until it has been taught
+    (the block expansion of LLaMA Pro, arXiv 2401.02415)."""
+    has = 1 + max(int(k.split('.')[1]) for k in tower if k.startswith('blocks.'))
+    if has >= depth: return tower
+    out = {k: x for k, x in tower.items() if not k.startswith('blocks.')}
+    for i in range(depth):
+        old = i * has // depth; copy = i > 0 and old == (i - 1) * has // depth
+        for k, x in tower.items():
+            if k.startswith(f'blocks.{old}.'): out[k.replace(f'.{old}.', f'.{i}.', 1)] = torch.zeros_like(x) if copy and ('attn.proj' in k or 'down_proj' in k) else x.clone()
+    return out
+
+
 class Visual(nn.Module):
     def __init__(self, v):
         super().__init__()

@@ -14,6 +14,8 @@ BY_KIND = {
 }
 TYPE = ['type {1} into {0}', 'enter {1} in {0}', 'type "{1}" into the {0} field', 'type {1} in the {0} box', 'fill {0} with {1}', 'Type {1} into {0}', "type '{1}' in {0}",
         'enter "{1}" into {0}', 'write {1} in the {0} field', 'Enter {1} in the {0} field', 'put "{1}" into {0}', 'fill in {0} with "{1}"', 'set {0} to {1}']
+BEFORE = ['', '', '', 'please ', 'Please ', 'now ', 'Now ', 'then ', 'could you ', 'I want you to ', 'next, ', 'first ']
+AFTER = ['', '', '', '', ' now', ' please', ', please', '.', ' here', ' on this page', ' for me', ' next', ' on the screen', '!']
 LETTERS = 'eeeeeeaaaaaiiiiooootttnnnsssrrrllldddcccuuummmpphhggbbffyywwkkvvxzjq'
 
 
@@ -41,6 +43,12 @@ def word_instruction(name, kind, rng, short=0.5):
     if rng.random() < short:
         return rng.choice(SHORT).format(name), None
     return rng.choice(BY_KIND[kind]).format(name), None
+
+
+def wording(name, rng, short=0.5):
+    """Any instruction that names something, of whatever kind, also in ways that few targets are asked for."""
+    ins = typed(name, rng)[0] if rng.random() < 0.3 else word_instruction(name, rng.choice([k for k in BY_KIND if k != 'field']), rng, short)[0]
+    return rng.choice(BEFORE) + ins + rng.choice(AFTER) if rng.random() < 0.4 else ins
 
 
 def spans(chars, rng, n):

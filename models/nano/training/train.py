@@ -11,7 +11,7 @@ import numpy as np, torch, torch.nn as nn, torch.nn.functional as F
 from common import *
 from muon import optimisers
 from parallel import alike, average, spawn
-from model import Nano, patchify
+from model import Nano, deeper, patchify
 import questions as Q
 
 PROBE = 2  # the layer whose attention is supervised
@@ -29,14 +29,15 @@ class Aux(nn.Module):
 
 
 def widen(sd, cfg):
-    """A checkpoint with fewer key-value heads or tokens, made to fit."""
+    """A checkpoint with fewer key-value heads, tokens or blocks of the tower, made to fit."""
     h = cfg['hidden_size']; d = h // cfg['num_attention_heads']; kv = cfg['num_key_value_heads']
     for k in list(sd):
         if 'k_proj' in k or 'v_proj' in k:
             x = sd[k].view(-1, d, *sd[k].shape[1:]); sd[k] = x.repeat_interleave(kv // len(x), 0).reshape(kv * d, *sd[k].shape[1:])
     e = sd['model.embed_tokens.weight']
     if len(e) < cfg['vocab_size']: sd['model.embed_tokens.weight'] = torch.cat((e, torch.zeros(cfg['vocab_size'] - len(e), h)))
-    return sd
+    tower = deeper({k[7:]: sd.pop(k) for k in list(sd) if k.startswith('visual.')}, cfg['vision_config']['depth'])
+    return {**sd, **{'visual.' + k: x for k, x in tower.items()}}
 
 
 TEXT, IMAGE, EYE = 253, 254, 255  # reserved coordinates: set at text tokens, at image tokens, at the last prompt token
@@ -271,6 +272,19 @@ def goal(q, chars, h, w):
     return inb, inb
 
 
+def goals(v, qs):
+    """`goal` of each question; of a target's tokens only those count that would be clicked in it, if there are any: of two lines in one
+    token only the nearer one is."""
+    at, out = v['at'] * torch.tensor([v['w'], v['h']]), []
+    for q in qs:
+        masks = [torch.from_numpy(k) for k in goal(q, v['chars'], v['h'], v['w'])]
+        if q['box']:
+            b = torch.tensor(q['box'], dtype=torch.float32); good = ((at >= b[:2] - 1) & (at <= b[2:] + 1)).all(-1)
+            masks = [k & good if (k & good).any() else k for k in masks]
+        out.append(masks)
+    return out
+
+
 def page_loss(m, aux, v, rng, a, stats, force):
     h, w, chars, targets = v['h'], v['w'], v['chars'], v['targets']
     qs = Q.make(chars, targets, rng, a.questions, a.short, a.share)
@@ -283,12 +297,11 @@ def page_loss(m, aux, v, rng, a, stats, force):
     tgt = torch.zeros(len(mid), NGRAM); tgt[v['pairs'][:, 0], v['pairs'][:, 1]] = 1
     lg = F.binary_cross_entropy_with_logits(aux.local(mid[text]), tgt[text]) * 100; stats['local'] += lg.item()
     loss = 10 * ls + 0.2 * lg
-    if v['put']: loss = loss + a.icon * icon_loss(m, v, kv, nxt, rng, stats)
+    if a.look and (v['put'] or a.looks): loss = loss + a.look * look_loss(m, v, kv, nxt, rng, a, stats)
     if not qs:
         return loss
     pr = [prompt_ids(q['instruction']) for q in qs]
-    goals = [goal(q, chars, h, w) for q in qs]
-    inb, on = (torch.from_numpy(np.stack(x)) for x in zip(*goals))
+    inb, on = (torch.stack(x) for x in zip(*goals(v, qs)))
     there = inb.any(-1)
     px, py = ((on * c).sum(-1) / on.sum(-1).clamp(min=1) for c in v['at'].T)
     ends = torch.stack((px - HALF[0], py - HALF[1], px + HALF[0], py + HALF[1]), -1).clamp(0, 0.999)
@@ -354,19 +367,31 @@ def page_loss(m, aux, v, rng, a, stats, force):
     return loss
 
 
-def icon_loss(m, v, kv, nxt, rng, stats, n=36):
-    """Icons of the page, asked for by any of their names: only where layer PROBE looks is taught, which is cheap."""
-    put = rng.sample(v['put'], min(n, len(v['put']))); thing = {}
-    for _, t, b in v['put']: thing[t] = thing.get(t, False) | Q.tokens_in(b, v['h'], v['w'])
-    pr = [prompt_ids(Q.word_instruction(rng.choice(names), 'button', rng, 0.6)[0]) for names, _, _ in put]
-    L = max(map(len, pr)); ids = torch.full((len(pr), L), ID['<|endoftext|>']); last = torch.tensor([len(p) - 1 for p in pr])
+def read(m, instructions, at):
+    """Prompts without a picture, from position `at`, after the layers before PROBE: [prompts, tokens, H]; each one's last token; RoPE."""
+    pr = [prompt_ids(i) for i in instructions]; L = max(map(len, pr)); ids = torch.full((len(pr), L), ID['<|endoftext|>'])
     for i, p in enumerate(pr): ids[i, :len(p)] = torch.tensor(p)
-    pos = nxt + torch.arange(L); cos, sin = m.mrope(torch.stack((pos, pos, pos))); x = m.embed(ids); pk, pv, _ = prefix_text(m)
+    pos = at + torch.arange(L); cos, sin = m.mrope(torch.stack((pos, pos, pos))); x = m.embed(ids); pk, pv, _ = prefix_text(m)
     for i, l in enumerate(m.model.layers[:PROBE]): x = l.questions(x, cos, sin, pk[i], pv[i])[0]
+    return x, torch.tensor([len(p) - 1 for p in pr]), cos, sin
+
+
+def look_loss(m, v, kv, nxt, rng, a, stats, n=36):
+    """More of the page is asked for, its text and, by any of their names, the icons that were put on it: only where layer PROBE looks is
+    taught, which is cheap."""
+    h, w, thing = v['h'], v['w'], {}
+    qs = Q.make(v['chars'], v['targets'], rng, round(n * a.looks), a.short, a.share)
+    asked = [(Q.wording(q['name'], rng, a.short), on) for q, (on, _) in zip(qs, goals(v, qs))]
+    put = rng.sample(v['put'], min(n, len(v['put'])))
+    for _, t, b in v['put']: thing[t] = thing.get(t, False) | Q.tokens_in(b, h, w)
+    asked += [(Q.wording(rng.choice(names), rng, 0.7), torch.from_numpy(thing[t])) for names, t, _ in put]
+    if not asked: return 0
+    on = torch.stack([k for _, k in asked])
+    x, last, cos, sin = read(m, [i for i, _ in asked], nxt)
     lp = m.model.layers[PROBE].questions(x, cos, sin, *kv[PROBE], torch.zeros_like(last), only=last[:, None])[1]
-    lp = lp[:, :, len(PREFIX):len(PREFIX) + len(v['e'])]; on = torch.from_numpy(np.stack([thing[t] for _, t, _ in put]))
-    stats['icons'] += 1; stats['icon hit'] += on.gather(1, lp.detach().exp().mean(1).argmax(-1)[:, None]).float().mean().item()
-    return -torch.logsumexp(lp.masked_fill(~on[:, None], -1e9), -1).mean()
+    lp = lp[:, :, len(PREFIX):len(PREFIX) + len(v['e'])]; hit = on.gather(1, lp.detach().exp().mean(1).argmax(-1)[:, None])[:, 0].float()
+    if put: stats['icons'] += 1; stats['icon hit'] += hit[len(qs):].mean().item()
+    return -torch.logsumexp(lp.masked_fill(~on[:, None], -1e9), -1).mean(1).sum() / n
 
 
 def four_bits(w):
@@ -394,16 +419,29 @@ def text_loss(m, aux, pages, rng, stats, n=40):
     while len(qs) < n:
         p = pages.sample(rng)
         qs += Q.make(p.chars, list(p.targets), rng, 12, 0.7, 0.5)
-    pr = [prompt_ids(q['instruction']) for q in qs[:n]]
-    L = max(map(len, pr)); ids = torch.full((n, L), ID['<|endoftext|>'])
-    for i, p in enumerate(pr): ids[i, :len(p)] = torch.tensor(p)
-    pos = rng.randint(10, 60) + torch.arange(L); cos, sin = m.mrope(torch.stack((pos, pos, pos)))
-    x = m.embed(ids); pk, pv, _ = prefix_text(m)
-    for i, l in enumerate(m.model.layers[:PROBE]): x = l.questions(x, cos, sin, pk[i], pv[i])[0]
+    x, last, _, _ = read(m, [q['instruction'] for q in qs[:n]], rng.randint(10, 60))
     tg = torch.zeros(n, NGRAM)
     for j, q in enumerate(qs[:n]): tg[j, text_bigrams(q['name'])] = 1
-    loss = F.binary_cross_entropy_with_logits(aux.gram(x[torch.arange(n), torch.tensor([len(p) - 1 for p in pr])]), tg) * 100
+    loss = F.binary_cross_entropy_with_logits(aux.gram(x[torch.arange(n), last]), tg) * 100
     stats['gram_t'] += loss.item()
+    return loss
+
+
+def last_query(m, instructions, at):
+    """What layer PROBE asks for at the end of each prompt, before RoPE: [instructions, H]."""
+    x, last, _, _ = read(m, instructions, at); l = m.model.layers[PROBE]
+    return l.self_attn.q_proj(l.input_layernorm(x[torch.arange(len(x)), last]))
+
+
+def same_loss(m, pages, rng, stats, n=32):
+    """Whatever the wording, what is looked for is the name. No picture, so it is cheap."""
+    names = []
+    while len(names) < n:
+        p = pages.sample(rng); names += [s for s, _ in Q.spans(p.chars, rng, 5)] + [t['name'] for t in rng.sample(p.targets, min(len(p.targets), 5)) if len(t['name']) <= 36]
+    at = rng.randint(20, 60); mine = last_query(m, [Q.wording(s, rng, 0.2) for s in names[:n]], at)
+    with torch.no_grad(): plain = last_query(m, ['click ' + s for s in names[:n]], at)
+    loss = (mine - plain).square().mean() / (plain - plain.mean(0)).square().mean()
+    stats['same'] += loss.item()
     return loss
 
 
@@ -484,9 +522,11 @@ def main():
     ap.add_argument('--ends', type=float, default=1.0, help='how much more it matters to end where nothing is there than not to end where something is')
     ap.add_argument('--agree', type=float, default=0.5, help='weight of what keeps the heads of PROBE at one place')
     ap.add_argument('--icons', type=float, default=0, help='how often, at least, a page full of icons is asked about')
-    ap.add_argument('--icon', type=float, default=1.0, help='weight of finding the icons that were put on a page')
+    ap.add_argument('--look', type=float, default=1.0, help='weight of finding more of the page: text, and the icons that were put on it')
+    ap.add_argument('--looks', type=float, default=1.0, help='how much text is looked for, as a share of the icons')
     ap.add_argument('--sprites', help='icons to put on pages, from sprites.mjs')
     ap.add_argument('--absent', type=float, default=0, help='share of questions whose target is not there, added'); ap.add_argument('--lane', type=int, default=1, help='0 before lane.py has been run'); ap.add_argument('--q4', action='store_true', help='train for 4-bit weights'); ap.add_argument('--reuse', type=int, default=4); ap.add_argument('--keep', type=int, default=300); ap.add_argument('--steps', type=int, default=10**9); ap.add_argument('--match', type=float, default=0, help='set the match analytically, with this gain')
+    ap.add_argument('--same', type=float, default=1.0, help='weight of looking for the same, whatever the wording')
     ap.add_argument('--copy', type=float, default=0.5, help='weight of copying what is to be typed')
     ap.add_argument('--doubt', type=float, default=0.5, help='weight of saying that it is not there where something else was found')
     ap.add_argument('--processes', type=int, default=1, help='each takes pages of its own; gradients are averaged')
@@ -523,6 +563,7 @@ def teach(rank, a):
         with Quantised(m, a.q4):
             page_loss(m, aux, views.sample(), rng, a, st, a.force).backward()
             if a.copy: (a.copy * copy_loss(m, pages, rng, st)).backward()
+            if a.same: (a.same * same_loss(m, pages, rng, st)).backward()
             if step % 3 == 0: (0.3 * text_loss(m, aux, pages, rng, st)).backward()
         gone = average(params, (time.time() - t0) / 60 / a.minutes)
         m.model.embed_tokens.weight.grad[NUM0:] = 0
