@@ -24,7 +24,7 @@ def config():
         'max_window_layers': 4, 'fovea_grounding': 'cogagent', 'fovea_quotes': True, 'model_type': 'qwen2_5_vl', 'num_attention_heads': 4, 'num_hidden_layers': 4, 'num_key_value_heads': 4,
         'rms_norm_eps': 1e-6, 'rope_theta': 10000.0, 'sliding_window': 32768, 'tie_word_embeddings': True, 'torch_dtype': 'float16',
         'transformers_version': '4.49.0', 'use_cache': True, 'use_sliding_window': False,
-        'vision_config': {'depth': 4, 'hidden_act': 'silu', 'hidden_size': 160, 'intermediate_size': 448, 'num_heads': 5, 'in_chans': 3,
+        'vision_config': {'depth': 8, 'hidden_act': 'silu', 'hidden_size': 160, 'intermediate_size': 448, 'num_heads': 5, 'in_chans': 3,
                           'out_hidden_size': 256, 'patch_size': 14, 'spatial_merge_size': 2, 'spatial_patch_size': 14, 'window_size': 112,
                           'fullatt_block_indexes': [], 'tokens_per_second': 2, 'temporal_patch_size': 2, 'num_position_embeddings': 1024},
         # Row positions get few fast frequencies, columns the rest: from the last text token half of a head's

@@ -461,7 +461,7 @@ def copy_loss(m, pages, rng, stats, n=14):
     lo = m.logits(x[on]).log_softmax(-1); lo = torch.cat((lo[:, :NUM0], lo[:, NUM0:].logsumexp(-1, keepdim=True)), -1)
     y = ids[:, 1:][on[:, :-1]].clamp(max=NUM0)
     loss = F.nll_loss(lo, y)
-    stats['typed'] += loss.item(); stats['typed right'] += (lo.argmax(-1) == y).float().mean().item()
+    stats['copies'] += 1; stats['typed'] += loss.item(); stats['typed right'] += (lo.argmax(-1) == y).float().mean().item()
     return loss
 
 
@@ -562,7 +562,7 @@ def teach(rank, a):
         [o.zero_grad(set_to_none=True) for o in opts]
         with Quantised(m, a.q4):
             page_loss(m, aux, views.sample(), rng, a, st, a.force).backward()
-            if a.copy: (a.copy * copy_loss(m, pages, rng, st)).backward()
+            if a.copy and step % 2: (a.copy * copy_loss(m, pages, rng, st)).backward()
             if a.same: (a.same * same_loss(m, pages, rng, st)).backward()
             if step % 3 == 0: (0.3 * text_loss(m, aux, pages, rng, st)).backward()
         gone = average(params, (time.time() - t0) / 60 / a.minutes)
@@ -573,7 +573,8 @@ def teach(rank, a):
         [o.step() for o in opts]; step += 1
         reserve(m, a.lane)
         if step % 25 == 0 and not rank:
-            n = st.pop('n'); st['icon hit'] *= n / max(1, st.pop('icons', 0))
+            n = st.pop('n')
+            for k, times in (('icon hit', st.pop('icons', 0)), ('typed', st['copies']), ('typed right', st.pop('copies', 0))): st[k] *= n / max(1, times)
             print(time.strftime('%H:%M:%S'), 'step', step, ' '.join(f'{k} {x / n:.3f}' for k, x in st.items()), f's/step {(time.time() - t0) / (step - s0):.2f}', flush=True); st.clear()
         if time.time() - last > 60:
             pages.refresh(); last = time.time()
