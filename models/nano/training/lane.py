@@ -141,7 +141,7 @@ def place_values(m, views):
 
 
 @torch.no_grad()
-def main(ckpt, tower, data, out, keep=0.95):
+def main(ckpt, tower, data, out, keep=0.9):
     torch.set_num_threads(1); torch.manual_seed(3)
     z = torch.load(ckpt, weights_only=False); m = Nano(config()); m.load_state_dict(T.widen(z['model'], config()))
     if tower == '-':

@@ -59,7 +59,7 @@ def render(pages, data, *args):
 def main():
     ap = argparse.ArgumentParser(); ap.add_argument('--real', required=True); ap.add_argument('--work', required=True, type=pathlib.Path); ap.add_argument('--out', type=pathlib.Path)
     ap.add_argument('--screens', type=int, default=2011); ap.add_argument('--tower', type=float, default=300, help='minutes'); ap.add_argument('--decoder', type=float, default=150, help='minutes')
-    ap.add_argument('--threads', type=int, default=1); ap.add_argument('--processes', type=int, default=1, help='of the tower, which share their gradients')
+    ap.add_argument('--threads', type=int, default=1); ap.add_argument('--processes', type=int, default=1, help='of a training run, which share their gradients')
     a = ap.parse_args(); work = a.work.resolve(); s = Steps(work)
     pages, data, train = work / 'pages', work / 'data', work / 'data/train'
     run = lambda name: work / name / 'last.pt'
@@ -72,12 +72,12 @@ def main():
     teach = lambda script, name, minutes, *more: python(script, '--data', train, '--run', work / name, '--minutes', minutes, '--threads', a.threads, *more)
     s.once('tower-1', lambda: teach('pretrain.py', 'tower-1', a.tower / 5))
     s.once('places', lambda: python('place_positions.py', run('tower-1'), train, work / 'placed.pt'))
-    s.once('tower-2', lambda: teach('pretrain.py', 'tower-2', a.tower * 4 / 5, '--back', work / 'placed.pt', '--sprites', sprites, '--processes', a.processes, '--decay', 0.5))
+    s.once('tower-2', lambda: teach('pretrain.py', 'tower-2', a.tower * 4 / 5, '--back', work / 'placed.pt', '--sprites', sprites, '--find', 2, '--processes', a.processes, '--decay', 0.5))
     # The letters of a name must be known before they can be matched.
     s.once('decoder-1', lambda: teach('train.py', 'decoder-1', a.decoder / 5, '--start', run('tower-2'), '--lane', 0))
     s.once('decoder-2', lambda: teach('train.py', 'decoder-2', a.decoder / 5, '--start', run('decoder-1'), '--lane', 0, '--match', 2))
     s.once('lane', lambda: python('lane.py', run('decoder-2'), run('tower-2'), train, work / 'laned.pt'))
-    s.once('decoder-3', lambda: teach('train.py', 'decoder-3', a.decoder * 3 / 5, '--start', work / 'laned.pt', '--sprites', sprites, '--q4', '--absent', 0.5, '--icons', 0.15, '--lr', 4e-4))
+    s.once('decoder-3', lambda: teach('train.py', 'decoder-3', a.decoder * 3 / 5, '--start', work / 'laned.pt', '--sprites', sprites, '--q4', '--absent', 0.5, '--icons', 0.15, '--lr', 4e-4, '--processes', a.processes))
     s.once('gates', lambda: python('lane.py', run('decoder-3'), '-', train, work / 'final.pt'))
     s.once('export', lambda: python('export.py', a.out or work / 'nano', work / 'final.pt'))
     s.once('evaluation', lambda: (python('make_eval.py', data / 'val', work / 'eval', '--screens', 24, '--per-screen', 8),
