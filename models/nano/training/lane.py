@@ -140,6 +140,12 @@ def place_values(m, views):
     T.reserve(m)
 
 
+def see(m, views, data):
+    """All of the way that depends on the tower, each part on what is set before it."""
+    spare(m, views); T.reserve(m); positions(m, Pages(data, icons=0.15)); views.pool.clear()
+    place_values(m, views); gates(m, views)
+
+
 @torch.no_grad()
 def main(ckpt, tower, data, out, keep=0.9):
     torch.set_num_threads(1); torch.manual_seed(3)
@@ -154,8 +160,7 @@ def main(ckpt, tower, data, out, keep=0.9):
     if z.get('turn') is not None:
         T.see_through(m, tower, z['turn'])
         views = T.Views(m, Pages(data), random.Random(9), 1, 4)
-        spare(m, views); T.reserve(m); positions(m, Pages(data, icons=0.15)); views.pool.clear()
-        place_values(m, views); gates(m, views)
+        see(m, views, data)
         return torch.save(dict(z, model=m.state_dict()), out)
     T.see_through(m, tower)
     aux = T.Aux(256); aux.load_state_dict(z['aux'], strict=False)
@@ -182,9 +187,7 @@ def main(ckpt, tower, data, out, keep=0.9):
     m.model.embed_tokens.weight[NUM0:] = 0
     m.model.norm.weight[T.OUT] = 4
     T.reserve(m)
-    spare(m, views); T.reserve(m); positions(m, Pages(data, icons=0.15)); views.pool.clear()
-    place_values(m, views)  # from here on as it will be
-    gates(m, views)
+    see(m, views, data)
     torch.save(dict(model=m.state_dict(), aux=aux.state_dict(), step=z['step'], turn=q), out)
 
 

@@ -6,7 +6,7 @@ the place of the text line at each image token; the attention of the last prompt
 place at the last prompt token after it. In a share of the questions that attention is set to the target's, so that copying the place
 is learnt from the first step on."""
 import argparse, math, os, random, time
-from collections import Counter, defaultdict
+from collections import Counter
 import numpy as np, torch, torch.nn as nn, torch.nn.functional as F
 from common import *
 from muon import optimisers
@@ -18,6 +18,15 @@ PROBE = 2  # the layer whose attention is supervised
 BIG = 800 * 784  # pixels of a large page
 SHARP = 1.7  # how much sharper the found place is read than the attention's own loss would have it; part of the queries in the end
 HALF = (0.012, 0.011)  # half the answer box's width and height: about a token's width, a line's height
+
+
+class Means(dict):
+    """What a run tells of itself: the mean of what was added under each name, one weight to each time."""
+    def add(self, name, x):
+        if not x.numel(): return
+        total, n = self.get(name, (0.0, 0)); self[name] = total + x.detach().float().mean().item(), n + 1
+
+    def __str__(self): return ' '.join(f'{k} {total / n:.3f}' for k, (total, n) in self.items())
 
 
 class Aux(nn.Module):
@@ -289,13 +298,13 @@ def page_loss(m, aux, v, rng, a, stats, force):
     h, w, chars, targets = v['h'], v['w'], v['chars'], v['targets']
     qs = Q.make(chars, targets, rng, a.questions, a.short, a.share)
     if qs: qs += Q.not_there(chars, targets + v['also'], v['others'], rng, round(a.questions * a.absent), a.short)
-    n0 = len(PREFIX); loss = 0; stats['n'] += 1
+    n0 = len(PREFIX); loss = 0
     kv, hs, nxt = prefix_run(m, v['e'], h, w, PROBE)
     mid, text = hs[PROBE - 1][0, n0:], v['text']
     spot = places(v)
-    ls = F.mse_loss(kv[PROBE][1][0, :, n0:, :16] if a.lane else aux.spot(mid)[None], spot.expand(len(kv[PROBE][1][0]) if a.lane else 1, -1, -1)); stats['spot'] += ls.item()
+    ls = F.mse_loss(kv[PROBE][1][0, :, n0:, :16] if a.lane else aux.spot(mid)[None], spot.expand(len(kv[PROBE][1][0]) if a.lane else 1, -1, -1)); stats.add('spot', ls)
     tgt = torch.zeros(len(mid), NGRAM); tgt[v['pairs'][:, 0], v['pairs'][:, 1]] = 1
-    lg = F.binary_cross_entropy_with_logits(aux.local(mid[text]), tgt[text]) * 100; stats['local'] += lg.item()
+    lg = F.binary_cross_entropy_with_logits(aux.local(mid[text]), tgt[text]) * 100; stats.add('local', lg)
     loss = 10 * ls + 0.2 * lg
     if a.look and (v['put'] or a.looks): loss = loss + a.look * look_loss(m, v, kv, nxt, rng, a, stats)
     if not qs:
@@ -320,7 +329,7 @@ def page_loss(m, aux, v, rng, a, stats, force):
         if i == PROBE:
             tg = torch.zeros(N, NGRAM)
             for j, q in enumerate(qs): tg[j, text_bigrams(q['name'])] = 1
-            lq = F.binary_cross_entropy_with_logits(aux.gram(x[rows, last]), tg) * 100; stats['gram_q'] += lq.item(); loss = loss + 0.3 * lq
+            lq = F.binary_cross_entropy_with_logits(aux.gram(x[rows, last]), tg) * 100; stats.add('gram_q', lq); loss = loss + 0.3 * lq
             forced = (torch.rand(N) < force) & there
             put = torch.zeros(N, n0 + len(mid) + L); put[:, n0:n0 + len(mid)] = on / on.sum(-1, keepdim=True).clamp(min=1)
             part = torch.where(forced, 0.25 + 0.75 * torch.rand(N), torch.zeros(N))  # the rest stays the model's own attention
@@ -331,15 +340,15 @@ def page_loss(m, aux, v, rng, a, stats, force):
             # what is not there is looked for in vain: attention stays with the text
             lt = torch.cat((lp[:, :, :n0], lp[:, :, n0 + len(mid):]), -1)
             la = -torch.where(there[:, None], torch.logsumexp(lpi.masked_fill(~inb[:, None], -1e9), -1), torch.logsumexp(lt, -1))
-            stats['attn'] += la[there].mean().item(); stats['vain'] += la[~there].mean().item() if (~there).any() else 0
+            stats.add('attn', la[there]); stats.add('vain', la[~there])
             # Heads that look at different places blur what they bring; together they find more than each alone.
             both = lp.clamp(min=-30); mean = both.detach().exp().mean(1, keepdim=True)
-            apart = (mean * (mean.clamp(min=1e-9).log() - both)).sum(-1).mean(); stats['apart'] += apart.item()
+            apart = (mean * (mean.clamp(min=1e-9).log() - both)).sum(-1).mean(); stats.add('apart', apart)
             loss = loss + a.attn * la.mean() + a.agree * apart
-            hit = inb.gather(1, lpi.detach().exp().mean(1).argmax(-1)[:, None])[there, 0].float(); stats['hit'] += hit.mean().item()
+            hit = inb.gather(1, lpi.detach().exp().mean(1).argmax(-1)[:, None])[there, 0].float(); stats.add('hit', hit)
             mass = torch.where(forced | ~there, torch.ones(N), (2 * (lpi.detach().exp().mean(1) * inb).sum(-1)).clamp(max=1))
             lf = ((x[rows, last][:, PLACE] if a.lane else aux.found(x[rows, last])) - torch.cat((code(px), code(py)), -1)).square().mean(-1)
-            stats['found'] += (lf * forced).sum().item() / max(1, forced.sum().item()); loss = loss + 4 * (lf * mass * there).mean()
+            stats.add('found', lf[forced]); loss = loss + 4 * (lf * mass * there).mean()
         elif i < len(m.model.layers) - 1:
             x, _ = l.questions(x, cos, sin, pk[i], pv[i])
         else:  # from the last prompt token on
@@ -354,16 +363,16 @@ def page_loss(m, aux, v, rng, a, stats, force):
     # What was looked at in vain had better be refused, too.
     miss = a.doubt * 2.0 * torch.where(there, 1 - mass, torch.zeros(N)); no = -lo[:, 0, NOT_THERE[0]]
     ce = ce.masked_scatter(num, -(lo[num][:, NUM0:] * near).sum(-1))
-    la = ((ce * ww).sum() + (no * miss).sum()) / (ww.sum() + miss.sum()); stats['ans'] += la.item(); loss = loss + la
+    la = ((ce * ww).sum() + (no * miss).sum()) / (ww.sum() + miss.sum()); stats.add('ans', la); loss = loss + la
     said = lo.detach()[:, 0].argmax(-1) == NOT_THERE[0]
-    stats['ends'] += said[~there].float().mean().item() if (~there).any() else 1; free = there & ~forced
-    for name, share in (('ends wrongly', free & (mass > 0.5)), ('ends in doubt', free & (mass <= 0.5))): stats[name] += said[share].float().mean().item() if share.any() else 0
+    stats.add('ends', said[~there]); free = there & ~forced
+    for name, share in (('ends wrongly', free & (mass > 0.5)), ('ends in doubt', free & (mass <= 0.5))): stats.add(name, said[share])
     off = (lo.detach()[num].argmax(-1) - y[num]).abs().view(-1, 4).float(); f = forced[there].nonzero()[:, 0]
-    if len(f): stats['off'] += off[f].clamp(max=200).mean().item()
+    stats.add('off', off[f].clamp(max=200))
     ok = ((y[num].view(-1, 4) - lo.detach()[num].argmax(-1).view(-1, 4)).view(-1, 2, 2).float().mean(1)).abs()
     bx = torch.tensor([[(q['box'][2] - q['box'][0]) / w, (q['box'][3] - q['box'][1]) / h] for q in qs if q['box']]) * 500
     right = (ok <= bx + 2).all(-1); forced = forced[there]
-    stats['right'] += right[~forced].float().mean().item() if (~forced).any() else 0
+    stats.add('right', right[~forced])
     return loss
 
 
@@ -390,7 +399,7 @@ def look_loss(m, v, kv, nxt, rng, a, stats, n=36):
     x, last, cos, sin = read(m, [i for i, _ in asked], nxt)
     lp = m.model.layers[PROBE].questions(x, cos, sin, *kv[PROBE], torch.zeros_like(last), only=last[:, None])[1]
     lp = lp[:, :, len(PREFIX):len(PREFIX) + len(v['e'])]; hit = on.gather(1, lp.detach().exp().mean(1).argmax(-1)[:, None])[:, 0].float()
-    if put: stats['icons'] += 1; stats['icon hit'] += hit[len(qs):].mean().item()
+    stats.add('icon hit', hit[len(qs):])
     return -torch.logsumexp(lp.masked_fill(~on[:, None], -1e9), -1).mean(1).sum() / n
 
 
@@ -423,7 +432,7 @@ def text_loss(m, aux, pages, rng, stats, n=40):
     tg = torch.zeros(n, NGRAM)
     for j, q in enumerate(qs[:n]): tg[j, text_bigrams(q['name'])] = 1
     loss = F.binary_cross_entropy_with_logits(aux.gram(x[torch.arange(n), last]), tg) * 100
-    stats['gram_t'] += loss.item()
+    stats.add('gram_t', loss)
     return loss
 
 
@@ -441,7 +450,7 @@ def same_loss(m, pages, rng, stats, n=32):
     at = rng.randint(20, 60); mine = last_query(m, [Q.wording(s, rng, 0.2) for s in names[:n]], at)
     with torch.no_grad(): plain = last_query(m, ['click ' + s for s in names[:n]], at)
     loss = (mine - plain).square().mean() / (plain - plain.mean(0)).square().mean()
-    stats['same'] += loss.item()
+    stats.add('same', loss)
     return loss
 
 
@@ -461,7 +470,7 @@ def copy_loss(m, pages, rng, stats, n=14):
     lo = m.logits(x[on]).log_softmax(-1); lo = torch.cat((lo[:, :NUM0], lo[:, NUM0:].logsumexp(-1, keepdim=True)), -1)
     y = ids[:, 1:][on[:, :-1]].clamp(max=NUM0)
     loss = F.nll_loss(lo, y)
-    stats['copies'] += 1; stats['typed'] += loss.item(); stats['typed right'] += (lo.argmax(-1) == y).float().mean().item()
+    stats.add('typed', loss); stats.add('typed right', lo.argmax(-1) == y)
     return loss
 
 
@@ -477,7 +486,7 @@ def match_init(m, views, rng, n=60, slow=17, gain=1.0):
     """Sets the queries and keys of layer PROBE to what linear read-outs of letter pairs on both sides give: score = pairs named times
     pairs drawn. Only dimensions that RoPE hardly turns are used."""
     xi, yi, xt, yt = [], [], [], []
-    l = m.model.layers[PROBE]; pk, pv, _ = prefix_text(m)
+    l = m.model.layers[PROBE]
     for _ in range(n):
         v = views.sample(); h, w = v['h'], v['w']
         kv, hs, nxt = prefix_run(m, v['e'], h, w, PROBE)
@@ -487,12 +496,8 @@ def match_init(m, views, rng, n=60, slow=17, gain=1.0):
         xi.append(l.input_layernorm(mid)[pick]); yi.append(y[pick])
         qs = Q.make(v['chars'], v['targets'], rng, 40, 0.6, 0.5)
         if not qs: continue
-        pr = [prompt_ids(q['instruction']) for q in qs]; L = max(map(len, pr))
-        ids = torch.full((len(qs), L), ID['<|endoftext|>'])
-        for i, p in enumerate(pr): ids[i, :len(p)] = torch.tensor(p)
-        p0 = nxt + torch.arange(L); cos, sin = m.mrope(torch.stack((p0, p0, p0))); x = m.embed(ids)
-        for i in range(PROBE): x = m.model.layers[i].questions(x, cos, sin, pk[i], pv[i])[0]
-        xt.append(l.input_layernorm(x[torch.arange(len(qs)), torch.tensor([len(p) - 1 for p in pr])]))
+        x, last, _, _ = read(m, [q['instruction'] for q in qs], nxt)
+        xt.append(l.input_layernorm(x[torch.arange(len(qs)), last]))
         y = torch.zeros(len(qs), NGRAM)
         for i, q in enumerate(qs): y[i, text_bigrams(q['name'])] = 1
         yt.append(y)
@@ -555,7 +560,7 @@ def teach(rank, a):
     if a.match and not s: match_init(m, views, rng, gain=a.match)
     params = [p for p in (*m.parameters(), *aux.parameters()) if p.requires_grad]; alike(params); torch.manual_seed(a.seed + step + 7919 * rank)
     if not rank: print('params', sum(p.numel() for p in m.parameters()), 'step', step, 'pages', len(pages.stems), flush=True)
-    st = defaultdict(float); t0 = last = taken = time.time(); s0 = step; gone = 0.0  # the share of the time that has passed
+    st = Means(); t0 = last = taken = time.time(); s0 = step; gone = 0.0  # the share of the time that has passed
     save = lambda: (torch.save(dict(model=m.state_dict(), aux=aux.state_dict(), opt=[o.state_dict() for o in opts], step=step, turn=turn), ck + '.tmp'), os.replace(ck + '.tmp', ck))
     while gone < 1 and step < a.steps:
         for g in [g for o in opts for g in o.param_groups]: g['lr'] = a.lr * min(1, (step - s0 + 1) / 30) * max(0.03, min(1, (1 - gone) / a.decay))
@@ -573,9 +578,7 @@ def teach(rank, a):
         [o.step() for o in opts]; step += 1
         reserve(m, a.lane)
         if step % 25 == 0 and not rank:
-            n = st.pop('n')
-            for k, times in (('icon hit', st.pop('icons', 0)), ('typed', st['copies']), ('typed right', st.pop('copies', 0))): st[k] *= n / max(1, times)
-            print(time.strftime('%H:%M:%S'), 'step', step, ' '.join(f'{k} {x / n:.3f}' for k, x in st.items()), f's/step {(time.time() - t0) / (step - s0):.2f}', flush=True); st.clear()
+            print(time.strftime('%H:%M:%S'), 'step', step, st, f's/step {(time.time() - t0) / (step - s0):.2f}', flush=True); st.clear()
         if time.time() - last > 60:
             pages.refresh(); last = time.time()
             if not rank: save()
