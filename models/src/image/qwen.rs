@@ -23,6 +23,11 @@ const ASPECT_LIMIT: u32 = 200;
 /// # Errors
 /// [`ImageError::Empty`], [`ImageError::AspectRatio`] above 200, [`ImageError::TooLarge`] if a side does not fit `u32`.
 pub fn smart_resize(size: Size, factor: u32, min_pixels: u64, max_pixels: u64) -> Result<Size, ImageError> {
+    zoomed_resize(size, 1.0, factor, min_pixels, max_pixels)
+}
+
+/// [`smart_resize`] of a picture that is first thought `zoom` times as large, its sides rounded to whole pixels.
+fn zoomed_resize(size: Size, zoom: f64, factor: u32, min_pixels: u64, max_pixels: u64) -> Result<Size, ImageError> {
     let Size { width, height } = size;
     if size.pixels() == 0 || factor == 0 {
         return Err(ImageError::Empty { width, height });
@@ -31,7 +36,7 @@ pub fn smart_resize(size: Size, factor: u32, min_pixels: u64, max_pixels: u64) -
         return Err(ImageError::AspectRatio { width, height, limit: ASPECT_LIMIT });
     }
     let step = f64::from(factor);
-    let sides = [f64::from(height), f64::from(width)];
+    let sides = [height, width].map(|side| (f64::from(side) * zoom + 0.5).floor());
     let area = sides[0] * sides[1];
     // Python's round: halves to even.
     let rounded = sides.map(|side| (side / step).round_ties_even() * step);
@@ -92,6 +97,9 @@ pub struct QwenImageConfig {
     pub image_mean: [f32; 3],
     /// By channel.
     pub image_std: [f32; 3],
+    /// How much larger than it is a picture is looked at, before `min_pixels` and `max_pixels` limit it; 1 in every published
+    /// model. `fovea_zoom` in the file, our own field: the reference can only ask for areas, which would blow up small windows.
+    pub zoom: f64,
     /// Whether to resize at all; without, sides must be multiples of a merged patch already.
     pub do_resize: bool,
     /// Whether bytes are multiplied by `rescale_factor`.
@@ -113,6 +121,7 @@ impl Default for QwenImageConfig {
             merge_size: 2,
             image_mean: CLIP_MEAN,
             image_std: CLIP_STD,
+            zoom: 1.0,
             do_resize: true,
             do_rescale: true,
             rescale_factor: 1.0 / 255.0,
@@ -188,6 +197,10 @@ impl QwenImageConfig {
             let positive = channels(value).filter(|std| std.iter().all(|&it| it > 0.0));
             config.image_std = positive.ok_or_else(|| field("image_std", "three positive numbers", value))?;
         }
+        if let Some(value) = present(&json, "fovea_zoom") {
+            let possible = value.as_f64().filter(|it| (0.25..=4.0).contains(it));
+            config.zoom = possible.ok_or_else(|| field("fovea_zoom", "a number from 0.25 to 4", value))?;
+        }
         if let Some(value) = present(&json, "rescale_factor") {
             let positive = value.as_f64().filter(|&it| it > 0.0 && it <= 1.0);
             config.rescale_factor = positive.ok_or_else(|| field("rescale_factor", "above 0, at most 1", value))?;
@@ -224,7 +237,7 @@ impl QwenImageConfig {
     /// As [`smart_resize`]; [`ImageError::Field`] if resizing is off and a side is no multiple of [`Self::factor`].
     pub fn resized_size(&self, size: Size) -> Result<Size, ImageError> {
         if self.do_resize {
-            return smart_resize(size, self.factor(), self.min_pixels, self.max_pixels);
+            return zoomed_resize(size, self.zoom, self.factor(), self.min_pixels, self.max_pixels);
         }
         let whole = |side: u32| side != 0 && side.is_multiple_of(self.factor().max(1));
         if !whole(size.width) || !whole(size.height) {
@@ -399,6 +412,20 @@ mod tests {
     }
 
     #[test]
+    fn looks_at_a_picture_larger_than_it_is() {
+        let config = QwenImageConfig::from_json(br#"{"fovea_zoom": 1.125, "max_pixels": 1646400}"#).unwrap();
+        // 1440 x 900, to the nearest multiples of 28; then more than the limit allows, whatever the zoom.
+        assert_eq!(config.resized_size(Size::new(1280, 800)).unwrap(), Size::new(1428, 896));
+        let plain = QwenImageConfig { zoom: 1.0, ..config.clone() };
+        let large = Size::new(2560, 1600);
+        assert_eq!(config.resized_size(large).unwrap(), plain.resized_size(large).unwrap());
+        // An error tells the picture's own size.
+        let error = config.resized_size(Size::new(4000, 10)).unwrap_err();
+        assert!(matches!(error, ImageError::AspectRatio { width: 4000, height: 10, .. }), "{error}");
+        assert!(config.resized_size(Size::new(u32::MAX, u32::MAX)).is_ok());
+    }
+
+    #[test]
     fn names_the_field_that_is_wrong() {
         for (json, name) in [
             (r#"{"min_pixels": "many"}"#, "min_pixels"),
@@ -418,6 +445,8 @@ mod tests {
             (r#"{"do_resize": "no"}"#, "do_resize"),
             (r#"{"rescale_factor": 0}"#, "rescale_factor"),
             (r#"{"resample": 2}"#, "resample"),
+            (r#"{"fovea_zoom": 0}"#, "fovea_zoom"),
+            (r#"{"fovea_zoom": 1e300}"#, "fovea_zoom"),
         ] {
             let error = QwenImageConfig::from_json(json.as_bytes()).unwrap_err();
             assert!(matches!(error, ImageError::Field { field, .. } if field == name), "{json}: {error}");
