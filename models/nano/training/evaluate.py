@@ -7,7 +7,7 @@ import numpy as np, torch
 from PIL import Image
 from common import *
 from model import Nano, patchify, smart_resize
-from train import prefix_run, sharpened
+from runs import prefix_run, sharpened
 
 REV = {v: k for k, v in ID.items()}
 BYTE = {v: k for k, v in BYTE_ID.items()}

@@ -4,7 +4,7 @@ import torch
 from safetensors.torch import save_file
 from common import *
 from model import Nano
-from train import sharpened
+from runs import sharpened
 
 
 def main(out, ckpt=None):

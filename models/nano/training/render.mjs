@@ -1,6 +1,7 @@
 // Renders pages with headless Chromium: OUT/SPLIT/ID.png and OUT/SPLIT/ID.json (characters and targets).
-// node render.mjs --pages DIR --out DIR --split train|val [--count N] [--seed S] [--dense SHARE] [--icons SHARE] [--views many] [--over SHARE]
+// node render.mjs --pages DIR --out DIR --split train|val [--count N] [--seed S] [--dense SHARE] [--icons SHARE] [--views many] [--over SHARE] [--part K/N]
 // --views many adds narrow and wide viewports and device pixel ratios up to 2; --over puts dialogs over a share of the pages, or switches controls off.
+// --part K/N renders every Nth page only, from the Kth (0 to N - 1) on, so that N processes share the work.
 // For validation --icons is a number of icon pages; their icon set is none of those trained on.
 // Resumes: an ID that is already there is not rendered again. Page folders expected under --pages:
 // real/ (real-pages.tar.xz unpacked), pk/NAME/ (npm packages), npm/node_modules (@fontsource, lucide-static, playwright-core).
@@ -9,6 +10,8 @@ import { rng, page as synthPage, dense } from './synth.mjs'; import { iconSets, 
 const arg = (k, d) => { const i = process.argv.indexOf('--' + k); return i < 0 ? d : process.argv[i + 1]; };
 const PAGES = path.resolve(arg('pages')), OUT = path.resolve(arg('out')), split = arg('split', 'train');
 const COUNT = +arg('count', 2000), SEED = +arg('seed', 1), DENSE = +arg('dense', 0.4), ICONS = +arg('icons', 0);
+const [PART, PARTS] = arg('part', '0/1').split('/').map(Number);
+if (!(PARTS >= 1 && PART >= 0 && PART < PARTS)) throw new Error('--part K/N: K from 0 to N - 1');
 const require = createRequire(path.join(PAGES, 'npm/node_modules/'));
 const { chromium } = require('playwright-core');
 const here = path.dirname(new URL(import.meta.url).pathname);
@@ -82,7 +85,7 @@ if (split === 'val') {
   const R = rng(SEED);
   for (let i = 0; i < COUNT; i++) { const k = R.f(); if (ICONS && R.p(ICONS)) jobs.push(['icons', 'icons-' + (SEED * 100000 + i), 0]); else if (R.p(DENSE)) jobs.push(['dense', 'dense-' + (SEED * 100000 + i), 0]); else if (k < .3) jobs.push(['synth', 'synth-' + (SEED * 100000 + i), 0]); else if (k < .8) jobs.push(['real', R.c(real)[0], 0]); else { const p = R.c(TRAIN_PK); jobs.push([p, R.c(pk[p]), 0]); } }
 }
-for (let i = 0; i < jobs.length; i++) {
+for (let i = PART; i < jobs.length; i += PARTS) {
   const [src, f, scroll0] = jobs[i];
   const id = `${String(SEED).padStart(2, '0')}-${String(i).padStart(5, '0')}`, stem = path.join(OUT, split, id);
   const mark = stem + '.done'; if (fs.existsSync(mark)) continue;

@@ -52,23 +52,25 @@ def sources(pages, real):
     subprocess.run(['npm', 'install', '--no-audit', '--no-fund', '--prefix', pages / 'npm', *TOOLS, *(f'@iconify-json/{i}' for i in ICONS)], check=True)
 
 
-def render(pages, data, *args):
-    subprocess.run(['node', HERE / 'render.mjs', '--pages', pages, '--out', data, *map(str, args)], check=True)
+def render(processes, pages, data, *args):
+    """`processes` share the pages."""
+    running = [subprocess.Popen(['node', HERE / 'render.mjs', '--pages', pages, '--out', data, '--part', f'{k}/{processes}', *map(str, args)]) for k in range(processes)]
+    if any([p.wait() for p in running]): raise SystemExit('a renderer failed')
 
 
 def main():
     ap = argparse.ArgumentParser(); ap.add_argument('--real', required=True); ap.add_argument('--work', required=True, type=pathlib.Path); ap.add_argument('--out', type=pathlib.Path)
     ap.add_argument('--screens', type=int, default=2011); ap.add_argument('--tower', type=float, default=300, help='minutes'); ap.add_argument('--decoder', type=float, default=150, help='minutes')
-    ap.add_argument('--threads', type=int, default=1); ap.add_argument('--processes', type=int, default=1, help='of a training run, which share their gradients')
+    ap.add_argument('--threads', type=int, default=1); ap.add_argument('--processes', type=int, default=1, help='that render, and those of a training run, which share their gradients')
     a = ap.parse_args(); work = a.work.resolve(); s = Steps(work)
     pages, data, train = work / 'pages', work / 'data', work / 'data/train'
     run = lambda name: work / name / 'last.pt'
     s.once('sources', lambda: sources(pages, os.path.abspath(a.real)))
-    s.once('screens', lambda: render(pages, data, '--split', 'train', '--count', a.screens, '--seed', 1))
-    s.once('toolbars', lambda: render(pages, data, '--split', 'train', '--count', max(1, a.screens // 9), '--seed', 60, '--icons', 1))
+    s.once('screens', lambda: render(a.processes, pages, data, '--split', 'train', '--count', a.screens, '--seed', 1))
+    s.once('toolbars', lambda: render(a.processes, pages, data, '--split', 'train', '--count', max(1, a.screens // 9), '--seed', 60, '--icons', 1))
     sprites = work / 'sprites'
     s.once('sprites', lambda: subprocess.run(['node', HERE / 'sprites.mjs', '--pages', pages, '--out', sprites], check=True))
-    s.once('validation', lambda: render(pages, data, '--split', 'val', '--icons', 8))
+    s.once('validation', lambda: render(a.processes, pages, data, '--split', 'val', '--icons', 8))
     teach = lambda script, name, minutes, *more: python(script, '--data', train, '--run', work / name, '--minutes', minutes, '--threads', a.threads, *more)
     s.once('tower-1', lambda: teach('pretrain.py', 'tower-1', a.tower / 5))
     s.once('places', lambda: python('place_positions.py', run('tower-1'), train, work / 'placed.pt'))
