@@ -11,6 +11,8 @@ PHRASES = ['user\n', 'assistant\n', 'Task: ', '\nHistory steps: ', '\n(Platform:
            'Action: It is not on this screen.\nGrounded Operation: END()']
 NUM0 = 288  # a coordinate is one token, 000 to 999, so that the output layer can hold their order
 VOCAB = NUM0 + 1000
+ZOOM = 1.125  # how much larger than it is a screen is looked at: small letters are read better
+MOST = 2700 * 28 * 28  # pixels of what is looked at: 1920x1080 as it is
 
 
 def config():
@@ -217,7 +219,7 @@ class Sprites:
 def whole(page, rng, odd=0.25):
     """A page as the processor resizes it (sometimes at another scale): image, characters and targets."""
     H, W = page.img.shape[:2]
-    f = rng.uniform(0.88, 1.06) if rng.random() < odd else 1
+    f = ZOOM * (rng.uniform(0.88, 1.06) if rng.random() < odd else 1)
     h, w = max(112, round(H * f / 28) * 28), max(112, round(W * f / 28) * 28)
     img = page.img if (h, w) == (H, W) else np.array(Image.fromarray(page.img).resize((w, h), Image.BICUBIC))
     s = np.array([w / W, h / H, w / W, h / H])
@@ -304,9 +306,9 @@ def part(page, rng, side, p=0.7):
     its picture, its characters, its corner (y, x) and the size (h, w) of the whole resized page."""
     H, W = page.img.shape[:2]
     r = rng.random()
-    h, w = (round(H / 28) * 28, round(W / 28) * 28) if r < p else (H, W)
+    h, w = (round(H * ZOOM / 28) * 28, round(W * ZOOM / 28) * 28) if r < p else (H, W)
     if r > 0.85:
-        f = rng.uniform(0.92, 1.15); h, w = round(H * f), round(W * f)
+        f = ZOOM * rng.uniform(0.92, 1.15); h, w = round(H * f), round(W * f)
     ph, pw = min(h, side), min(w, side)
     y, x = rng.randint(0, h - ph), rng.randint(0, w - pw)
     c = page.chars.copy()

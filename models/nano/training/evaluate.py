@@ -34,7 +34,7 @@ def load(path):
 @torch.no_grad()
 def see(m, image):
     """The keys and values of a picture's prefix."""
-    h, w = smart_resize(image.height, image.width, 3136, 2100 * 784)
+    h, w = smart_resize(*(math.floor(side * ZOOM + 0.5) for side in (image.height, image.width)), 56 * 56, MOST)
     img = np.array(image.convert('RGB').resize((w, h), Image.BICUBIC))
     px, g = patchify(torch.from_numpy(img))
     kv, _, nxt = prefix_run(m, m.visual(px, *g)[1], h, w)

@@ -60,7 +60,7 @@ def render(processes, pages, data, *args):
 
 def main():
     ap = argparse.ArgumentParser(); ap.add_argument('--real', required=True); ap.add_argument('--work', required=True, type=pathlib.Path); ap.add_argument('--out', type=pathlib.Path)
-    ap.add_argument('--screens', type=int, default=2011); ap.add_argument('--tower', type=float, default=300, help='minutes'); ap.add_argument('--decoder', type=float, default=150, help='minutes')
+    ap.add_argument('--screens', type=int, default=2011); ap.add_argument('--tower', type=float, default=300, help='minutes'); ap.add_argument('--decoder', type=float, default=250, help='minutes')
     ap.add_argument('--threads', type=int, default=1); ap.add_argument('--processes', type=int, default=1, help='that render, and those of a training run, which share their gradients')
     a = ap.parse_args(); work = a.work.resolve(); s = Steps(work)
     pages, data, train = work / 'pages', work / 'data', work / 'data/train'
@@ -79,8 +79,12 @@ def main():
     s.once('decoder-1', lambda: teach('train.py', 'decoder-1', a.decoder / 5, '--start', run('tower-2'), '--lane', 0))
     s.once('decoder-2', lambda: teach('train.py', 'decoder-2', a.decoder / 5, '--start', run('decoder-1'), '--lane', 0, '--match', 2))
     s.once('lane', lambda: python('lane.py', run('decoder-2'), run('tower-2'), train, work / 'laned.pt'))
-    s.once('decoder-3', lambda: teach('train.py', 'decoder-3', a.decoder * 3 / 5, '--start', work / 'laned.pt', '--sprites', sprites, '--q4', '--absent', 0.5, '--icons', 0.15, '--lr', 4e-4, '--processes', a.processes))
-    s.once('gates', lambda: python('lane.py', run('decoder-3'), '-', train, work / 'final.pt'))
+    s.once('decoder-3', lambda: teach('train.py', 'decoder-3', a.decoder / 5, '--start', work / 'laned.pt', '--sprites', sprites, '--q4', '--absent', 0.5, '--icons', 0.15, '--lr', 4e-4, '--processes', a.processes))
+    # Tower and decoder together, then the decoder alone on what the tower has become.
+    s.once('look', lambda: teach('look.py', 'look', a.decoder / 5, '--start', run('decoder-3'), '--sprites', sprites, '--q4', '--processes', a.processes))
+    s.once('lane-2', lambda: python('lane.py', run('look'), run('look'), train, work / 'laned-2.pt'))
+    s.once('decoder-4', lambda: teach('train.py', 'decoder-4', a.decoder / 5, '--start', work / 'laned-2.pt', '--sprites', sprites, '--q4', '--absent', 0.5, '--icons', 0.15, '--lr', 4e-4, '--processes', a.processes))
+    s.once('gates', lambda: python('lane.py', run('decoder-4'), '-', train, work / 'final.pt'))
     s.once('export', lambda: python('export.py', a.out or work / 'nano', work / 'final.pt'))
     s.once('evaluation', lambda: (python('make_eval.py', data / 'val', work / 'eval', '--screens', 24, '--per-screen', 8),
                                   python('evaluate.py', work / 'eval/annotations.json', '--model', a.out or work / 'nano')))

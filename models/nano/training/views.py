@@ -27,7 +27,7 @@ class Views:
         while True:
             img, chars, ts = whole(self.pages.sample(self.rng), self.rng)
             also, put = set(), []
-            if self.sprites and self.rng.random() < 0.6:
+            if self.sprites and self.rng.random() < 0.85:
                 img = img.copy(); new, also, put = self.more(img, ts); ts = ts + new
             if len(chars) < 12: continue
             h, w = img.shape[:2]
