@@ -3,14 +3,14 @@ in any wording, and the attention of the last prompt token in layer PROBE is pul
 (pretrain.py: to be found among windows of many pages) is easier than to be found on a page among its like.
 python look.py --data DIR --run DIR --start CHECKPOINT|EXPORTED_DIR [--minutes M] [--sprites ICONS]
 Places move with the tower: `lane.py RUN/last.pt RUN/last.pt DATA OUT` afterwards finds them anew, then train.py goes on from OUT."""
-import argparse, os, random, time
+import argparse, os, random
 import torch, torch.nn.functional as F
 from common import *
 from muon import optimisers
-from parallel import alike, average, spawn
+from parallel import alike, spawn
 from model import Nano
 from losses import Aux, look_loss
-from runs import Means, Quantised, checkpoint, prefix_run, widen
+from runs import Loop, Quantised, checkpoint, prefix_run, widen
 from views import Views, places
 from way import PROBE, reserve
 
@@ -46,34 +46,20 @@ def teach(rank, a):
     params = [p for p in (*m.parameters(), *aux.parameters()) if p.requires_grad]; alike(params); torch.manual_seed(a.seed + step + 7919 * rank)
     if a.compile: m.visual.blocks_on = torch.compile(m.visual.blocks_on, dynamic=True)
     if not rank: print('parameters that learn', sum(p.numel() for p in params), 'step', step, 'pages', len(pages.stems), flush=True)
-    st = Means(); t0 = last = time.time(); s0 = step; gone = 0.0  # the share of the time that has passed
-    save = lambda: (torch.save(dict(model=m.state_dict(), aux=aux.state_dict(), opt=[o.state_dict() for o, _ in opts], step=step, turn=turn), ck + '.tmp'), os.replace(ck + '.tmp', ck))
-    while gone < 1 and step < a.steps:
-        for o, f in opts:
-            for g in o.param_groups: g['lr'] = f * a.lr * min(1, (step - s0 + 1) / 40) * max(0.03, min(1, (1 - gone) / a.decay))
-            o.zero_grad(set_to_none=True)
+    def fixed(): m.model.embed_tokens.weight.grad[NUM0:] = 0
+    loop = Loop(rank, a, m, aux, opts, step, turn, pages, params, params, 40, fixed, lambda: reserve(m)); told = loop.told
+    for _ in loop:
         v, px, grid = views.draw()
         with Quantised(m, a.q4):
             v['e'] = m.visual(px, *grid)[1]
             kv, hs, nxt = prefix_run(m, v['e'], v['h'], v['w'], PROBE); mid = hs[PROBE - 1][0, len(PREFIX):][v['text']]
             # What is drawn and where it is stay known, too.
-            place = F.mse_loss(kv[PROBE][1][0, :, len(PREFIX):, :16], places(v).expand(len(kv[PROBE][1][0]), -1, -1)); st.add('spot', place)
+            place = F.mse_loss(kv[PROBE][1][0, :, len(PREFIX):, :16], places(v).expand(len(kv[PROBE][1][0]), -1, -1)); told.add('spot', place)
             drawn = torch.zeros(len(v['e']), NGRAM); drawn[v['pairs'][:, 0], v['pairs'][:, 1]] = 1
-            local = F.binary_cross_entropy_with_logits(aux.local(mid), drawn[v['text']]) * 100; st.add('local', local)
-            look = look_loss(m, v, kv, nxt, rng, a, st, a.names)
-            st.add('look', look)
+            local = F.binary_cross_entropy_with_logits(aux.local(mid), drawn[v['text']]) * 100; told.add('local', local)
+            look = look_loss(m, v, kv, nxt, rng, a, told, a.names)
+            told.add('look', look)
             (10 * place + 0.2 * local + 2 * look).backward()
-        gone = average(params, (time.time() - t0) / 60 / a.minutes)
-        m.model.embed_tokens.weight.grad[NUM0:] = 0
-        torch.nn.utils.clip_grad_norm_(params, 1.0)
-        for o, _ in opts: o.step()
-        step += 1; reserve(m)
-        if step % 25 == 0 and not rank:
-            print(time.strftime('%H:%M:%S'), 'step', step, st, f's/step {(time.time() - t0) / (step - s0):.2f}', flush=True); st.clear()
-        if time.time() - last > 60:
-            pages.refresh(); last = time.time()
-            if not rank: save()
-    if not rank: save()
 
 
 if __name__ == '__main__':

@@ -12,8 +12,8 @@ from losses import Aux, copy_loss, page_loss, same_loss, text_loss
 from match import match_init
 from model import Nano
 from muon import optimisers
-from parallel import alike, average, spawn
-from runs import Means, Quantised, checkpoint, see_through, widen
+from parallel import alike, spawn
+from runs import Loop, Quantised, checkpoint, see_through, widen
 from views import Views
 from way import PROBE, reserve
 
@@ -60,31 +60,20 @@ def teach(rank, a):
     if a.match and not s: match_init(m, views, rng, gain=a.match)
     params = [p for p in (*m.parameters(), *aux.parameters()) if p.requires_grad]; alike(params); torch.manual_seed(a.seed + step + 7919 * rank)
     if not rank: print('params', sum(p.numel() for p in m.parameters()), 'step', step, 'pages', len(pages.stems), flush=True)
-    st = Means(); t0 = last = taken = time.time(); s0 = step; gone = 0.0  # the share of the time that has passed
-    save = lambda: (torch.save(dict(model=m.state_dict(), aux=aux.state_dict(), opt=[o.state_dict() for o in opts], step=step, turn=turn), ck + '.tmp'), os.replace(ck + '.tmp', ck))
-    while gone < 1 and step < a.steps:
-        for g in [g for o in opts for g in o.param_groups]: g['lr'] = a.lr * min(1, (step - s0 + 1) / 30) * max(0.03, min(1, (1 - gone) / a.decay))
-        [o.zero_grad(set_to_none=True) for o in opts]
-        with Quantised(m, a.q4):
-            page_loss(m, aux, views.sample(), rng, a, st, a.force).backward()
-            if a.copy and step % 2: (a.copy * copy_loss(m, pages, rng, st)).backward()
-            if a.same: (a.same * same_loss(m, pages, rng, st)).backward()
-            if step % 3 == 0: (0.3 * text_loss(m, aux, pages, rng, st)).backward()
-        gone = average(params, (time.time() - t0) / 60 / a.minutes)
+    q = m.model.layers[PROBE + 1].self_attn.q_proj
+
+    def fixed():
         m.model.embed_tokens.weight.grad[NUM0:] = 0
-        q = m.model.layers[PROBE + 1].self_attn.q_proj
         if a.lane: q.weight.grad[hd // 2 - 2::hd] = 0; q.bias.grad[hd // 2 - 2::hd] = 0  # the gates, which lane.py found: training blurs them
-        torch.nn.utils.clip_grad_norm_(m.model.parameters(), 1.0)
-        [o.step() for o in opts]; step += 1
-        reserve(m, a.lane)
-        if step % 25 == 0 and not rank:
-            print(time.strftime('%H:%M:%S'), 'step', step, st, f's/step {(time.time() - t0) / (step - s0):.2f}', flush=True); st.clear()
-        if time.time() - last > 60:
-            pages.refresh(); last = time.time()
-            if not rank: save()
+    loop = Loop(rank, a, m, aux, [(o, 1) for o in opts], step, turn, pages, params, list(m.model.parameters()), 30, fixed, lambda: reserve(m, a.lane)); taken = time.time()
+    for step in loop:
+        with Quantised(m, a.q4):
+            page_loss(m, aux, views.sample(), rng, a, loop.told, a.force).backward()
+            if a.copy and step % 2: (a.copy * copy_loss(m, pages, rng, loop.told)).backward()
+            if a.same: (a.same * same_loss(m, pages, rng, loop.told)).backward()
+            if step % 3 == 0: (0.3 * text_loss(m, aux, pages, rng, loop.told)).backward()
         if a.follow and time.time() - taken > 60 * a.follow:
             taken = time.time(); take(); reserve(m, a.lane); views.pool.clear()
-    if not rank: save()
 
 
 if __name__ == '__main__':
