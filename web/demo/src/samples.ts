@@ -10,7 +10,7 @@ export const SAMPLES: Sample[] = [
   {
     file: 'bookshop.png',
     title: 'Bookshop',
-    instructions: ['click Sign in', 'open the Gift cards link', 'type "anna" into the Email field'],
+    instructions: ['click Sign in', 'open the Events link', 'type "anna" into the Email field'],
   },
   {
     file: 'register.png',
@@ -25,7 +25,7 @@ export const SAMPLES: Sample[] = [
   {
     file: 'guide.png',
     title: 'Documentation',
-    instructions: ['go to FAQ', 'open NPM', "click What's next?"],
+    instructions: ['go to Showcase', 'open NPM', "click What's next?"],
   },
 ];
 
