@@ -36,7 +36,7 @@ fn zoomed_resize(size: Size, zoom: f64, factor: u32, min_pixels: u64, max_pixels
         return Err(ImageError::AspectRatio { width, height, limit: ASPECT_LIMIT });
     }
     let step = f64::from(factor);
-    let sides = [height, width].map(|side| (f64::from(side) * zoom + 0.5).floor());
+    let sides = [height, width].map(|side| (f64::from(side) * zoom + 0.5).floor().max(1.0));
     let area = sides[0] * sides[1];
     // Python's round: halves to even.
     let rounded = sides.map(|side| (side / step).round_ties_even() * step);
@@ -423,6 +423,9 @@ mod tests {
         let error = config.resized_size(Size::new(4000, 10)).unwrap_err();
         assert!(matches!(error, ImageError::AspectRatio { width: 4000, height: 10, .. }), "{error}");
         assert!(config.resized_size(Size::new(u32::MAX, u32::MAX)).is_ok());
+        // Nothing vanishes, however much smaller it is thought.
+        let small = QwenImageConfig { zoom: 0.25, ..config };
+        assert_eq!(small.resized_size(Size::new(1, 1)).unwrap(), Size::new(56, 56));
     }
 
     #[test]
