@@ -49,7 +49,7 @@ def main(out, ckpt=None):
     a = answer_ids([1, 22, 333, 999], 'anna')
     assert t.decode(a) == "Grounded Operation: TYPE(box=[[001,022,333,999]], text='anna')", t.decode(a)
     n = sum(p.numel() for p in m.parameters())
-    print('parameters', n, 'bytes', (out / 'model.safetensors').stat().st_size, 'GFLOP 1280x800', flops(cfg, *(round(side * ZOOM / 28) * 2 for side in (1280, 800))) / 1e9)
+    print('parameters', n, 'bytes', (out / 'model.safetensors').stat().st_size, 'GFLOP 1280x800', flops(cfg, *reversed(WHOLE)) / 1e9)
 
 
 def flops(cfg, gw, gh, text=45):

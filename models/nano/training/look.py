@@ -9,8 +9,9 @@ from common import *
 from muon import optimisers
 from parallel import alike, spawn
 from model import Nano
+from loop import Loop
 from losses import Aux, look_loss
-from runs import Loop, Quantised, checkpoint, prefix_run, widen
+from runs import Quantised, checkpoint, prefix_run, widen
 from views import Views, places
 from way import PROBE, reserve
 

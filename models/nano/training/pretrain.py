@@ -99,7 +99,7 @@ def batch(pages, rng, n, sprites=None):
             continue
         gh, gw, py, px = H // 14, W // 14, min(oy // 14, H // 14 - h // 14), min(ox // 14, W // 14 - w // 14)
         if rng.random() < 0.6:
-            gh, gw = max(58, h // 14), max(92, w // 14)
+            gh, gw = max(WHOLE[0], h // 14), max(WHOLE[1], w // 14)
             py, px = rng.randint(0, (gh - h // 14) // 8) * 8, rng.randint(0, (gw - w // 14) // 8) * 8
         good = rng.sample(list(good), min(len(good), 12, n - k))
         img = augment(img[:h, :w], rng)

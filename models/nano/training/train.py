@@ -8,12 +8,13 @@ is learnt from the first step on."""
 import argparse, os, random, time
 import torch
 from common import *
+from loop import Loop
 from losses import Aux, copy_loss, page_loss, same_loss, text_loss
 from match import match_init
 from model import Nano
 from muon import optimisers
 from parallel import alike, spawn
-from runs import Loop, Quantised, checkpoint, see_through, widen
+from runs import Quantised, checkpoint, see_through, widen
 from views import Views
 from way import PROBE, reserve
 
