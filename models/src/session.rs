@@ -1,11 +1,13 @@
 //! A session: pictures encoded once, a KV cache that is reused while prompts grow, answers token by token.
 
+mod ask;
 mod beams;
 mod encode;
 mod prepare;
 mod score;
 mod within;
 
+pub use ask::Asked;
 pub use beams::{BeamOptions, Hypothesis};
 pub(crate) use encode::patchify;
 pub use encode::{EncodedImage, VisionStages};
@@ -315,13 +317,14 @@ impl Session {
     }
 
     /// Where the prompt's last token looks in a picture: one number for each of its image tokens, row by row, the mean
-    /// over the heads of the layer that the blueprint names, or of all layers. Costs one row if the prompt was just
-    /// answered.
+    /// over the heads of the layer that the blueprint names, or of all layers; 0 for those that the prompt leaves out.
+    /// Costs one row if the prompt was just answered.
     ///
     /// # Errors
     /// [`RunError`]; [`RunError::NotInPrompt`] for a picture that the prompt does not have.
     pub async fn look(&mut self, prompt: &Prepared, image: &EncodedImage) -> Result<Vec<f32>, RunError> {
-        let places: Vec<usize> = (0..prompt.rows.len()).filter(|&at| prompt.rows[at].is_of(image)).collect();
+        let places: Vec<(usize, usize)> =
+            (0..).zip(&prompt.rows).filter_map(|(at, row)| Some((at, row.token_of(image)?))).collect();
         if places.is_empty() {
             return Err(RunError::NotInPrompt);
         }
@@ -342,10 +345,10 @@ impl Session {
             Some(layer) => prefill.looks.get(layer..=layer).unwrap_or_default(),
             None => &prefill.looks,
         };
-        let mut sums = vec![0.0; places.len()];
+        let mut sums = vec![0.0; image.grid.patches()];
         for look in wanted {
             let weights: Vec<f32> = program.read(look).await?;
-            sums.iter_mut().zip(&places).for_each(|(sum, &at)| *sum += weights[at] / wanted.len() as f32);
+            places.iter().for_each(|&(at, token)| sums[token] += weights[at] / wanted.len() as f32);
         }
         Ok(sums)
     }

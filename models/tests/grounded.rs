@@ -9,17 +9,17 @@
 //! grammar, as many answers are drawn without the model, too: evenly among what the mask allows.
 
 mod common;
+mod nano;
 
-use std::{collections::BTreeMap, error::Error, sync::Arc, time::Instant};
+use std::{error::Error, sync::Arc, time::Instant};
 
 use common::{Outcome, load};
 use fovea_engine::{
-    Gpu,
-    testing::{Memory, block_on, golden, gpus},
-    weights::{Format, Policy, Safetensors},
+    testing::{block_on, golden, gpus},
+    weights::Format,
 };
 use fovea_models::{
-    Checkpoint, GenerateOptions, Grammar, SMALL_FILES, Session, System,
+    GenerateOptions, Grammar, Session, System,
     constraint::{Constraint, ConstraintError, Matcher},
     grounding::{CogAgentAnswer, question, read_answer},
     image::{Picture, Size},
@@ -37,15 +37,6 @@ fn longest(constraint: &Constraint) -> usize {
         Constraint::Grounding(Grammar::CogAgent) => 4000,
         _ => 1600,
     }
-}
-
-fn nano(gpu: &Gpu) -> Outcome<Arc<System>> {
-    let at = |file: &str| std::fs::read(format!("{}/nano/{file}", env!("CARGO_MANIFEST_DIR")));
-    let files: BTreeMap<_, _> =
-        SMALL_FILES.iter().filter_map(|file| Some(((*file).to_owned(), at(file).ok()?))).collect();
-    let weights = block_on(Safetensors::open(vec![Memory::new("model.safetensors", at("model.safetensors")?)]))?;
-    let checkpoint = Checkpoint::new(files, Box::new(weights));
-    Ok(Arc::new(block_on(System::load(&checkpoint, gpu, Policy::uniform(Format::F16), &|_| ()))?))
 }
 
 /// Every constraint with a name, and how its answers are read.
@@ -209,11 +200,10 @@ const CLICK: &str = r"Action: [A-Za-z .]{13}\nGrounded Operation: CLICK\(box=\[\
 /// and a typical one, beside as many tokens under a mask that forces none. What is printed stands in `docs/accuracy.md`.
 #[test]
 fn forced_tokens_save_steps() {
-    let system = nano(&gpus()[0]).expect("the default model");
+    let system = nano::nano(&gpus()[0], Format::F16).expect("the default model");
     let mut session = Session::new(&system).expect("a session");
     // With the button on it: of an empty screen the answer is one token, that it is not there.
-    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/nano/samples/signin.png");
-    let picture = Picture::decode(&std::fs::read(sample).expect("the sample")).expect("a picture");
+    let picture = nano::sample().expect("the sample");
     let image = block_on(session.encode(&picture, &|_| ())).expect("an image");
     let grammar = system.blueprint().grammar;
     let prompt = session.prepare(&question(grammar, "click Sign in"), &[image]).expect("a prompt");
@@ -272,7 +262,7 @@ fn every_answer_is_read() {
         if only.as_ref().is_some_and(|only| !only.split(',').any(|it| it == name)) {
             continue;
         }
-        let system = if name == "nano" { nano(gpu) } else { load(name, gpu, Format::F32) };
+        let system = if name == "nano" { nano::nano(gpu, Format::F16) } else { load(name, gpu, Format::F32) };
         let system = system.unwrap_or_else(|error| panic!("{name}: {error}"));
         let own = Constraint::Grounding(system.blueprint().grammar);
         // Words are no protocol: nothing of them is read.

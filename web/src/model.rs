@@ -11,9 +11,9 @@ use fovea_engine::{
     weights::{Format, Policy, Progress},
 };
 use fovea_models::{
-    EncodedImage, GenerateOptions, Prepared, RunError, Session, Stage, System,
+    Asked, EncodedImage, GenerateOptions, Prepared, RunError, Session, Stage, System,
     constraint::Constraint,
-    grounding::{question, read_answer},
+    grounding::read_answer,
     image::{Picture, Size},
 };
 use js_sys::{Float32Array, Function, Object, Reflect};
@@ -235,11 +235,17 @@ impl Model {
         until_abort(signal, async {
             let mut session = self.session()?;
             let grammar = self.system.blueprint().grammar;
-            let messages = question(grammar, &instruction);
-            let prompt = session.prepare(&messages, std::slice::from_ref(&encoded)).map_err(Failure::from)?;
+            let told = RefCell::new(None);
+            let hear = |stage: Stage| hear_stage(&told, on_stage.as_ref(), stage);
+            let asking = milliseconds();
+            let asked = session.ask(&instruction, &encoded, &hear).await;
+            told.take().map_or(Ok(()), Err)?;
+            let Asked { prompt, instruction } = asked.map_err(Failure::from)?;
+            let asking = milliseconds() - asking;
             let generate = GenerateOptions { max_tokens, ..GenerateOptions::default() };
             let constraint = (!truthy(&options, "free")).then(|| self.system.grounding(&instruction));
-            let written = self.write(&mut session, &prompt, &generate, constraint, on_stage, on_token).await?;
+            let mut written = self.write(&mut session, &prompt, &generate, constraint, on_stage, on_token).await?;
+            written.prefill += asking;
             let text = self.system.decode_answer(&written.ids).map_err(Failure::from)?;
             let answer = written.object(&text);
             let action = read_answer(grammar, &text, encoded.original, encoded.resized).map_err(Failure::from)?;

@@ -10,7 +10,7 @@ rng = random.Random(11); os.makedirs(a.out, exist_ok=True)
 by = {}
 for f in sorted(glob.glob(a.val + '/*.json')):
     d = json.load(open(f)); ts = [t for t in d['targets'] if t['unique'] and len(t['name']) <= 36 and all(ord(c) < 0x250 for c in t['name'])]
-    if len(ts) >= 3: by.setdefault(d['source'], []).append((f[:-5], d, ts))
+    if len(ts) >= 3 and d['source'] != 'tables': by.setdefault(d['source'], []).append((f[:-5], d, ts))
 for s, v in by.items(): (random.Random(12) if s == 'icons' else rng).shuffle(v)  # what was asked before icons came stays as it is
 share = {'real': 0.5, 'material-design-lite': 0.25, 'startbootstrap-sb-admin-2': 0.25, 'icons': 0.125}
 ann, pages = [], []

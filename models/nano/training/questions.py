@@ -108,6 +108,46 @@ def not_there(chars, targets, others, rng, n, short=0.5):
     return out
 
 
+BESIDE = {'row': ['{0} in the row of {1}', '{0} in the row of {1}', '{0} in the {1} row', '{0} in the same row as {1}', '{0} in the row with {1}'],
+          'below': ['{0} below {1}', '{0} under {1}', '{0} below the {1} heading'],
+          'part': ['{0} at the {1}', '{0} at the {1} of the page', '{0} on the {1} side']}
+
+
+def related(chars, targets, screen, rng, n, short=0.5):
+    """n questions about what has its name in common with others, and is told from them by what is in its row or above it, or by the part
+    of the screen that it is in (`models/src/grounding/relation.rs` has the words)."""
+    cut = np.r_[0, np.flatnonzero(np.diff(chars[:, 6])) + 1, len(chars)] if len(chars) else [0]
+    lines = []
+    for c in (chars[a:b] for a, b in zip(cut[:-1], cut[1:])):
+        text = ' '.join(''.join(chr(int(i)) for i in w[:, 7]) for w in np.split(c, np.flatnonzero(np.diff(c[:, 5])) + 1))
+        lines.append((text, (c[:, 1].min(), c[:, 2].min(), c[:, 3].max(), c[:, 4].max())))
+    whole = '\n'.join(t.lower() for t, _ in lines)
+    named = [(t, b) for t, b in lines if 4 <= len(t) <= 32 and t[0].isupper() and t[-1].isalnum() and all(ord(i) < 0x250 for i in t) and whole.count(t.lower()) == 1]
+    like, out = {}, []
+    for t in targets: like.setdefault(t['name'].lower(), []).append(t)
+    middle = lambda b: ((b[0] + b[2]) / 2, (b[1] + b[3]) / 2)
+    for group in like.values():
+        if not 2 <= len(group) <= 12 or len(group[0]['name']) > 36 or not all(ord(i) < 0x250 for i in group[0]['name']): continue
+        for t in group:
+            y, b, found = middle(t['box'])[1], t['box'], []
+            row = [(a, c) for a, c in named if abs(middle(c)[1] - y) < 8 and (c[2] <= b[0] or c[0] >= b[2])]
+            if row and sum(abs(middle(o['box'])[1] - y) < 14 for o in group) == 1: found.append(('row', min(row, key=lambda e: e[1][0])[0]))
+            over = [(a, c) for a, c in named if c[3] <= b[1] and b[1] - c[3] < 120 and c[0] < b[2] and b[0] < c[2]]
+            if over:
+                a, c = max(over, key=lambda e: e[1][3])
+                if not any(o is not t and o['box'][1] >= c[3] and abs(middle(o['box'])[0] - middle(c)[0]) < 0.3 * screen[0] for o in group): found.append(('below', a))
+            for side, inside in (('top', lambda x, y: y < 0.45), ('bottom', lambda x, y: y > 0.55), ('left', lambda x, y: x < 0.45), ('right', lambda x, y: x > 0.55)):
+                share = lambda o: (middle(o['box'])[0] / screen[0], middle(o['box'])[1] / screen[1])
+                # Nobody says "at the top" of something whose like is just below the middle.
+                if inside(*share(t)) and all(o is t or not inside(*share(o)) and not 0.4 < share(o)[side in ('top', 'bottom')] < 0.6 for o in group): found.append(('part', side))
+            for kind, anchor in found[:1] if rng.random() < 0.7 else found[-1:]:
+                ways = [w for w in BESIDE[kind] if kind != 'part' or ('side' in w) == (anchor in ('left', 'right'))]
+                ins, _ = word_instruction(t['name'], 'word' if t['kind'] == 'field' else t['kind'], rng, short)
+                out.append(dict(instruction=rng.choice(ways).format(ins, anchor), name=t['name'], box=t['box'], text=t['text'], kind=kind))
+    rng.shuffle(out)
+    return out[:n]
+
+
 def tokens_in(b, h, w):
     """Mask of the 28-px tokens that the box covers (a third of the token or of the box)."""
     gh, gw = h // 28, w // 28

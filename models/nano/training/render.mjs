@@ -1,15 +1,15 @@
 // Renders pages with headless Chromium: OUT/SPLIT/ID.png and OUT/SPLIT/ID.json (characters and targets).
-// node render.mjs --pages DIR --out DIR --split train|val [--count N] [--seed S] [--dense SHARE] [--icons SHARE] [--views many] [--over SHARE] [--part K/N]
+// node render.mjs --pages DIR --out DIR --split train|val [--count N] [--seed S] [--dense SHARE] [--icons SHARE] [--tables SHARE] [--views many] [--over SHARE] [--part K/N]
 // --views many adds narrow and wide viewports and device pixel ratios up to 2; --over puts dialogs over a share of the pages, or switches controls off.
 // --part K/N renders every Nth page only, from the Kth (0 to N - 1) on, so that N processes share the work.
-// For validation --icons is a number of icon pages; their icon set is none of those trained on.
+// For validation --icons and --tables are numbers of pages, with an icon set that is none of those trained on.
 // Resumes: an ID that is already there is not rendered again. Page folders expected under --pages:
 // real/ (real-pages.tar.xz unpacked), pk/NAME/ (npm packages), npm/node_modules (@fontsource, lucide-static, playwright-core).
 import fs from 'fs'; import path from 'path'; import http from 'http'; import { createRequire } from 'module';
-import { rng, page as synthPage, dense } from './synth.mjs'; import { iconSets, iconPage } from './icons.mjs';
+import { rng, page as synthPage, dense } from './synth.mjs'; import { iconSets, iconPage } from './icons.mjs'; import { tablePage } from './tables.mjs';
 const arg = (k, d) => { const i = process.argv.indexOf('--' + k); return i < 0 ? d : process.argv[i + 1]; };
 const PAGES = path.resolve(arg('pages')), OUT = path.resolve(arg('out')), split = arg('split', 'train');
-const COUNT = +arg('count', 2000), SEED = +arg('seed', 1), DENSE = +arg('dense', 0.4), ICONS = +arg('icons', 0);
+const COUNT = +arg('count', 2000), SEED = +arg('seed', 1), DENSE = +arg('dense', 0.4), ICONS = +arg('icons', 0), TABLES = +arg('tables', 0);
 const [PART, PARTS] = arg('part', '0/1').split('/').map(Number);
 if (!(PARTS >= 1 && PART >= 0 && PART < PARTS)) throw new Error('--part K/N: K from 0 to N - 1');
 const require = createRequire(path.join(PAGES, 'npm/node_modules/'));
@@ -80,17 +80,18 @@ if (split === 'val') {
   for (const [f, n] of realAll) if (n % 10 === 0) jobs.push(['real', f, 0]);
   for (const p of VAL_PK) for (const f of html('pk/' + p)) if (!/snippets|docs\/_|_pages\/|node_modules/.test(f)) jobs.push([p, f, 0]);
   for (let i = 0; i < ICONS; i++) jobs.push(['icons', 'icons-' + i, 0]);
+  for (let i = 0; i < TABLES; i++) jobs.push(['tables', 'tables-' + i, 0]);
 } else {
   const real = realAll.filter(e => e[1] % 10), pk = Object.fromEntries(TRAIN_PK.map(p => [p, html('pk/' + p).filter(f => !/\/(docs?\/assets|test|tests\/js)\//.test(f))]));
   const R = rng(SEED);
-  for (let i = 0; i < COUNT; i++) { const k = R.f(); if (ICONS && R.p(ICONS)) jobs.push(['icons', 'icons-' + (SEED * 100000 + i), 0]); else if (R.p(DENSE)) jobs.push(['dense', 'dense-' + (SEED * 100000 + i), 0]); else if (k < .3) jobs.push(['synth', 'synth-' + (SEED * 100000 + i), 0]); else if (k < .8) jobs.push(['real', R.c(real)[0], 0]); else { const p = R.c(TRAIN_PK); jobs.push([p, R.c(pk[p]), 0]); } }
+  for (let i = 0; i < COUNT; i++) { const k = R.f(); if (ICONS && R.p(ICONS)) jobs.push(['icons', 'icons-' + (SEED * 100000 + i), 0]); else if (TABLES && R.p(TABLES)) jobs.push(['tables', 'tables-' + (SEED * 100000 + i), 0]); else if (R.p(DENSE)) jobs.push(['dense', 'dense-' + (SEED * 100000 + i), 0]); else if (k < .3) jobs.push(['synth', 'synth-' + (SEED * 100000 + i), 0]); else if (k < .8) jobs.push(['real', R.c(real)[0], 0]); else { const p = R.c(TRAIN_PK); jobs.push([p, R.c(pk[p]), 0]); } }
 }
 for (let i = PART; i < jobs.length; i += PARTS) {
   const [src, f, scroll0] = jobs[i];
   const id = `${String(SEED).padStart(2, '0')}-${String(i).padStart(5, '0')}`, stem = path.join(OUT, split, id);
   const mark = stem + '.done'; if (fs.existsSync(mark)) continue;
   const R = rng(SEED * 7919 + i * 31 + 5);
-  const made = ['synth', 'dense', 'icons'].includes(src); // written here, not loaded
+  const made = ['synth', 'dense', 'icons', 'tables'].includes(src); // written here, not loaded
   let pg;
   try {
     if (!browser.isConnected()) { browser = await launch(); contexts = new Map(); } // it crashes now and then
@@ -101,7 +102,7 @@ for (let i = PART; i < jobs.length; i += PARTS) {
     await pg.setViewportSize({ width: vw, height: vh });
     let css = freeze;
     if (made) {
-      const content = src === 'icons' ? iconPage(R, words, fonts, sets) : src === 'dense' ? dense(R, words, fonts) : synthPage(R, words, fonts, icons);
+      const content = src === 'tables' ? tablePage(R, words, fonts, sets) : src === 'icons' ? iconPage(R, words, fonts, sets) : src === 'dense' ? dense(R, words, fonts) : synthPage(R, words, fonts, icons);
       const used = fonts.filter(x => content.includes(`'${x}'`));
       await pg.goto(base + 'blank.html'); // any page of this origin, so that fonts load
       await pg.setContent(content.replace('<style>', '<style>' + used.map(face).join('')), { waitUntil: 'load', timeout: 8000 });

@@ -15,8 +15,10 @@ mod intern;
 mod json;
 mod kosmos2;
 mod paligemma;
+mod quotations;
 mod qwen2;
 mod qwen2_5;
+mod relation;
 mod steps;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -31,8 +33,10 @@ pub use coordinates::{Labelled, Normalised1000, PixelBox, PixelPoint, ResizedBox
 pub use intern::parse_intern_boxes;
 pub use kosmos2::{CellBox, parse_kosmos2_boxes};
 pub use paligemma::{Detection, parse_detections};
+pub(crate) use quotations::{is_apostrophe, quotations};
 pub use qwen2::parse_qwen2_boxes;
 pub use qwen2_5::parse_qwen2_5_boxes;
+pub use relation::{Area, Place, Relation, Side};
 pub use steps::{GroundedOperation, StepsAnswer, Verb};
 pub use unit::parse_unit_boxes;
 

@@ -43,10 +43,13 @@ pub(super) enum Row {
 }
 
 impl Row {
-    /// Whether it is one of the picture's own tokens.
-    pub(super) fn is_of(&self, image: &EncodedImage) -> bool {
-        let own = image.before..image.before + image.grid.patches();
-        matches!(self, Self::Image { hash, row } if *hash == image.hash && own.contains(row))
+    /// Which of the picture's own tokens it is, if it is one.
+    pub(super) fn token_of(&self, image: &EncodedImage) -> Option<usize> {
+        match self {
+            Self::Image { hash, row } if *hash == image.hash => row.checked_sub(image.before),
+            _ => None,
+        }
+        .filter(|&index| index < image.grid.patches())
     }
 }
 

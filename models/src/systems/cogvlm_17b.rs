@@ -148,6 +148,7 @@ impl Config {
             grammar: Grammar::CogBoxes,
             heat_layer: None,
             quotes: false,
+            relations: false,
         })
     }
 }

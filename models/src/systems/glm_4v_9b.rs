@@ -131,5 +131,6 @@ pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
         grammar: Grammar::CogBoxes,
         heat_layer: None,
         quotes: false,
+        relations: false,
     })
 }

@@ -78,5 +78,6 @@ pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
         grammar: Grammar::Words,
         heat_layer: None,
         quotes: false,
+        relations: false,
     })
 }

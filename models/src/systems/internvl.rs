@@ -89,5 +89,6 @@ pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
         grammar: Grammar::InternBoxes,
         heat_layer: None,
         quotes: false,
+        relations: false,
     })
 }

@@ -170,6 +170,7 @@ pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
         grammar: Grammar::Kosmos2Cells,
         heat_layer: None,
         quotes: false,
+        relations: false,
     })
 }
 

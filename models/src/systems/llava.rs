@@ -94,6 +94,7 @@ impl Config {
             grammar: variant.grammar,
             heat_layer: None,
             quotes: false,
+            relations: false,
         })
     }
 }

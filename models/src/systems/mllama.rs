@@ -136,5 +136,6 @@ pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
         grammar: Grammar::Words,
         heat_layer: None,
         quotes: false,
+        relations: false,
     })
 }

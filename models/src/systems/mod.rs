@@ -102,6 +102,8 @@ pub struct Blueprint {
     pub heat_layer: Option<usize>,
     /// Whether all it types is quoted from the instruction: a small model copies, and does not compose.
     pub quotes: bool,
+    /// Whether it finds names alone, so that an instruction that tells a place is taken apart.
+    pub relations: bool,
 }
 
 /// What a `config.json` tells the system by.

@@ -74,5 +74,6 @@ pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
         grammar: Grammar::PaliGemma,
         heat_layer: None,
         quotes: false,
+        relations: false,
     })
 }

@@ -57,6 +57,7 @@ pub(super) struct Config<V> {
     /// The decoder's layer whose attention shows where the model looks, if its publisher knows.
     heat_layer: Option<usize>,
     quotes: bool,
+    relations: bool,
     eos: Option<OneOrMany>,
 }
 
@@ -103,6 +104,7 @@ impl<V: serde::de::DeserializeOwned> Config<V> {
         let grounding = own(&json, "fovea_grounding")?;
         let heat_layer = own(&json, "fovea_heat_layer")?;
         let quotes = own(&json, "fovea_quotes")?.unwrap_or_default();
+        let relations = own(&json, "fovea_relations")?.unwrap_or_default();
         let eos = text.get("eos_token_id").cloned().filter(|value| !value.is_null());
         Ok(Self {
             text: serde_json::from_value(text.into()).map_err(file)?,
@@ -113,6 +115,7 @@ impl<V: serde::de::DeserializeOwned> Config<V> {
             grounding,
             heat_layer,
             quotes,
+            relations,
             image_token: serde_json::from_value(image_token).map_err(file)?,
             eos: eos.map(serde_json::from_value).transpose().map_err(file)?,
         })
@@ -155,6 +158,7 @@ impl<V: serde::de::DeserializeOwned> Config<V> {
             grammar,
             heat_layer: self.heat_layer,
             quotes: self.quotes,
+            relations: self.relations,
         })
     }
 

@@ -6,8 +6,8 @@ use std::{
 };
 
 use fovea_models::{
-    Blueprint, GenerateOptions, RunError, Session,
-    grounding::{Action, PixelBox, question, read_answer},
+    Asked, Blueprint, GenerateOptions, RunError, Session,
+    grounding::{Action, PixelBox, read_answer},
     image::{Picture, Size},
 };
 use serde_json::json;
@@ -135,7 +135,6 @@ pub(crate) fn answer(
     instruction: &str,
     AnswerArguments { max_tokens, free }: AnswerArguments,
 ) -> Outcome<Answer> {
-    let grammar = session.system().blueprint().grammar;
     let stages = Stages::new();
     let options = GenerateOptions { max_tokens, ..GenerateOptions::default() };
     let hear = |stage| stages.hear(stage);
@@ -143,12 +142,12 @@ pub(crate) fn answer(
         RunError::Image(error) => Failure::picture(path, &error),
         other => other.into(),
     })?;
-    let prompt = session.prepare(&question(grammar, instruction), std::slice::from_ref(&image))?;
+    let Asked { prompt, instruction } = pollster::block_on(session.ask(instruction, &image, &hear))?;
     let (ids, forced) = if free {
         (pollster::block_on(session.generate(&prompt, &options, &hear, &mut |_| true))?, 0)
     } else {
         let mut matcher =
-            session.system().constrain(&session.system().grounding(instruction)).map_err(RunError::from)?;
+            session.system().constrain(&session.system().grounding(&instruction)).map_err(RunError::from)?;
         let on_token = &mut |_| true;
         let answer = pollster::block_on(session.generate_within(&prompt, &mut matcher, &options, &hear, on_token))?;
         (answer.ids, answer.forced)

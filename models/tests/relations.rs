@@ -1,0 +1,75 @@
+//! Instructions that tell a place, asked in the part of the picture that it leaves.
+
+mod common;
+mod nano;
+
+use std::sync::Arc;
+
+use common::{Outcome, load};
+use fovea_engine::{
+    testing::{block_on, gpus},
+    weights::Format,
+};
+use fovea_models::{
+    Asked, EncodedImage, GenerateOptions, Session,
+    grounding::{Action, PixelBox, read_answer},
+    image::{Picture, Size},
+};
+
+/// What the session would do, and how many tokens it was asked with.
+fn act(session: &mut Session, image: &EncodedImage, asked: &Asked) -> Outcome<Action<PixelBox>> {
+    let system = Arc::clone(session.system());
+    let mut matcher = system.constrain(&system.grounding(&asked.instruction))?;
+    let options = GenerateOptions::default();
+    let on_token = &mut |_| true;
+    let answer = block_on(session.generate_within(&asked.prompt, &mut matcher, &options, &|_| (), on_token))?;
+    let text = system.decode_answer(&answer.ids)?;
+    Ok(read_answer(system.blueprint().grammar, &text, image.original, image.resized)?)
+}
+
+#[test]
+fn a_place_is_looked_at_alone() -> Outcome {
+    let mut session = Session::new(&nano::nano(&gpus()[0], Format::Q4)?)?;
+    let image = block_on(session.encode(&nano::sample()?, &|_| ()))?;
+    let whole = block_on(session.ask("Click Sign in", &image, &|_| ()))?;
+    let said = "Click Sign in below Remember me";
+    let below = block_on(session.ask(said, &image, &|_| ()))?;
+    assert_eq!(below.instruction, "Click Sign in");
+    assert!(below.prompt.ids.len() < whole.prompt.ids.len() / 2);
+    let action = act(&mut session, &image, &below)?;
+    let click = action.click_point().ok_or("no click")?;
+    assert!((943.0..1217.0).contains(&click.x) && (570.0..609.0).contains(&click.y), "{action:?}");
+
+    // What it does not see it does not look at. "Remember me" is drawn at y 542, in rows of 25 pixels.
+    let looks = block_on(session.look(&below.prompt, &image))?;
+    assert_eq!(looks.len(), image.grid.patches());
+    let (above, rest) = looks.split_at(looks.len() * 500 / 800);
+    assert!(above.iter().all(|&look| look == 0.0) && rest.iter().any(|&look| look > 0.1));
+
+    // The button is in the lower half.
+    let top = block_on(session.ask("Click Sign in at the top of the page", &image, &|_| ()))?;
+    let action = act(&mut session, &image, &top)?;
+    assert!(action.click_point().is_none_or(|click| click.y < 420.0), "{action:?}");
+
+    // What is not there has no place: the whole may be a name.
+    let said = "Click Sign in next to Quarterly wombat figures";
+    let asked = block_on(session.ask(said, &image, &|_| ()))?;
+    assert_eq!(asked.instruction, said);
+    assert!(asked.prompt.ids.len() > whole.prompt.ids.len());
+    Ok(())
+}
+
+/// A model that reads sentences is given them as they are.
+#[test]
+fn others_are_asked_as_it_was_said() -> Outcome {
+    let mut session = Session::new(&load("qwen2_5_vl", &gpus()[0], Format::F32)?)?;
+    let picture = Picture::from_rgba(Size::new(56, 56), &[200; 4 * 56 * 56])?;
+    let image = block_on(session.encode(&picture, &|_| ()))?;
+    let said = "click Edit in the row of Anna";
+    let asked = block_on(session.ask(said, &image, &|_| ()))?;
+    assert_eq!(asked.instruction, said);
+    let places =
+        asked.prompt.ids.iter().filter(|&&id| Some(id) == session.system().tokenizer().token_id("<|image_pad|>"));
+    assert_eq!(places.count(), image.rows());
+    Ok(())
+}
