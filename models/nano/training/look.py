@@ -22,7 +22,8 @@ def main():
     ap.add_argument('--minutes', type=float, default=60); ap.add_argument('--threads', type=int, default=1); ap.add_argument('--steps', type=int, default=10**9); ap.add_argument('--seed', type=int, default=0)
     ap.add_argument('--lr', type=float, default=8e-4, help="the tower's rate"); ap.add_argument('--slow', type=float, default=0.5, help="the decoder's rate, as a share of the tower's")
     ap.add_argument('--decay', type=float, default=0.6, help='share of the time over which the rate falls to nothing')
-    ap.add_argument('--names', type=int, default=48, help='texts, and at most as many icons, that are looked for on a page'); ap.add_argument('--share', type=float, default=0.5); ap.add_argument('--short', type=float, default=0.6)
+    ap.add_argument('--names', type=int, default=48, help='texts, and at most as many icons, that are looked for on a page'); ap.add_argument('--icons', type=float, default=0, help='how often at least a page full of icons is drawn'); ap.add_argument('--weight', type=float, default=1, help='what an icon weighs beside a text'); ap.add_argument('--absent', type=int, default=0, help="names of other pages' that are asked for, to be looked for in vain")
+    ap.add_argument('--share', type=float, default=0.5); ap.add_argument('--short', type=float, default=0.6)
     ap.add_argument('--sprites', help='icons to put on pages, from sprites.mjs'); ap.add_argument('--q4', action='store_true', help='train for 4-bit weights of the decoder')
     ap.add_argument('--compile', action='store_true', help='compile the tower: needs a C++ compiler'); ap.add_argument('--processes', type=int, default=1, help='each takes pages of its own; gradients are averaged')
     spawn(teach, ap.parse_args())
@@ -42,7 +43,7 @@ def teach(rank, a):
         for p in x.parameters(): p.requires_grad_(True)
     opts = [(o, f) for f, group in ((1, {'visual': m.visual}), (a.slow, {'model': m.model, 'aux': aux})) for o in optimisers(group, a.lr)]
     for (o, _), x in zip(opts, s['opt'] if s else []): o.load_state_dict(x)
-    pages, rng = Pages(a.data), random.Random(a.seed + step + 7919 * rank)
+    pages, rng = Pages(a.data, icons=a.icons), random.Random(a.seed + step + 7919 * rank)
     views = Views(m, pages, rng, 1, 0, Sprites(a.sprites) if a.sprites else None)
     params = [p for p in (*m.parameters(), *aux.parameters()) if p.requires_grad]; alike(params); torch.manual_seed(a.seed + step + 7919 * rank)
     if a.compile: m.visual.blocks_on = torch.compile(m.visual.blocks_on, dynamic=True)
@@ -51,6 +52,7 @@ def teach(rank, a):
     loop = Loop(rank, a, m, aux, opts, step, turn, pages, params, params, 40, fixed, lambda: reserve(m)); told = loop.told
     for _ in loop:
         v, px, grid = views.draw()
+        if a.absent: v['others'] = views.others()
         with Quantised(m, a.q4):
             v['e'] = m.visual(px, *grid)[1]
             kv, hs, nxt = prefix_run(m, v['e'], v['h'], v['w'], PROBE); mid = hs[PROBE - 1][0, len(PREFIX):][v['text']]
@@ -58,7 +60,7 @@ def teach(rank, a):
             place = F.mse_loss(kv[PROBE][1][0, :, len(PREFIX):, :16], places(v).expand(len(kv[PROBE][1][0]), -1, -1)); told.add('spot', place)
             drawn = torch.zeros(len(v['e']), NGRAM); drawn[v['pairs'][:, 0], v['pairs'][:, 1]] = 1
             local = F.binary_cross_entropy_with_logits(aux.local(mid), drawn[v['text']]) * 100; told.add('local', local)
-            look = look_loss(m, v, kv, nxt, rng, a, told, a.names)
+            look = look_loss(m, v, kv, nxt, rng, a, told, a.names, a.weight, a.absent)
             told.add('look', look)
             (10 * place + 0.2 * local + 2 * look).backward()
 

@@ -102,22 +102,26 @@ def page_loss(m, aux, v, rng, a, stats, force):
     return loss
 
 
-def look_loss(m, v, kv, nxt, rng, a, stats, n=36):
+def look_loss(m, v, kv, nxt, rng, a, stats, n=36, icons=1.0, absent=0):
     """More of the page is asked for, its text and, by any of their names, the icons that were put on it: only where layer PROBE looks is
-    taught, which is cheap."""
+    taught, which is cheap. `icons`: what one of them weighs; `absent`: how many names of other pages' are asked for (`v['others']`), for
+    which attention is to stay with the text."""
     h, w, thing = v['h'], v['w'], {}
     qs = Q.make(v['chars'], v['targets'], rng, round(n * a.looks), a.short, a.share)
     asked = [(Q.wording(q['name'], rng, a.short), on) for q, (on, _) in zip(qs, goals(v, qs))]
     put = rng.sample(v['put'], min(n, len(v['put'])))
     for _, t, b in v['put']: thing[t] = thing.get(t, False) | Q.tokens_in(b, h, w)
     asked += [(Q.wording(rng.choice(names), rng, 0.7), torch.from_numpy(thing[t])) for names, t, _ in put]
+    if absent: asked += [(Q.wording(q['name'], rng, a.short), torch.zeros(len(v['e']), dtype=torch.bool)) for q in Q.not_there(v['chars'], v['targets'] + v['also'], v['others'], rng, absent, a.short)]
     if not asked: return torch.zeros(())
-    on = torch.stack([k for _, k in asked])
+    on = torch.stack([k for _, k in asked]); there = on.any(-1); weight = torch.ones(len(on)); weight[len(qs):len(qs) + len(put)] = icons
     x, last, cos, sin = read(m, [i for i, _ in asked], nxt)
     lp = m.model.layers[PROBE].questions(x, cos, sin, *kv[PROBE], torch.zeros_like(last), only=last[:, None])[1]
-    lp = lp[:, :, len(PREFIX):len(PREFIX) + len(v['e'])]; hit = on.gather(1, lp.detach().exp().mean(1).argmax(-1)[:, None])[:, 0].float()
-    stats.add('text hit', hit[:len(qs)]); stats.add('icon hit', hit[len(qs):])
-    return -torch.logsumexp(lp.masked_fill(~on[:, None], -1e9), -1).mean(1).sum() / n
+    n0 = len(PREFIX); lt = torch.cat((lp[:, :, :n0], lp[:, :, n0 + on.shape[1]:]), -1); lp = lp[:, :, n0:n0 + on.shape[1]]
+    seen = lp.detach().exp().mean(1); hit = on.gather(1, seen.argmax(-1)[:, None])[:, 0].float()
+    stats.add('text hit', hit[:len(qs)]); stats.add('icon hit', hit[len(qs):len(qs) + len(put)]); stats.add('looked', seen.sum(-1)[there]); stats.add('in vain', seen.sum(-1)[~there])
+    found = torch.logsumexp(lp.masked_fill(~on[:, None], -1e9), -1).mean(1)
+    return -(weight * torch.where(there, found, torch.logsumexp(lt, -1).mean(1))).sum() / n
 
 
 def text_loss(m, aux, pages, rng, stats, n=40):

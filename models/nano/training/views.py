@@ -42,11 +42,12 @@ class Views:
         return dict(v, e=e, others=self.others(), left=self.reuse)
 
     def others(self):
-        """What other pages have: (name, kind)."""
+        """What other pages have, and icons that no page has: (name, kind)."""
         out = []
         while len(out) < 60:
             p = self.pages.sample(self.rng)
             out += [(t['name'], t['kind']) for t in self.rng.sample(p.targets, min(len(p.targets), 12))] + [(s, 'word') for s, _ in Q.spans(p.chars, self.rng, 12)]
+        if self.sprites: out += [(self.rng.choice(i['names']), 'button') for i in self.rng.sample(self.sprites.names, 30)]
         return out
 
     def sample(self):

@@ -20,7 +20,7 @@ export const SAMPLES: Sample[] = [
   {
     file: 'dashboard.png',
     title: 'Dashboard',
-    instructions: ['click Dashboard', 'follow the "Tables" link', 'show Split Button Danger'],
+    instructions: ['click Dashboard', 'follow the "Tables" link', 'go to Split Button Info'],
   },
   {
     file: 'guide.png',
