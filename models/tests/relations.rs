@@ -34,6 +34,7 @@ fn a_place_is_looked_at_alone() -> Outcome {
     let whole = block_on(session.ask("Click Sign in", &image, &|_| ()))?;
     let said = "Click Sign in below Remember me";
     let below = block_on(session.ask(said, &image, &|_| ()))?;
+    assert!(below.part && !whole.part);
     assert_eq!(below.instruction, "Click Sign in");
     assert!(below.prompt.ids.len() < whole.prompt.ids.len() / 2);
     let action = act(&mut session, &image, &below)?;

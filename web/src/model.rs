@@ -240,7 +240,7 @@ impl Model {
             let asking = milliseconds();
             let asked = session.ask(&instruction, &encoded, &hear).await;
             told.take().map_or(Ok(()), Err)?;
-            let Asked { prompt, instruction } = asked.map_err(Failure::from)?;
+            let Asked { prompt, instruction, .. } = asked.map_err(Failure::from)?;
             let asking = milliseconds() - asking;
             let generate = GenerateOptions { max_tokens, ..GenerateOptions::default() };
             let constraint = (!truthy(&options, "free")).then(|| self.system.grounding(&instruction));

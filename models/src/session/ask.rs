@@ -14,6 +14,8 @@ pub struct Asked {
     pub prompt: Prepared,
     /// The instruction as it stands in it, which may be a part of what was said.
     pub instruction: String,
+    /// Whether the prompt has a part of the picture only.
+    pub part: bool,
 }
 
 impl EncodedImage {
@@ -70,9 +72,9 @@ impl Session {
             && let Some(area) = self.area(place, image, on_stage).await?
             && let Some(prompt) = self.where_is(wish, image)?.within(image, area)
         {
-            return Ok(Asked { prompt, instruction: wish.to_owned() });
+            return Ok(Asked { prompt, instruction: wish.to_owned(), part: true });
         }
-        Ok(Asked { prompt: self.where_is(instruction, image)?, instruction: instruction.to_owned() })
+        Ok(Asked { prompt: self.where_is(instruction, image)?, instruction: instruction.to_owned(), part: false })
     }
 
     fn where_is(&self, instruction: &str, image: &Arc<EncodedImage>) -> Result<Prepared, RunError> {

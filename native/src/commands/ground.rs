@@ -55,6 +55,8 @@ pub(crate) struct Answer {
     pub(crate) forced: usize,
     pub(crate) prompt_tokens: usize,
     pub(crate) image_tokens: usize,
+    /// Whether the prompt has a part of them only, and another was read before it.
+    pub(crate) part: bool,
     pub(crate) resized: Size,
     pub(crate) times: Times,
 }
@@ -142,7 +144,7 @@ pub(crate) fn answer(
         RunError::Image(error) => Failure::picture(path, &error),
         other => other.into(),
     })?;
-    let Asked { prompt, instruction } = pollster::block_on(session.ask(instruction, &image, &hear))?;
+    let Asked { prompt, instruction, part } = pollster::block_on(session.ask(instruction, &image, &hear))?;
     let (ids, forced) = if free {
         (pollster::block_on(session.generate(&prompt, &options, &hear, &mut |_| true))?, 0)
     } else {
@@ -159,6 +161,7 @@ pub(crate) fn answer(
         forced,
         prompt_tokens: prompt.ids.len(),
         image_tokens: image.rows(),
+        part,
         resized: image.resized,
         times: stages.finish(),
     })
@@ -193,7 +196,16 @@ fn stage_rows(load: Duration, answer: &Answer, blueprint: &Blueprint, size: Size
         row("load", load, String::new(), String::new()),
         row("prepare", times.prepare, pixels, String::new()),
         row("encode", times.encode, format!("{} image tokens", answer.image_tokens), gflops(encode, times.encode)),
-        row("prefill", times.prefill, format!("{} tokens", answer.prompt_tokens), gflops(prefill, times.prefill)),
+        match answer.part {
+            false => row(
+                "prefill",
+                times.prefill,
+                format!("{} tokens", answer.prompt_tokens),
+                gflops(prefill, times.prefill),
+            ),
+            // What the other prompt cost is in the time, and not in the work.
+            true => row("prefill", times.prefill, format!("{} tokens at last", answer.prompt_tokens), String::new()),
+        },
         row("decode", times.decode, written, format!("{rate:.1} tokens/s")),
     ]
 }
