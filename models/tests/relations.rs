@@ -29,7 +29,7 @@ fn act(session: &mut Session, image: &EncodedImage, asked: &Asked) -> Outcome<Ac
 
 #[test]
 fn a_place_is_looked_at_alone() -> Outcome {
-    let mut session = Session::new(&nano::nano(&gpus()[0], Format::Q4)?)?;
+    let mut session = Session::new(&nano::load(&gpus()[0], Format::Q4)?)?;
     let image = block_on(session.encode(&nano::sample()?, &|_| ()))?;
     let whole = block_on(session.ask("Click Sign in", &image, &|_| ()))?;
     let said = "Click Sign in below Remember me";

@@ -83,8 +83,8 @@ def main():
     # Tower and decoder together, then the decoder alone on what the tower has become.
     s.once('look', lambda: teach('look.py', 'look', a.decoder / 5, '--start', run('decoder-3'), '--sprites', sprites, '--q4', '--icons', 0.1, '--weight', 1.5, '--absent', 16, '--processes', a.processes))
     s.once('lane-2', lambda: python('lane.py', run('look'), run('look'), train, work / 'laned-2.pt'))
-    s.once('decoder-4', lambda: teach('train.py', 'decoder-4', a.decoder / 5, '--start', work / 'laned-2.pt', '--sprites', sprites, '--q4', '--absent', 0.5, '--icons', 0.15, '--lr', 4e-4, '--processes', a.processes))
-    s.once('gates', lambda: python('lane.py', run('decoder-4'), '-', train, work / 'final.pt'))
+    s.once('decoder-4', lambda: teach('train.py', 'decoder-4', a.decoder / 5, '--start', work / 'laned-2.pt', '--sprites', sprites, '--q4', '--absent', 0.7, '--icons', 0.15, '--lr', 4e-4, '--processes', a.processes))
+    s.once('gates', lambda: python('lane.py', run('decoder-4'), '-', train, work / 'final.pt', 0.965))
     s.once('export', lambda: python('export.py', a.out or work / 'nano', work / 'final.pt'))
     s.once('evaluation', lambda: (python('make_eval.py', data / 'val', work / 'eval', '--screens', 24, '--per-screen', 8),
                                   python('evaluate.py', work / 'eval/annotations.json', '--model', a.out or work / 'nano')))

@@ -42,7 +42,7 @@ class Views:
         return dict(v, e=e, others=self.others(), left=self.reuse)
 
     def others(self):
-        """What other pages have, and icons that no page has: (name, kind)."""
+        """What other pages have, and names of icons, whether this page has them or not: (name, kind)."""
         out = []
         while len(out) < 60:
             p = self.pages.sample(self.rng)

@@ -164,7 +164,9 @@ fn word(plain: &str, phrase: &str) -> Option<usize> {
 /// A name without what stands around it: marks, an article, what kind of thing it is.
 fn tidy(name: &str) -> &str {
     let mut name = name.trim().trim_end_matches(['.', ',', '!', '?', ';']).trim();
-    name = without(name, 4, |it| it.eq_ignore_ascii_case("the ")).unwrap_or(name);
+    if name.get(..4).is_some_and(|it| it.eq_ignore_ascii_case("the ")) {
+        name = name.get(4..).unwrap_or_default();
+    }
     if let Some((rest, last)) = name.rsplit_once(' ')
         && KINDS.iter().any(|kind| last.eq_ignore_ascii_case(kind))
     {
@@ -174,11 +176,6 @@ fn tidy(name: &str) -> &str {
         [only] => name.get(only.clone()).unwrap_or(name),
         _ => name,
     }
-}
-
-/// The text behind its first `length` bytes, if these are as wanted.
-fn without(text: &str, length: usize, wanted: impl Fn(&str) -> bool) -> Option<&str> {
-    text.get(..length).filter(|it| wanted(it)).and_then(|_| text.get(length..))
 }
 
 /// Whether a wish has the name of a thing.

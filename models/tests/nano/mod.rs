@@ -13,7 +13,7 @@ fn file(name: &str) -> std::io::Result<Vec<u8>> {
     std::fs::read(format!("{}/nano/{name}", env!("CARGO_MANIFEST_DIR")))
 }
 
-pub(crate) fn nano(gpu: &Gpu, format: Format) -> Result<Arc<System>, Box<dyn Error>> {
+pub(crate) fn load(gpu: &Gpu, format: Format) -> Result<Arc<System>, Box<dyn Error>> {
     let files: BTreeMap<_, _> =
         SMALL_FILES.iter().filter_map(|name| Some(((*name).to_owned(), file(name).ok()?))).collect();
     let weights = block_on(Safetensors::open(vec![Memory::new("model.safetensors", file("model.safetensors")?)]))?;
