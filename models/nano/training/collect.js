@@ -1,6 +1,6 @@
 // Runs inside the page: returns what is drawn (characters with boxes) and what can be acted on (targets).
-// Everything is in CSS pixels of the viewport.
-(() => {
+// Everything is in CSS pixels of the viewport, which may be as high as a page; `screen` is how much of it is seen at a time.
+(screen => {
   const W = innerWidth, H = innerHeight;
   const r1 = v => Math.round(v * 2) / 2;
   const shown = el => {
@@ -22,8 +22,18 @@
   let word = 0, line = 0;
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   const range = document.createRange();
-  const deadline = performance.now() + 2500;
-  while (walker.nextNode() && chars.length < 9000 && performance.now() < deadline) {
+  // How wide letters are, by font: to ask the page for each one's place takes most of the time otherwise.
+  const cv = document.createElement('canvas').getContext('2d'), widths = new Map();
+  const advances = (st, word) => {
+    const font = `${st.fontStyle} ${st.fontWeight} ${st.fontSize} ${st.fontFamily}`, spaced = parseFloat(st.letterSpacing) || 0;
+    if (!widths.has(font)) widths.set(font, new Map());
+    const known = widths.get(font);
+    return [...word].map(c => { if (!known.has(c)) { cv.font = font; known.set(c, cv.measureText(c).width); } return known.get(c) + spaced; });
+  };
+  const deadline = performance.now() + 6000;
+  let late = false;
+  while (!late && walker.nextNode()) {
+    late = chars.length > 40000 || performance.now() > deadline;
     const n = walker.currentNode, p = n.parentElement, text = n.data;
     if (!p || !text.trim() || /^(SCRIPT|STYLE|NOSCRIPT|OPTION|TEXTAREA|TITLE)$/.test(p.tagName)) continue;
     range.selectNodeContents(n);
@@ -33,27 +43,37 @@
     const st = getComputedStyle(p);
     if (transparent(st.color) || parseFloat(st.fontSize) < 7) continue;
     const up = st.textTransform === 'uppercase';
-    line++; word++;
-    let wordOk = null, last = null;
-    for (let i = 0; i < text.length && i < 3000; i++) {
-      const ch = text[i];
-      if (/\s/.test(ch)) { word++; wordOk = null; continue; }
-      range.setStart(n, i); range.setEnd(n, i + 1);
-      const q = range.getClientRects()[0];
-      if (!q || q.width < 0.5) continue;
-      if (q.top > H) break;
-      if (q.bottom < 0 || q.left < 0 || q.right > W) continue;
-      if (last !== null && Math.abs(q.top - last) > 3) { line++; word++; wordOk = null; }
-      last = q.top;
-      const cx = (q.left + q.right) / 2, cy = (q.top + q.bottom) / 2;
-      if (cy < 0 || cy >= H) continue;
+    line++;
+    let last = null, wordOk = null;
+    const put = (ch, x0, y0, x1, y1) => {
+      const cx = (x0 + x1) / 2, cy = (y0 + y1) / 2;
+      if (x1 - x0 < 0.5 || x0 < 0 || x1 > W || cy < 0 || cy >= H) return;
       if (wordOk === null) wordOk = onTop(p, cx, cy);
-      if (!wordOk) continue;
-      chars.push([(up ? ch.toUpperCase() : ch).codePointAt(0), r1(q.left), r1(q.top), r1(q.right), r1(q.bottom), word, line]);
+      if (wordOk) chars.push([ch.codePointAt(0), r1(x0), r1(y0), r1(x1), r1(y1), word, line]);
+    };
+    const newLine = q => { if (last !== null && Math.abs(q.top - last) > 3) { line++; word++; wordOk = null; } last = q.top; };
+    for (const { 0: w, index } of text.matchAll(/\S+/g)) {
+      word++; wordOk = null;
+      range.setStart(n, index); range.setEnd(n, index + w.length);
+      const rects = range.getClientRects();
+      if (!rects.length) continue;
+      if (rects[0].top > H) break;
+      const shownText = up ? w.toUpperCase() : w;
+      if (rects.length === 1 && shownText.length === w.length && st.direction === 'ltr') {
+        const q = rects[0], each = advances(st, shownText), scale = q.width / each.reduce((a, b) => a + b, 0);
+        newLine(q);
+        let x = q.left, i = 0;
+        for (const ch of shownText) { const to = x + each[i++] * scale; put(ch, x, q.top, to, q.bottom); x = to; }
+      } else for (let i = 0; i < w.length; i++) { // broken over lines
+        range.setStart(n, index + i); range.setEnd(n, index + i + 1);
+        const q = range.getClientRects()[0];
+        if (!q) continue;
+        newLine(q);
+        put(up ? w[i].toUpperCase() : w[i], q.left, q.top, q.right, q.bottom);
+      }
     }
   }
   // Text drawn inside form fields has no ranges: measured with a canvas, left-aligned or centred.
-  const cv = document.createElement('canvas').getContext('2d');
   const fieldText = (el, text, rect, centred) => {
     const s = getComputedStyle(el);
     cv.font = `${s.fontStyle} ${s.fontWeight} ${s.fontSize} ${s.fontFamily}`;
@@ -75,7 +95,8 @@
   const targets = [], seen = new Set();
   const sel = 'a,button,input,select,textarea,summary,[role=button],[role=link],[role=tab],[role=checkbox],[role=switch],[role=menuitem],[role=radio],[onclick]';
   for (const el of document.querySelectorAll(sel)) {
-    if (targets.length > 400) break;
+    late ||= targets.length > 4000;
+    if (late) break;
     const rs = el.getClientRects();
     if (!rs.length) continue;
     let b = el.getBoundingClientRect();
@@ -122,7 +143,7 @@
     if (isText && s.display === 'inline' && /\n/.test((el.innerText || '').trim())) continue;
     const x0 = Math.max(0, b.left), y0 = Math.max(0, b.top), x1 = Math.min(W, b.right), y1 = Math.min(H, b.bottom);
     if (x1 - x0 < 6 || y1 - y0 < 6 || (x1 - x0) * (y1 - y0) < 0.7 * b.width * b.height) continue;
-    if ((x1 - x0) * (y1 - y0) > 0.2 * W * H) continue;
+    if ((x1 - x0) * (y1 - y0) > 0.2 * W * screen) continue;
     const top = document.elementFromPoint((x0 + x1) / 2, (y0 + y1) / 2);
     if (!top || !(top === el || el.contains(top) || (top.contains(el) && top.tagName === 'LABEL'))) continue;
     const key = [x0, y0, x1, y1].map(Math.round).join();
@@ -134,5 +155,5 @@
   for (const t of targets) { const k = t.name.toLowerCase(); count[k] = (count[k] || 0) + 1; }
   for (const t of targets) t.unique = count[t.name.toLowerCase()] === 1;
   const language = document.documentElement.lang.slice(0, 2).toLowerCase();
-  return { width: W, height: H, language, chars, targets };
-})()
+  return { width: W, height: H, screen, language, late, chars, targets };
+})

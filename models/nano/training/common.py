@@ -1,5 +1,5 @@
 """Configuration, tokenizer and data shared by pretraining, training and evaluation."""
-import glob, json, math, os, random, re, unicodedata
+import copy, glob, json, math, os, random, re, unicodedata
 import numpy as np
 import torch
 from PIL import Image
@@ -125,31 +125,38 @@ def text_bigrams(text):
 
 
 class Page:
-    """One rendered screen: img uint8 [H, W, 3]; chars [n, 8] float: class, x0, y0, x1, y1, word, line, codepoint."""
+    """A rendered picture: img uint8 [H, W, 3]; chars [n, 8] float: class, x0, y0, x1, y1, word, line, codepoint. `screen`: how many of
+    its rows are seen at a time."""
     def __init__(self, stem):
-        d = json.load(open(stem + '.json'))
+        with open(stem + '.json') as f: d = json.load(f)
         self.stem, self.source, self.targets = stem, d['source'], d['targets']
-        self.img = np.array(Image.open(stem + '.png').convert('RGB'))
+        self.img = np.array(Image.open(stem + ('.jpg' if os.path.exists(stem + '.jpg') else '.png')).convert('RGB'))
+        self.screen = d.get('screen', len(self.img))
         c = np.array(d['chars'], np.float32).reshape(-1, 7)
         self.chars = np.concatenate((np.array([char_class(int(x)) for x in c[:, 0]], np.float32).reshape(-1, 1), c[:, 1:], c[:, :1]), 1)
 
+    def seen(self, rng):
+        """What is seen of it at a time, scrolled anywhere: a page as high as a screen."""
+        if len(self.img) <= self.screen: return self
+        y = rng.randint(0, len(self.img) - self.screen); out = copy.copy(self)
+        out.img = self.img[y:y + self.screen]
+        middle = (self.chars[:, 2] + self.chars[:, 4]) / 2; out.chars = self.chars[(middle >= y) & (middle < y + self.screen)] - np.array([0, 0, y, 0, y, 0, 0, 0], np.float32)
+        out.targets = []
+        for t in self.targets:
+            x0, top, x1, bottom = t['box']; a, b = max(top - y, 0), min(bottom - y, self.screen)
+            if b - a >= max(6, 0.7 * (bottom - top)): out.targets.append(dict(t, box=[x0, a, x1, b]))
+        return out
+
 
 class Pages:
-    """Rendered screens in a folder; `icons`: how often, at least, one full of icons is drawn."""
-    def __init__(self, folder, limit_gb=6, icons=0.0):
+    """Rendered pictures in a folder; `icons`: how often, at least, one full of icons is drawn."""
+    def __init__(self, folder, limit_gb=4, icons=0.0):
         self.folder, self.cache, self.stems, self.bytes, self.limit, self.share = folder, {}, [], 0, limit_gb * 1e9, icons
-        self.toolbars, self.known = [], set()
         self.refresh()
 
     def refresh(self):
         self.stems = sorted(f[:-5] for f in glob.glob(self.folder + '/*.json'))
-        if not self.share: return
-        for s in self.stems:
-            if s in self.known: continue
-            try: d = json.load(open(s + '.json'))
-            except Exception: continue
-            self.known.add(s)
-            if d['source'] == 'icons': self.toolbars.append(s)
+        self.toolbars = [s for s in self.stems if s.endswith('-icons')]
 
     def get(self, stem):
         if stem in self.cache:
@@ -164,7 +171,7 @@ class Pages:
         while True:
             s = rng.choice(self.toolbars if self.toolbars and rng.random() < self.share else self.stems)
             try:
-                return self.get(s)
+                return self.get(s).seen(rng)
             except Exception:  # still being written
                 continue
 

@@ -93,18 +93,21 @@ export function iconSets(modules, split) {
     return { known, rest, svg };
   });
 }
-// A page of toolbars: every named icon once, in any set, size and colours, between words that do not name it.
-export function iconPage(R, words, fonts, sets, other = 0.3) {
+// A page of toolbars: every named icon once (`tall` times), in any set, size and colours, between words that do not name it.
+export function iconPage(R, words, fonts, sets, tall = 1, other = 0.3) {
   const cap = s => s.charAt(0).toUpperCase() + s.slice(1);
   const sent = n => cap(Array.from({ length: n }, () => R.c(words)).join(' '));
   const one = (svg, name) => ({ svg, name });
-  let list = [];
-  const own = R.c(sets); // most of a page comes from one set, as on real pages
-  const count = Math.max(...sets.map(s => s.known.length));
-  for (let i = 0; i < CALLED.length; i++) { const s = R.p(.7) ? own : R.c(sets), k = s.known.find(k => k.names === CALLED[i].names); if (k && R.p(.9)) list.push(one(s.svg(k.file), R.c(R.p(.6) ? k.names.slice(0, 1) : k.names))); }
-  for (let i = 0; i < count * other; i++) { const s = R.c(sets), f = R.c(s.rest); list.push(one(s.svg(f), cap(f.replace(/-/g, ' ')))); }
-  R.shuffle(list);
-  const seen = new Set(); list = list.filter(i => !seen.has(i.name.toLowerCase()) && seen.add(i.name.toLowerCase()));
+  const named = () => {
+    let list = [];
+    const own = R.c(sets); // most of a page comes from one set, as on real pages
+    const count = Math.max(...sets.map(s => s.known.length));
+    for (let i = 0; i < CALLED.length; i++) { const s = R.p(.7) ? own : R.c(sets), k = s.known.find(k => k.names === CALLED[i].names); if (k && R.p(.9)) list.push(one(s.svg(k.file), R.c(R.p(.6) ? k.names.slice(0, 1) : k.names))); }
+    for (let i = 0; i < count * other; i++) { const s = R.c(sets), f = R.c(s.rest); list.push(one(s.svg(f), cap(f.replace(/-/g, ' ')))); }
+    R.shuffle(list);
+    const seen = new Set(); return list.filter(i => !seen.has(i.name.toLowerCase()) && seen.add(i.name.toLowerCase()));
+  };
+  const list = Array.from({ length: tall }, named).flat();
   const blocks = [];
   while (list.length) {
     const dark = R.p(.3), h = R.i(0, 359), bg = dark ? `hsl(${h} ${R.i(0, 80)}% ${R.i(8, 40)}%)` : R.p(.6) ? '#fff' : `hsl(${h} ${R.i(0, 70)}% ${R.i(84, 99)}%)`;

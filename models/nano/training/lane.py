@@ -158,7 +158,7 @@ def main(ckpt, tower, data, out, keep=0.9):
         views = Views(m, Pages(data), random.Random(11), 1, 4)
         gates(m, views)
         # What is found on pages of other people's tells better what will be found than what was made to be hard.
-        pages = Pages(data); pages.stems = [s for s in pages.stems if json.load(open(s + '.json'))['source'] not in ('synth', 'dense', 'icons', 'tables')]
+        pages = Pages(data); pages.stems = [s for s in pages.stems if s.rsplit('-', 1)[1] in ('real', 'package')]
         dare(m, Views(m, pages, random.Random(11), 1, 4), keep)
         return torch.save(dict(z, model=m.state_dict()), out)
     if z.get('turn') is not None:

@@ -22,7 +22,7 @@ def main():
     ap.add_argument('--minutes', type=float, default=60); ap.add_argument('--threads', type=int, default=1); ap.add_argument('--steps', type=int, default=10**9); ap.add_argument('--seed', type=int, default=0)
     ap.add_argument('--lr', type=float, default=8e-4, help="the tower's rate"); ap.add_argument('--slow', type=float, default=0.5, help="the decoder's rate, as a share of the tower's")
     ap.add_argument('--decay', type=float, default=0.6, help='share of the time over which the rate falls to nothing')
-    ap.add_argument('--names', type=int, default=48, help='texts, and at most as many icons, that are looked for on a page'); ap.add_argument('--icons', type=float, default=0, help='how often at least a page full of icons is drawn'); ap.add_argument('--weight', type=float, default=1, help='what an icon weighs beside a text'); ap.add_argument('--absent', type=int, default=0, help="names of other pages' that are asked for, to be looked for in vain")
+    ap.add_argument('--names', type=int, default=48, help='texts, and at most as many icons, that are looked for on a page'); ap.add_argument('--icons', type=float, default=0, help='how often at least a page full of icons is drawn'); ap.add_argument('--weight', type=float, default=1, help='what an icon weighs beside a text'); ap.add_argument('--absent', type=int, default=0, help="names of other pages' that are asked for, to be looked for in vain"); ap.add_argument('--like', type=int, default=0, help='names that stand several times, to be found everywhere')
     ap.add_argument('--share', type=float, default=0.5); ap.add_argument('--short', type=float, default=0.6)
     ap.add_argument('--sprites', help='icons to put on pages, from sprites.mjs'); ap.add_argument('--q4', action='store_true', help='train for 4-bit weights of the decoder')
     ap.add_argument('--compile', action='store_true', help='compile the tower: needs a C++ compiler'); ap.add_argument('--processes', type=int, default=1, help='each takes pages of its own; gradients are averaged')
@@ -60,7 +60,7 @@ def teach(rank, a):
             place = F.mse_loss(kv[PROBE][1][0, :, len(PREFIX):, :16], places(v).expand(len(kv[PROBE][1][0]), -1, -1)); told.add('spot', place)
             drawn = torch.zeros(len(v['e']), NGRAM); drawn[v['pairs'][:, 0], v['pairs'][:, 1]] = 1
             local = F.binary_cross_entropy_with_logits(aux.local(mid), drawn[v['text']]) * 100; told.add('local', local)
-            look = look_loss(m, v, kv, nxt, rng, a, told, a.names, a.weight, a.absent)
+            look = look_loss(m, v, kv, nxt, rng, a, told, a.names, a.weight, a.absent, a.like)
             told.add('look', look)
             (10 * place + 0.2 * local + 2 * look).backward()
 

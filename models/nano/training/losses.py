@@ -2,7 +2,7 @@
 import torch, torch.nn as nn, torch.nn.functional as F
 from common import *
 from runs import prefix_run, prefix_text, read
-from views import goals, places
+from views import area, goals, places
 from way import HALF, PLACE, PROBE, SHARP
 import questions as Q
 
@@ -21,9 +21,15 @@ class Aux(nn.Module):
 
 
 def page_loss(m, aux, v, rng, a, stats, force):
-    h, w, chars, targets = v['h'], v['w'], v['chars'], v['targets']
-    qs = Q.make(chars, targets, rng, a.questions, a.short, a.share)
-    if qs: qs += Q.not_there(chars, targets + v['also'], v['others'], rng, round(a.questions * a.absent), a.short)
+    h, w, chars, targets, part = v['h'], v['w'], v['chars'], v['targets'], None
+    if rng.random() < a.parts:
+        part, chars, targets = area(v, rng)
+        qs = Q.make(chars, targets, rng, a.questions, a.short, a.share)
+        qs = [q for q, (on, _) in zip(qs, goals(v, qs)) if (on & part).any()]
+        # What is elsewhere on the page is not there, nor what other pages have.
+        others = [(t['name'], t['kind']) for t in v['targets']] + v['others']
+    else: qs, others = Q.make(chars, targets, rng, a.questions, a.short, a.share), v['others']
+    if qs: qs += Q.not_there(chars, targets + v['also'], others, rng, round((a.questions if part is None else len(qs)) * a.absent), a.short)
     n0 = len(PREFIX); loss = 0
     kv, hs, nxt = prefix_run(m, v['e'], h, w, PROBE)
     mid, text = hs[PROBE - 1][0, n0:], v['text']
@@ -32,13 +38,16 @@ def page_loss(m, aux, v, rng, a, stats, force):
     tgt = torch.zeros(len(mid), NGRAM); tgt[v['pairs'][:, 0], v['pairs'][:, 1]] = 1
     lg = F.binary_cross_entropy_with_logits(aux.local(mid[text]), tgt[text]) * 100; stats.add('local', lg)
     loss = 10 * ls + 0.2 * lg
-    if a.look and (v['put'] or a.looks): loss = loss + a.look * look_loss(m, v, kv, nxt, rng, a, stats)
+    if a.look and (v['put'] or a.looks): loss = loss + a.look * look_loss(m, v, kv, nxt, rng, a, stats, like=a.like)
     if not qs:
         return loss
     pr = [prompt_ids(q['instruction']) for q in qs]
-    inb, on = (torch.stack(x) for x in zip(*goals(v, qs)))
+    inb, on = (torch.stack(x) for x in zip(*goals(v, qs))); at, (image_k, image_v) = v['at'], kv[PROBE]
+    if part is not None:
+        inb, on, at, left = inb[:, part], on[:, part], at[part], torch.cat((torch.ones(n0, dtype=torch.bool), part)); image_k, image_v = image_k[:, :, left], image_v[:, :, left]
+    n1 = n0 + len(at)
     there = inb.any(-1)
-    px, py = ((on * c).sum(-1) / on.sum(-1).clamp(min=1) for c in v['at'].T)
+    px, py = ((on * c).sum(-1) / on.sum(-1).clamp(min=1) for c in at.T)
     ends = torch.stack((px - HALF[0], py - HALF[1], px + HALF[0], py + HALF[1]), -1).clamp(0, 0.999)
     an = [answer_ids([min(999, int(x * 1000 + 0.5)) for x in b], q['typed']) if q['box'] else NOT_THERE for b, q in zip(ends.tolist(), qs)]
     L = max(len(p) + len(b) for p, b in zip(pr, an)); N = len(qs)
@@ -57,14 +66,14 @@ def page_loss(m, aux, v, rng, a, stats, force):
             for j, q in enumerate(qs): tg[j, text_bigrams(q['name'])] = 1
             lq = F.binary_cross_entropy_with_logits(aux.gram(x[rows, last]), tg) * 100; stats.add('gram_q', lq); loss = loss + 0.3 * lq
             forced = (torch.rand(N) < force) & there
-            put = torch.zeros(N, n0 + len(mid) + L); put[:, n0:n0 + len(mid)] = on / on.sum(-1, keepdim=True).clamp(min=1)
-            part = torch.where(forced, 0.25 + 0.75 * torch.rand(N), torch.zeros(N))  # the rest stays the model's own attention
-            see, lp = l.questions(x, cos, sin, kv[i][0], kv[i][1], torch.zeros_like(last), (part[:, None, None, None], put[:, None, None]), only=last[:, None], sharp=SHARP)
+            put = torch.zeros(N, n1 + L); put[:, n0:n1] = on / on.sum(-1, keepdim=True).clamp(min=1)
+            share = torch.where(forced, 0.25 + 0.75 * torch.rand(N), torch.zeros(N))  # the rest stays the model's own attention
+            see, lp = l.questions(x, cos, sin, image_k, image_v, torch.zeros_like(last), (share[:, None, None, None], put[:, None, None]), only=last[:, None], sharp=SHARP)
             x, _ = l.questions(x, cos, sin, pk[i], pv[i], sharp=SHARP)
             x = torch.where((torch.arange(L) == last[:, None])[..., None], see, x)
-            lpi = lp[:, :, n0:n0 + len(mid)]
+            lpi = lp[:, :, n0:n1]
             # what is not there is looked for in vain: attention stays with the text
-            lt = torch.cat((lp[:, :, :n0], lp[:, :, n0 + len(mid):]), -1)
+            lt = torch.cat((lp[:, :, :n0], lp[:, :, n1:]), -1)
             la = -torch.where(there[:, None], torch.logsumexp(lpi.masked_fill(~inb[:, None], -1e9), -1), torch.logsumexp(lt, -1))
             stats.add('attn', la[there]); stats.add('vain', la[~there])
             # Heads that look at different places blur what they bring; together they find more than each alone.
@@ -102,26 +111,37 @@ def page_loss(m, aux, v, rng, a, stats, force):
     return loss
 
 
-def look_loss(m, v, kv, nxt, rng, a, stats, n=36, icons=1.0, absent=0):
+def look_loss(m, v, kv, nxt, rng, a, stats, n=36, icons=1.0, absent=0, like=0):
     """More of the page is asked for, its text and, by any of their names, the icons that were put on it: only where layer PROBE looks is
-    taught, which is cheap. `icons`: what one of them weighs; `absent`: how many names of other pages' are asked for (`v['others']`), for
-    which attention is to stay with the text."""
+    taught, which is cheap. Attention is to be shared equally among all that bear a name. `icons`: what one of them weighs; `absent`: how
+    many names of other pages' are asked for (`v['others']`), for which attention is to stay with the text; `like`: how many names that
+    stand several times."""
     h, w, thing = v['h'], v['w'], {}
     qs = Q.make(v['chars'], v['targets'], rng, round(n * a.looks), a.short, a.share)
-    asked = [(Q.wording(q['name'], rng, a.short), on) for q, (on, _) in zip(qs, goals(v, qs))]
+    asked = [(q['name'], a.short, [on]) for q, (on, _) in zip(qs, goals(v, qs))]
     put = rng.sample(v['put'], min(n, len(v['put'])))
-    for _, t, b in v['put']: thing[t] = thing.get(t, False) | Q.tokens_in(b, h, w)
-    asked += [(Q.wording(rng.choice(names), rng, 0.7), torch.from_numpy(thing[t])) for names, t, _ in put]
-    if absent: asked += [(Q.wording(q['name'], rng, a.short), torch.zeros(len(v['e']), dtype=torch.bool)) for q in Q.not_there(v['chars'], v['targets'] + v['also'], v['others'], rng, absent, a.short)]
+    for _, t, b in v['put']: thing.setdefault(t, []).append(torch.from_numpy(Q.tokens_in(b, h, w)))
+    asked += [(rng.choice(names), 0.7, thing[t]) for names, t, _ in put]
+    asked += [(name, a.short, [on for on, _ in goals(v, [dict(box=b) for b in boxes])]) for name, boxes in (Q.repeated(v['chars'], v['targets'], rng, like) if like else [])]
+    there = len(asked)
+    if absent: asked += [(q['name'], a.short, []) for q in Q.not_there(v['chars'], v['targets'] + v['also'], v['others'], rng, absent, a.short)]
     if not asked: return torch.zeros(())
-    on = torch.stack([k for _, k in asked]); there = on.any(-1); weight = torch.ones(len(on)); weight[len(qs):len(qs) + len(put)] = icons
-    x, last, cos, sin = read(m, [i for i, _ in asked], nxt)
+    weight = torch.ones(len(asked)); weight[len(qs):len(qs) + len(put)] = icons
+    x, last, cos, sin = read(m, [Q.wording(name, rng, short) for name, short, _ in asked], nxt)
     lp = m.model.layers[PROBE].questions(x, cos, sin, *kv[PROBE], torch.zeros_like(last), only=last[:, None])[1]
-    n0 = len(PREFIX); lt = torch.cat((lp[:, :, :n0], lp[:, :, n0 + on.shape[1]:]), -1); lp = lp[:, :, n0:n0 + on.shape[1]]
-    seen = lp.detach().exp().mean(1); hit = on.gather(1, seen.argmax(-1)[:, None])[:, 0].float()
-    stats.add('text hit', hit[:len(qs)]); stats.add('icon hit', hit[len(qs):len(qs) + len(put)]); stats.add('looked', seen.sum(-1)[there]); stats.add('in vain', seen.sum(-1)[~there])
-    found = torch.logsumexp(lp.masked_fill(~on[:, None], -1e9), -1).mean(1)
-    return -(weight * torch.where(there, found, torch.logsumexp(lt, -1).mean(1))).sum() / n
+    n0, e = len(PREFIX), len(v['e']); lt = torch.cat((lp[there:, :, :n0], lp[there:, :, n0 + e:]), -1); lp = lp[:, :, n0:n0 + e]
+    found = torch.logsumexp(lt, -1).mean(1) if len(lt) else torch.zeros(0)
+    seen = lp.detach().exp().mean(1); stats.add('looked', seen[:there].sum(-1)); stats.add('in vain', seen[there:].sum(-1))
+    if there:
+        of = torch.tensor([i for i, (_, _, ons) in enumerate(asked) for _ in ons]); on = torch.stack([k for _, _, ons in asked for k in ons])
+        many = torch.bincount(of).float()
+        each = torch.logsumexp(lp[of].masked_fill(~on[:, None], -1e9), -1).mean(1)
+        found = torch.cat((torch.zeros(there).index_add(0, of, each) / many + many.log(), found))
+        union = torch.zeros(there, e).index_add(0, of, on.float()) > 0; hit = union.gather(1, seen[:there].argmax(-1)[:, None])[:, 0].float()
+        stats.add('text hit', hit[:len(qs)]); stats.add('icon hit', hit[len(qs):len(qs) + len(put)])
+        # How many of several stand out: a quarter of what the strongest place gets.
+        top = (seen[of] * on).amax(-1); several = many[of] > 1; stats.add('all of several', (top > 0.25 * seen[of].amax(-1))[several].float())
+    return -(weight * found).sum() / n
 
 
 def text_loss(m, aux, pages, rng, stats, n=40):

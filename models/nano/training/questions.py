@@ -76,6 +76,25 @@ def spans(chars, rng, n):
     return out
 
 
+def repeated(chars, targets, rng, n, most=8):
+    """Up to n names that stand two to `most` times on a screen: (name, boxes), text of one or two words and what icons are called."""
+    cut = np.flatnonzero(np.diff(chars[:, 5])) + 1 if len(chars) else []
+    words = [c for c in np.split(chars, cut) if len(c)]
+    raw = [''.join(chr(int(i)) for i in c[:, 7]).strip('.,:;!?()"\'') for c in words]
+    line, joined, runs, icons = [c[0, 6] for c in words], ' '.join(raw).lower(), {}, {}
+    for k in (1, 2):
+        for i in range(len(words) - k + 1):
+            if line[i] != line[i + k - 1]: continue
+            s = ' '.join(raw[i:i + k])
+            if 3 <= len(s) <= 32 and any(c.isalnum() for c in s) and all(ord(c) < 0x250 for c in s): runs.setdefault(s.lower(), []).append((s, np.concatenate(words[i:i + k])))
+    # Every place where the letters stand must be one of them.
+    out = [(rng.choice(r)[0], [[c[:, 1].min(), c[:, 2].min(), c[:, 3].max(), c[:, 4].max()] for _, c in r]) for s, r in runs.items() if 2 <= len(r) <= most and joined.count(s) == len(r)]
+    for t in targets:
+        if not t['text'] and len(t['name']) <= 36 and t['name'].lower() not in joined: icons.setdefault(t['name'].lower(), []).append(t)
+    named = [(g[0]['name'], [t['box'] for t in g]) for g in icons.values() if 2 <= len(g) <= most]
+    return rng.sample(named, min(len(named), n // 2)) + rng.sample(out, min(len(out), n))
+
+
 def make(chars, targets, rng, n, short=0.5, share=0.5):
     """n questions: dicts with ids of the prompt, box in pixels, name, typed text."""
     count = {}
@@ -144,6 +163,34 @@ def related(chars, targets, screen, rng, n, short=0.5):
                 ways = [w for w in BESIDE[kind] if kind != 'part' or ('side' in w) == (anchor in ('left', 'right'))]
                 ins, _ = word_instruction(t['name'], 'word' if t['kind'] == 'field' else t['kind'], rng, short)
                 out.append(dict(instruction=rng.choice(ways).format(ins, anchor), name=t['name'], box=t['box'], text=t['text'], kind=kind))
+    rng.shuffle(out)
+    return out[:n]
+
+
+NTH = ['first', 'second', 'third', 'fourth', 'fifth', 'sixth']
+
+
+def counted(chars, targets, rng, n):
+    """n questions about one of several targets of one name, told by counting in reading order; all that bears the name can be clicked."""
+    drawn, like, out = ''.join(chr(int(c)) for c in chars[:, 7]).lower(), {}, []
+    for t in targets: like.setdefault(t['name'].lower(), []).append(t)
+    for name, group in like.items():
+        if not 2 <= len(group) <= 8 or not 3 <= len(name) <= 30 or not all(ord(c) < 0x250 for c in name) or not name[0].isalpha(): continue
+        if drawn.count(name.replace(' ', '')) != (len(group) if group[0]['text'] else 0) or len({t['text'] for t in group}) > 1: continue
+        # In cards of different heights nobody knows which comes first.
+        middle = lambda t: ((t['box'][0] + t['box'][2]) / 2, (t['box'][1] + t['box'][3]) / 2)
+        clear = lambda a, b: abs(a[1] - b[1]) < 6 or abs(a[1] - b[1]) > (18 if abs(a[0] - b[0]) < 60 else 80)
+        if not all(clear(middle(a), middle(b)) for a in group for b in group): continue
+        order = []
+        for t in sorted(group, key=lambda t: middle(t)[1]):
+            if order and middle(t)[1] - middle(order[-1][0])[1] < 6: order[-1].append(t)
+            else: order.append([t])
+        order = [t for row in order for t in sorted(row, key=lambda t: middle(t)[0])]
+        i = rng.randrange(len(order)); t = order[i]
+        word = 'last' if i == len(order) - 1 and rng.random() < 0.6 else NTH[i] if i < len(NTH) else f'{i + 1}th'
+        kind = t['kind'] if t['kind'] in ('link', 'button', 'tab') else ''
+        ins = rng.choice(['click the {} {}', 'click the {} {}', 'click on the {} {}', 'press the {} {}', 'open the {} {}', 'the {} {}'] + ['click the {} {} ' + kind, 'press the {} {} ' + kind] * bool(kind)).format(word, t['name'])
+        out.append(dict(instruction=ins, name=t['name'], box=t['box'], text=t['text'], kind='nth', many=len(order)))
     rng.shuffle(out)
     return out[:n]
 

@@ -1,5 +1,5 @@
 """Everything from the sources to the exported model: python reproduce.py --real real-pages.tar.xz --work DIR
-[--screens 2011] [--tower MINUTES] [--decoder MINUTES] [--threads N] [--processes N] [--out DIR]
+[--screens 20000] [--tower MINUTES] [--decoder MINUTES] [--threads N] [--processes N] [--out DIR]
 Every step leaves a mark in DIR and is not repeated; a step that was cut off goes on from its last checkpoint. What each step took is
 added to DIR/steps.txt. Needs Node with npm, Chromium (`$CHROMIUM` or /usr/bin/chromium) and requirements.txt."""
 import argparse, json, os, pathlib, resource, subprocess, sys, tarfile, time
@@ -52,25 +52,24 @@ def sources(pages, real):
     subprocess.run(['npm', 'install', '--no-audit', '--no-fund', '--prefix', pages / 'npm', *TOOLS, *(f'@iconify-json/{i}' for i in ICONS)], check=True)
 
 
-def render(processes, pages, data, *args):
+def render(script, processes, pages, data, *args):
     """`processes` share the pages."""
-    running = [subprocess.Popen(['node', HERE / 'render.mjs', '--pages', pages, '--out', data, '--part', f'{k}/{processes}', *map(str, args)]) for k in range(processes)]
+    running = [subprocess.Popen(['node', HERE / script, '--pages', pages, '--out', data, '--part', f'{k}/{processes}', *map(str, args)]) for k in range(processes)]
     if any([p.wait() for p in running]): raise SystemExit('a renderer failed')
 
 
 def main():
     ap = argparse.ArgumentParser(); ap.add_argument('--real', required=True); ap.add_argument('--work', required=True, type=pathlib.Path); ap.add_argument('--out', type=pathlib.Path)
-    ap.add_argument('--screens', type=int, default=2011); ap.add_argument('--tower', type=float, default=300, help='minutes'); ap.add_argument('--decoder', type=float, default=250, help='minutes')
+    ap.add_argument('--screens', type=int, default=20000); ap.add_argument('--tower', type=float, default=300, help='minutes'); ap.add_argument('--decoder', type=float, default=250, help='minutes')
     ap.add_argument('--threads', type=int, default=1); ap.add_argument('--processes', type=int, default=1, help='that render, and those of a training run, which share their gradients')
     a = ap.parse_args(); work = a.work.resolve(); s = Steps(work)
     pages, data, train = work / 'pages', work / 'data', work / 'data/train'
     run = lambda name: work / name / 'last.pt'
     s.once('sources', lambda: sources(pages, os.path.abspath(a.real)))
-    s.once('screens', lambda: render(a.processes, pages, data, '--split', 'train', '--count', a.screens, '--seed', 1))
-    s.once('toolbars', lambda: render(a.processes, pages, data, '--split', 'train', '--count', max(1, a.screens // 9), '--seed', 60, '--icons', 1))
+    s.once('screens', lambda: render('sheets.mjs', a.processes, pages, data, '--screens', a.screens))
     sprites = work / 'sprites'
     s.once('sprites', lambda: subprocess.run(['node', HERE / 'sprites.mjs', '--pages', pages, '--out', sprites], check=True))
-    s.once('validation', lambda: render(a.processes, pages, data, '--split', 'val', '--icons', 8))
+    s.once('validation', lambda: render('render.mjs', a.processes, pages, data, '--icons', 8))
     teach = lambda script, name, minutes, *more: python(script, '--data', train, '--run', work / name, '--minutes', minutes, '--threads', a.threads, *more)
     s.once('tower-1', lambda: teach('pretrain.py', 'tower-1', a.tower / 5))
     s.once('places', lambda: python('place_positions.py', run('tower-1'), train, work / 'placed.pt'))
@@ -81,9 +80,9 @@ def main():
     s.once('lane', lambda: python('lane.py', run('decoder-2'), run('tower-2'), train, work / 'laned.pt'))
     s.once('decoder-3', lambda: teach('train.py', 'decoder-3', a.decoder / 5, '--start', work / 'laned.pt', '--sprites', sprites, '--q4', '--absent', 0.5, '--icons', 0.15, '--lr', 4e-4, '--processes', a.processes))
     # Tower and decoder together, then the decoder alone on what the tower has become.
-    s.once('look', lambda: teach('look.py', 'look', a.decoder / 5, '--start', run('decoder-3'), '--sprites', sprites, '--q4', '--icons', 0.1, '--weight', 1.5, '--absent', 16, '--processes', a.processes))
+    s.once('look', lambda: teach('look.py', 'look', a.decoder / 5, '--start', run('decoder-3'), '--sprites', sprites, '--q4', '--icons', 0.1, '--weight', 1.5, '--absent', 16, '--like', 16, '--processes', a.processes))
     s.once('lane-2', lambda: python('lane.py', run('look'), run('look'), train, work / 'laned-2.pt'))
-    s.once('decoder-4', lambda: teach('train.py', 'decoder-4', a.decoder / 5, '--start', work / 'laned-2.pt', '--sprites', sprites, '--q4', '--absent', 0.7, '--icons', 0.15, '--lr', 4e-4, '--processes', a.processes))
+    s.once('decoder-4', lambda: teach('train.py', 'decoder-4', a.decoder / 5, '--start', work / 'laned-2.pt', '--sprites', sprites, '--q4', '--absent', 0.7, '--icons', 0.15, '--like', 12, '--parts', 0.25, '--lr', 4e-4, '--processes', a.processes))
     s.once('gates', lambda: python('lane.py', run('decoder-4'), '-', train, work / 'final.pt', 0.965))
     s.once('export', lambda: python('export.py', a.out or work / 'nano', work / 'final.pt'))
     s.once('evaluation', lambda: (python('make_eval.py', data / 'val', work / 'eval', '--screens', 24, '--per-screen', 8),

@@ -8,7 +8,8 @@ export function rng(seed) {
 }
 const UI = ['Sign in', 'Sign up', 'Log in', 'Log out', 'Register', 'Home', 'About', 'About us', 'Contact', 'Contact us', 'Pricing', 'Products', 'Services', 'Blog', 'News', 'Support', 'Help', 'FAQ', 'Search', 'Settings', 'Profile', 'Account', 'My account', 'Dashboard', 'Reports', 'Orders', 'Customers', 'Messages', 'Notifications', 'Save', 'Save changes', 'Cancel', 'Delete', 'Edit', 'Add', 'Add to cart', 'Checkout', 'Buy now', 'Subscribe', 'Download', 'Upload', 'Submit', 'Send', 'Send message', 'Reset', 'Next', 'Previous', 'Back', 'Continue', 'Apply', 'Filter', 'Sort', 'Export', 'Import', 'Print', 'Share', 'View all', 'Read more', 'Learn more', 'Show more', 'Details', 'Privacy policy', 'Terms of use', 'Cookies', 'Careers', 'Press', 'Partners', 'Features', 'Gallery', 'Events', 'Calendar', 'Documents', 'Projects', 'Tasks', 'Teams', 'Users', 'Roles', 'Billing', 'Invoices', 'Payments', 'Analytics', 'Integrations', 'API', 'Docs', 'Forum', 'Community', 'Feedback', 'Inbox', 'Drafts', 'Archive', 'Trash', 'Favourites', 'Wish list', 'Cart', 'Store', 'Categories', 'Tags', 'Comments', 'Reply', 'Like', 'Follow', 'Join', 'Create', 'New project', 'New file', 'Open', 'Close', 'Copy', 'Paste', 'Undo', 'Redo', 'Refresh', 'Sync', 'Email', 'Password', 'First name', 'Last name', 'Full name', 'Username', 'Phone', 'Address', 'City', 'Country', 'State', 'Zip code', 'Company', 'Website', 'Message', 'Subject', 'Date', 'Time', 'Amount', 'Quantity', 'Price', 'Total', 'Status', 'Type', 'Name', 'Description', 'Title', 'Remember me', 'I agree', 'Newsletter', 'Language', 'Currency', 'Theme', 'Today', 'Week', 'Month', 'Year', 'All', 'Active', 'Pending', 'Completed', 'Overview', 'Activity', 'Security', 'General', 'Advanced'];
 const ICONL = { search: 'Search', menu: 'Menu', x: 'Close', user: 'Profile', bell: 'Notifications', 'shopping-cart': 'Cart', heart: 'Favourites', settings: 'Settings', 'trash-2': 'Delete', pencil: 'Edit', plus: 'Add', download: 'Download', upload: 'Upload', share: 'Share', star: 'Star', 'chevron-left': 'Previous', 'chevron-right': 'Next', mail: 'Email', phone: 'Phone', calendar: 'Calendar', filter: 'Filter', lock: 'Lock', eye: 'View', printer: 'Print', copy: 'Copy', save: 'Save', house: 'Home', 'log-out': 'Log out', 'refresh-cw': 'Refresh', info: 'Info', 'circle-question-mark': 'Help', bookmark: 'Bookmark', camera: 'Camera', mic: 'Microphone', play: 'Play', pause: 'Pause', folder: 'Folder', file: 'File', globe: 'Language', moon: 'Dark mode', sun: 'Light mode', 'message-circle': 'Messages', paperclip: 'Attach', send: 'Send', image: 'Image', link: 'Link', list: 'List', 'layout-grid': 'Grid', 'map-pin': 'Location', clock: 'History' };
-export function page(R, words, fonts, icons) {
+// `tall`: how many screens of it, about.
+export function page(R, words, fonts, icons, tall = 1) {
   const esc = s => s.replace(/&/g, '&amp;').replace(/</g, '&lt;').replace(/"/g, '&quot;');
   const syl = () => R.c(['ba', 'ko', 'ri', 'ten', 'lu', 'mar', 'so', 'vi', 'den', 'qua', 'xe', 'jo', 'py', 'gra', 'fle', 'win', 'zo', 'hu', 'cy', 'bri']);
   const w = () => R.p(0.06) ? syl() + syl() + (R.p(.5) ? syl() : '') : R.p(0.05) ? String(R.i(0, 99999)) : R.c(words);
@@ -50,8 +51,8 @@ export function page(R, words, fonts, icons) {
     () => `<div style="background:linear-gradient(${R.i(0, 180)}deg,${acc},hsl(${R.i(0, 359)} 60% 40%));color:#fff;padding:${R.i(10, 40)}px;text-align:${R.c(['left', 'center'])}"><h1>${sent(R.i(2, 5))}</h1><p style="color:#fff">${sent(R.i(4, 14))}</p>${btn()} ${btn()}</div>`,
     () => `<dl>${rep(R.i(2, 6), () => `<dt><b>${name()}</b></dt><dd>${sent(R.i(2, 10))}</dd>`).join('')}</dl>`,
   ];
-  const main = rep(R.i(5, 9), () => R.c(blocks)()).join('\n');
-  const side = R.p(.4) ? `<aside style="width:${R.i(130, 240)}px;background:${card}">${rep(R.i(5, 16), () => `<a href="#" class="sl">${R.p(.3) ? ic()[0].replace('<svg', '<svg style="vertical-align:middle;margin-right:6px"') : ''}${name()}</a>`).join('')}</aside>` : '';
+  const main = rep(R.i(5, 9) * tall, () => R.c(blocks)()).join('\n');
+  const side = R.p(.4) ? `<aside style="width:${R.i(130, 240)}px;background:${card}">${rep(R.i(5, 16) * tall, () => `<a href="#" class="sl">${R.p(.3) ? ic()[0].replace('<svg', '<svg style="vertical-align:middle;margin-right:6px"') : ''}${name()}</a>`).join('')}</aside>` : '';
   return `<!doctype html><html lang=en><meta charset=utf-8><title>p</title><style>
   *{box-sizing:border-box}body{margin:0;font:${fs}px/${R.i(12, 18) / 10} '${font}',sans-serif;background:${bg};color:${fg}}
   h1,h2,h3{font-family:'${hf}';margin:${R.i(2, 12)}px 0;font-weight:${R.c([400, 600, 700])}}h1{font-size:${fs + R.i(8, 22)}px}h2{font-size:${fs + R.i(3, 14)}px}h3{font-size:${fs + R.i(0, 8)}px}
@@ -67,7 +68,7 @@ export function page(R, words, fonts, icons) {
   </style><body>${R.p(.85) ? nav() : ''}<div class="wrap">${side}<div class="main">${main}</div></div></body>`;
 }
 // A page that is text everywhere, each block in its own font, size and colours: the most labels for a render's cost.
-export function dense(R, words, fonts) {
+export function dense(R, words, fonts, tall = 1) {
   const SYSTEM = ['Liberation Sans', 'Liberation Sans', 'Liberation Sans', 'Liberation Serif', 'Liberation Serif', 'DejaVu Sans', 'DejaVu Sans', 'DejaVu Serif', 'Liberation Mono', 'DejaVu Sans Mono', 'Liberation Sans Narrow'];
   const esc = s => s.replace(/&/g, '&amp;').replace(/</g, '&lt;');
   const cap = s => s.charAt(0).toUpperCase() + s.slice(1);
@@ -89,5 +90,5 @@ export function dense(R, words, fonts) {
     if (k < .8) return `<div style="${style};display:flex;flex-wrap:wrap;gap:${R.i(3, 12)}px ${R.i(8, 28)}px">${many(R.i(4, 12), one).join('')}</div>`;
     return `<div style="${style};display:grid;grid-template-columns:repeat(${R.i(2, 4)},auto);gap:${R.i(2, 8)}px ${R.i(6, 20)}px">${many(R.i(6, 16), () => R.p(.3) ? one() : `<span>${term()}</span>`).join('')}</div>`;
   };
-  return `<!doctype html><html lang=en><meta charset=utf-8><style>*{box-sizing:border-box}body{margin:0;columns:${R.i(2, 5)};column-gap:${R.i(0, 12)}px;background:${R.p(.8) ? '#fff' : '#223'}}div{break-inside:avoid-column}</style><body>${many(70, block).join('\n')}</body>`;
+  return `<!doctype html><html lang=en><meta charset=utf-8><style>*{box-sizing:border-box}body{margin:0;columns:${R.i(2, 5)};column-gap:${R.i(0, 12)}px;background:${R.p(.8) ? '#fff' : '#223'}}div{break-inside:avoid-column}</style><body>${many(70 * tall, block).join('\n')}</body>`;
 }

@@ -2,7 +2,7 @@
 const ACTIONS = ['Edit', 'Delete', 'View', 'Open', 'Remove', 'Details', 'Download', 'Rename', 'Share', 'Archive', 'Copy', 'Pay', 'Reply', 'Approve', 'Reject', 'Follow', 'Change', 'Assign'];
 const CARDS = ['Add to cart', 'Read more', 'Learn more', 'Buy now', 'Details', 'Book', 'Join', 'Subscribe', 'Try it', 'Download'];
 const SETTINGS = ['Change', 'Edit', 'Manage', 'Turn on', 'Set up', 'Reset'];
-export function tablePage(R, words, fonts, sets) {
+export function tablePage(R, words, fonts, sets, tall = 1) {
   const cap = s => s.charAt(0).toUpperCase() + s.slice(1), taken = new Set();
   // No name twice on a page, nor within another.
   const name = () => { for (;;) { const s = Array.from({ length: R.c([1, 2, 2, 2, 3]) }, () => cap(R.c(words))).join(' '); if (s.length > 3 && ![...taken].some(t => t.includes(s) || s.includes(t))) { taken.add(s); return s; } } };
@@ -20,7 +20,7 @@ export function tablePage(R, words, fonts, sets) {
   };
   const cards = () => { const t = R.c(CARDS), look = R.c(['link', 'button']), n = R.i(3, 5); return `<div class="r">${Array.from({ length: n }, () => `<div class="c"><b>${name()}</b><p>${sent(R.i(4, 12))}</p>${action(t, look)}</div>`).join('')}</div>`; };
   const settings = () => { const t = R.c(SETTINGS), look = R.c(['link', 'button']); return `<div style="max-width:${R.i(420, 900)}px">${Array.from({ length: R.i(3, 6) }, () => `<div class="s"><span>${name()}</span>${action(t, look)}</div>`).join('')}</div>`; };
-  const blocks = R.shuffle([table, R.p(.5) ? cards : table, settings]).slice(0, R.i(2, 3));
+  const blocks = Array.from({ length: tall }, () => R.shuffle([table, R.p(.5) ? cards : table, settings]).slice(0, R.i(2, 3))).flat();
   return `<!doctype html><html lang=en><meta charset=utf-8><style>*{box-sizing:border-box}body{margin:0;padding:${R.i(8, 30)}px;font:${size}px/1.4 '${font}',sans-serif;background:${dark ? '#1c1f26' : '#fff'};color:${dark ? '#ddd' : '#222'}}
   a{color:${accent}}.b{font:inherit;font-size:${size - 1}px;padding:${R.i(2, 6)}px ${R.i(6, 14)}px;border:1px solid ${accent};border-radius:${R.i(0, 8)}px;background:${R.p(.5) ? accent : 'transparent'};color:${dark ? '#fff' : 'inherit'}}.i{background:none;border:0;padding:3px;color:inherit}
   table{border-collapse:collapse;margin:8px 0}td{border-bottom:1px solid ${line}}.r{display:flex;gap:14px;margin:10px 0}.c{flex:1;border:1px solid ${line};padding:${R.i(8, 18)}px}.s{display:flex;justify-content:space-between;border-bottom:1px solid ${line};padding:${R.i(4, 12)}px 0}p{margin:6px 0}

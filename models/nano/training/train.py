@@ -30,6 +30,8 @@ def main():
     ap.add_argument('--icons', type=float, default=0, help='how often, at least, a page full of icons is asked about')
     ap.add_argument('--look', type=float, default=1.0, help='weight of finding more of the page: text, and the icons that were put on it')
     ap.add_argument('--looks', type=float, default=1.0, help='how much text is looked for, as a share of the icons')
+    ap.add_argument('--like', type=int, default=0, help='names that stand several times, to be found everywhere, on each page')
+    ap.add_argument('--parts', type=float, default=0, help='how often only a part of the page is left, as where an instruction tells the place')
     ap.add_argument('--sprites', help='icons to put on pages, from sprites.mjs')
     ap.add_argument('--absent', type=float, default=0, help='share of questions whose target is not there, added'); ap.add_argument('--lane', type=int, default=1, help='0 before lane.py has been run'); ap.add_argument('--q4', action='store_true', help='train for 4-bit weights'); ap.add_argument('--reuse', type=int, default=4); ap.add_argument('--keep', type=int, default=300); ap.add_argument('--steps', type=int, default=10**9); ap.add_argument('--match', type=float, default=0, help='set the match analytically, with this gain')
     ap.add_argument('--same', type=float, default=1.0, help='weight of looking for the same, whatever the wording')

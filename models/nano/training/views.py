@@ -110,3 +110,19 @@ def goals(v, qs):
             masks = [k & good if (k & good).any() else k for k in masks]
         out.append(masks)
     return out
+
+
+def area(v, rng):
+    """A part of a page, as `Area` of the engine leaves it where an instruction tells the place: the line of a target, what is above or
+    below it, or a half of the page. The image tokens that are left, the words that lie in them as a whole, and the targets there."""
+    h, w, gw = v['h'], v['w'], v['w'] // 28
+    row, col = (x + 0.5 for x in np.divmod(np.arange(h * w // 784), gw))
+    box = rng.choice(v['targets'])['box'] if v['targets'] else [w / 2, h / 2, w / 2, h / 2]
+    x, y, kind = (box[0] + box[2]) / 56, (box[1] + box[3]) / 56, rng.random()
+    if kind < 0.6: keep = np.abs(row - y) <= 0.51
+    elif kind < 0.85: keep = (np.abs(col - x) <= 0.25 * gw) & ((row > y + 0.51) if rng.random() < 0.5 else (row < y - 0.51)) & (np.abs(row - y) <= h / 56)
+    else: keep = (row < h / 56 if rng.random() < 0.5 else col < gw / 2) ^ (rng.random() < 0.5)
+    inside = lambda x, y: keep[np.clip(np.asarray(y / 28).astype(int), 0, h // 28 - 1) * gw + np.clip(np.asarray(x / 28).astype(int), 0, gw - 1)]
+    c = v['chars']; words = np.unique(c[:, 5], return_inverse=True)[1]; out = ~inside((c[:, 1] + c[:, 3]) / 2, (c[:, 2] + c[:, 4]) / 2)
+    cut = np.bincount(words, out)[words] > 0
+    return torch.from_numpy(keep), c[~cut], [t for t in v['targets'] if inside((t['box'][0] + t['box'][2]) / 2, (t['box'][1] + t['box'][3]) / 2)]
