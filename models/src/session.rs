@@ -323,6 +323,15 @@ impl Session {
     /// # Errors
     /// [`RunError`]; [`RunError::NotInPrompt`] for a picture that the prompt does not have.
     pub async fn look(&mut self, prompt: &Prepared, image: &EncodedImage) -> Result<Vec<f32>, RunError> {
+        self.look_heard(prompt, image, &|_| ()).await
+    }
+
+    async fn look_heard(
+        &mut self,
+        prompt: &Prepared,
+        image: &EncodedImage,
+        on_stage: OnStage<'_>,
+    ) -> Result<Vec<f32>, RunError> {
         let places: Vec<(usize, usize)> =
             (0..).zip(&prompt.rows).filter_map(|(at, row)| Some((at, row.token_of(image)?))).collect();
         if places.is_empty() {
@@ -334,7 +343,7 @@ impl Session {
             let mut rec = Recorder::new(self.gpu());
             self.record_prefill(&mut rec, prompt, Rows::Last)?;
             let program = rec.finish()?;
-            self.read_rows(&program, prompt, &|_| ()).await?;
+            self.read_rows(&program, prompt, on_stage).await?;
         }
         let mut rec = Recorder::new(self.gpu());
         let (_, prefill) = self.record_prefill(&mut rec, prompt, Rows::Watched)?;

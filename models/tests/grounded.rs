@@ -16,7 +16,7 @@ use std::{error::Error, sync::Arc, time::Instant};
 use common::{Outcome, load};
 use fovea_engine::{
     testing::{block_on, golden, gpus},
-    weights::Format,
+    weights::{Format, Policy},
 };
 use fovea_models::{
     GenerateOptions, Grammar, Session, System,
@@ -200,7 +200,7 @@ const CLICK: &str = r"Action: [A-Za-z .]{13}\nGrounded Operation: CLICK\(box=\[\
 /// and a typical one, beside as many tokens under a mask that forces none. What is printed stands in `docs/accuracy.md`.
 #[test]
 fn forced_tokens_save_steps() {
-    let system = nano::load(&gpus()[0], Format::F16).expect("the default model");
+    let system = nano::load(&gpus()[0], Policy::uniform(Format::F16)).expect("the default model");
     let mut session = Session::new(&system).expect("a session");
     // With the button on it: of an empty screen the answer is one token, that it is not there.
     let picture = nano::sample().expect("the sample");
@@ -262,7 +262,8 @@ fn every_answer_is_read() {
         if only.as_ref().is_some_and(|only| !only.split(',').any(|it| it == name)) {
             continue;
         }
-        let system = if name == "nano" { nano::load(gpu, Format::F16) } else { load(name, gpu, Format::F32) };
+        let system =
+            if name == "nano" { nano::load(gpu, Policy::uniform(Format::F16)) } else { load(name, gpu, Format::F32) };
         let system = system.unwrap_or_else(|error| panic!("{name}: {error}"));
         let own = Constraint::Grounding(system.blueprint().grammar);
         // Words are no protocol: nothing of them is read.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use common::{Outcome, load};
 use fovea_engine::{
     testing::{block_on, gpus},
-    weights::Format,
+    weights::{Format, Policy},
 };
 use fovea_models::{
     Asked, EncodedImage, GenerateOptions, Session,
@@ -29,7 +29,7 @@ fn act(session: &mut Session, image: &EncodedImage, asked: &Asked) -> Outcome<Ac
 
 #[test]
 fn a_place_is_looked_at_alone() -> Outcome {
-    let mut session = Session::new(&nano::load(&gpus()[0], Format::Q4)?)?;
+    let mut session = Session::new(&nano::load(&gpus()[0], Policy::q4())?)?;
     let image = block_on(session.encode(&nano::sample()?, &|_| ()))?;
     let whole = block_on(session.ask("Click Sign in", &image, &|_| ()))?;
     let said = "Click Sign in below Remember me";
@@ -57,6 +57,30 @@ fn a_place_is_looked_at_alone() -> Outcome {
     let asked = block_on(session.ask(said, &image, &|_| ()))?;
     assert_eq!(asked.instruction, said);
     assert!(asked.prompt.ids.len() > whole.prompt.ids.len());
+    Ok(())
+}
+
+#[test]
+fn what_is_counted_is_looked_at_alone() -> Outcome {
+    let mut session = Session::new(&nano::load(&gpus()[0], Policy::q4())?)?;
+    let image = block_on(session.encode(&nano::picture("eval/related/tables-01-00186.png")?, &|_| ()))?;
+    let whole = block_on(session.ask("press Manage", &image, &|_| ()))?;
+    let mut click = |said: &str| -> Outcome<_> {
+        let asked = block_on(session.ask(said, &image, &|_| ()))?;
+        Ok((act(&mut session, &image, &asked)?.click_point(), asked))
+    };
+    // As shown in `eval/related/annotations.json`.
+    for (said, left, top, width, height) in
+        [("press the first Assign", 605.0, 316.0, 48.0, 22.0), ("click the fourth Manage", 807.0, 204.0, 74.0, 31.0)]
+    {
+        let (point, asked) = click(said)?;
+        let point = point.ok_or_else(|| format!("{said}: no click"))?;
+        let inside = (left..left + width).contains(&point.x) && (top..top + height).contains(&point.y);
+        assert!(inside && asked.part && asked.prompt.ids.len() < whole.prompt.ids.len() / 4, "{said}: {point:?}");
+    }
+    // Where there are fewer, those that were counted are not clicked.
+    let (point, asked) = click("press the 10th Manage")?;
+    assert_eq!((point, asked.instruction.as_str()), (None, "press the Manage"), "{point:?}");
     Ok(())
 }
 

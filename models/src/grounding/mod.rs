@@ -6,6 +6,7 @@
 //! error with the text.
 
 mod action;
+mod alike;
 mod ask;
 mod boxes;
 mod cogagent;
@@ -26,6 +27,8 @@ mod unit;
 
 pub(crate) use action::quoted;
 pub use action::{Action, Direction, Key, Target};
+pub(crate) use alike::APART;
+pub use alike::{alike, in_reading_order};
 pub use ask::{question, read_answer};
 pub use boxes::parse_boxes;
 pub use cogagent::{CogAgentAnswer, Sensitivity};
@@ -36,7 +39,7 @@ pub use paligemma::{Detection, parse_detections};
 pub(crate) use quotations::{is_apostrophe, quotations};
 pub use qwen2::parse_qwen2_boxes;
 pub use qwen2_5::parse_qwen2_5_boxes;
-pub use relation::{Area, Place, Relation, Side};
+pub use relation::{Area, Ordinal, Place, Relation, Side};
 pub use steps::{GroundedOperation, StepsAnswer, Verb};
 pub use unit::parse_unit_boxes;
 

@@ -1,9 +1,10 @@
-//! Instructions that tell by its place which of several things of one name is meant.
+//! Instructions that tell by its place, or by counting, which of several things of one name is meant.
 //!
 //! A small model finds what is named, in one look. "the Edit button in the row of Anna" takes two: Anna's name, and the
-//! Edit button in the part of the screen that this leaves.
+//! Edit button in the part of the screen that this leaves. "the second Edit" takes two as well: all that are called so,
+//! and then that one alone.
 
-use super::{PixelBox, PixelPoint, quotations};
+use super::{PixelBox, PixelPoint, alike::APART, quotations};
 use crate::image::Size;
 
 /// Where something is, seen from something else.
@@ -34,13 +35,34 @@ pub enum Place<'a> {
     By(Side, &'a str),
 }
 
+/// Which of several, in reading order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ordinal {
+    /// So many come before it.
+    After(usize),
+    /// None comes after it.
+    Last,
+}
+
+impl Ordinal {
+    /// Which it is of so many.
+    pub fn of(self, count: usize) -> Option<usize> {
+        match self {
+            Self::After(before) => (before < count).then_some(before),
+            Self::Last => count.checked_sub(1),
+        }
+    }
+}
+
 /// An instruction, taken apart.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Relation<'a> {
-    /// The instruction without the place, such as "click the Edit button".
-    pub wish: &'a str,
-    /// The place.
-    pub place: Place<'a>,
+    /// The instruction without the rest, such as "click the Edit button".
+    pub wish: String,
+    /// Which of those that are called so.
+    pub ordinal: Option<Ordinal>,
+    /// Where it is looked for.
+    pub place: Option<Place<'a>>,
 }
 
 const PHRASES: [(&str, Side); 22] = [
@@ -91,13 +113,42 @@ const PARTS: [(&str, [f32; 4]); 16] = [
 const VERBS: [&str; 13] =
     ["click", "find", "go", "hit", "press", "tap", "on", "into", "to", "the", "a", "please", "now"];
 
+const ORDINALS: [(&str, &str, Ordinal); 11] = [
+    ("first", "1st", Ordinal::After(0)),
+    ("second", "2nd", Ordinal::After(1)),
+    ("third", "3rd", Ordinal::After(2)),
+    ("fourth", "4th", Ordinal::After(3)),
+    ("fifth", "5th", Ordinal::After(4)),
+    ("sixth", "6th", Ordinal::After(5)),
+    ("seventh", "7th", Ordinal::After(6)),
+    ("eighth", "8th", Ordinal::After(7)),
+    ("ninth", "9th", Ordinal::After(8)),
+    ("tenth", "10th", Ordinal::After(9)),
+    ("last", "last", Ordinal::Last),
+];
+
+/// What may stand before an ordinal, besides `VERBS` and what is quoted.
+const LEADS: [&str; 16] = [
+    "open", "select", "choose", "check", "tick", "toggle", "show", "follow", "focus", "type", "enter", "write", "put",
+    "fill", "in", "with",
+];
+
+/// With an ordinal before them, names of their own.
+const COUNTED: [&str; 18] = [
+    "name", "names", "page", "day", "week", "month", "year", "time", "step", "aid", "floor", "language", "address",
+    "half", "quarter", "class", "edition", "place",
+];
+
+/// What tells of a row which it is, and is no text in it.
+const POINTERS: [&str; 9] = ["a", "each", "every", "my", "same", "that", "the", "this", "your"];
+
 /// What may follow the name of a thing that something is beside.
 const KINDS: [&str; 12] =
     ["heading", "header", "headline", "title", "label", "text", "section", "button", "link", "field", "icon", "row"];
 
 impl<'a> Relation<'a> {
-    /// Takes an instruction apart; `None` if it tells no place, or nothing but a place. What it quotes is not looked
-    /// into: that is a name, or to be typed.
+    /// Takes an instruction apart; `None` if it tells no place and does not count, or has nothing else. What it quotes is
+    /// not looked into: that is a name, or to be typed.
     pub fn read(instruction: &'a str) -> Option<Self> {
         let trimmed = instruction.trim();
         let quoted = quotations(trimmed);
@@ -105,13 +156,55 @@ impl<'a> Relation<'a> {
         let mut plain = trimmed.as_bytes().to_ascii_lowercase();
         quoted.iter().for_each(|range| plain[range.clone()].fill(b'"'));
         let plain = String::from_utf8(plain).ok()?;
-        let found = by(trimmed, &plain).or_else(|| own_row(trimmed, &plain)).or_else(|| part(trimmed, &plain))?;
-        names(found.wish).then_some(found)
+        let told = by(trimmed, &plain).or_else(|| own_row(trimmed, &plain)).or_else(|| part(trimmed, &plain));
+        let told = told.filter(|(wish, _)| names(wish));
+        let (wish, place) = match told {
+            Some((wish, place)) => (wish, Some(place)),
+            None => (trimmed, None),
+        };
+        let (ordinal, wish) = match counted(wish) {
+            Some((ordinal, wish)) => (Some(ordinal), wish),
+            None => (None, wish.to_owned()),
+        };
+        (place.is_some() || ordinal.is_some()).then_some(Self { wish, ordinal, place })
     }
 }
 
+/// "click the second Edit": which, and the rest. A number in words is one after "the" alone: "Second language" is a name.
+fn counted(wish: &str) -> Option<(Ordinal, String)> {
+    let quoted = quotations(wish);
+    let (mut at, mut article) = (0, false);
+    for part in wish.split_inclusive(char::is_whitespace) {
+        let (start, word) = (at, part.trim_end());
+        at += part.len();
+        if word.is_empty() || quoted.iter().any(|range| range.start < at && start < range.end) {
+            continue;
+        }
+        let is_ordinal = |&&(name, short, _): &&(&str, &str, _)| {
+            word.eq_ignore_ascii_case(short) && short != name || article && word.eq_ignore_ascii_case(name)
+        };
+        if let Some(&(_, _, ordinal)) = ORDINALS.iter().find(is_ordinal) {
+            let (before, rest) = (wish.get(..start)?, wish.get(at..)?.trim());
+            let own = rest.split_whitespace().next().is_some_and(|word| is(word, &COUNTED));
+            let named =
+                rest.split_whitespace().any(|word| ![&KINDS[..], &VERBS, &["one"]].iter().any(|it| is(word, it)));
+            return (named && !own).then(|| (ordinal, format!("{before}{rest}")));
+        }
+        if !is(word, &VERBS) && !is(word, &LEADS) {
+            return None; // a word of a name
+        }
+        article = word.eq_ignore_ascii_case("the");
+    }
+    None
+}
+
+/// Whether a word is one of these.
+fn is(word: &str, list: &[&str]) -> bool {
+    list.iter().any(|it| word.eq_ignore_ascii_case(it))
+}
+
 /// "click Edit next to Anna", or "next to Anna, click Edit".
-fn by<'a>(instruction: &'a str, plain: &str) -> Option<Relation<'a>> {
+fn by<'a>(instruction: &'a str, plain: &str) -> Option<(&'a str, Place<'a>)> {
     let phrases = PHRASES.iter().filter_map(|&(phrase, side)| Some((word(plain, phrase)?, phrase.len(), side)));
     // The first, and of those that begin there the longest.
     let (at, length, side) = phrases.min_by_key(|&(at, length, _)| (at, std::cmp::Reverse(length)))?;
@@ -122,11 +215,11 @@ fn by<'a>(instruction: &'a str, plain: &str) -> Option<Relation<'a>> {
         (false, _) => (before.trim_end_matches(','), behind),
     };
     let anchor = tidy(anchor);
-    (!anchor.is_empty()).then_some(Relation { wish, place: Place::By(side, anchor) })
+    (!anchor.is_empty()).then_some((wish, Place::By(side, anchor)))
 }
 
 /// "click Edit in the Anna row", "click Edit in Anna's row".
-fn own_row<'a>(instruction: &'a str, plain: &str) -> Option<Relation<'a>> {
+fn own_row<'a>(instruction: &'a str, plain: &str) -> Option<(&'a str, Place<'a>)> {
     let end = plain.trim_end_matches(['.', '!', ' ']).strip_suffix(" row")?.len();
     let (at, from) = match plain.get(..end)?.rfind(" in the ") {
         Some(at) => (at, at + " in the ".len()),
@@ -135,11 +228,11 @@ fn own_row<'a>(instruction: &'a str, plain: &str) -> Option<Relation<'a>> {
     let anchor = instruction.get(from..end)?.trim();
     let anchor = tidy(anchor.strip_suffix("'s").or_else(|| anchor.strip_suffix("’s")).unwrap_or(anchor));
     let wish = instruction.get(..at)?.trim();
-    (!anchor.is_empty()).then_some(Relation { wish, place: Place::By(Side::Row, anchor) })
+    (!anchor.is_empty() && !is(anchor, &POINTERS)).then_some((wish, Place::By(Side::Row, anchor)))
 }
 
 /// "click Search in the top right corner of the page".
-fn part<'a>(instruction: &'a str, plain: &str) -> Option<Relation<'a>> {
+fn part<'a>(instruction: &'a str, plain: &str) -> Option<(&'a str, Place<'a>)> {
     let (at, length) = [" at the ", " in the ", " on the "]
         .iter()
         .filter_map(|phrase| Some((plain.rfind(phrase)?, phrase.len())))
@@ -149,7 +242,7 @@ fn part<'a>(instruction: &'a str, plain: &str) -> Option<Relation<'a>> {
     let rest = page.iter().find_map(|page| rest.strip_suffix(page)).unwrap_or(rest);
     let rest = [" corner", " side", " edge"].iter().find_map(|it| rest.strip_suffix(it)).unwrap_or(rest);
     let (_, part) = PARTS.iter().find(|(name, _)| *name == rest)?;
-    Some(Relation { wish: instruction.get(..at)?.trim(), place: Place::Part(*part) })
+    Some((instruction.get(..at)?.trim(), Place::Part(*part)))
 }
 
 /// Where a phrase first stands as words of its own.
@@ -168,7 +261,7 @@ fn tidy(name: &str) -> &str {
         name = name.get(4..).unwrap_or_default();
     }
     if let Some((rest, last)) = name.rsplit_once(' ')
-        && KINDS.iter().any(|kind| last.eq_ignore_ascii_case(kind))
+        && is(last, &KINDS)
     {
         name = rest.trim_end();
     }
@@ -180,15 +273,15 @@ fn tidy(name: &str) -> &str {
 
 /// Whether a wish has the name of a thing.
 fn names(wish: &str) -> bool {
-    wish.split_whitespace().any(|word| !VERBS.iter().any(|verb| word.eq_ignore_ascii_case(verb)))
+    wish.split_whitespace().any(|word| !is(word, &VERBS))
 }
 
 /// A part of a screen, in its pixels.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Area {
     all: PixelBox,
     /// What is not of it.
-    hole: Option<PixelBox>,
+    holes: Vec<PixelBox>,
 }
 
 /// How wide a letter is, in image tokens: text is about a token high.
@@ -198,7 +291,7 @@ impl Area {
     /// These shares of a screen: left, top, right, bottom.
     pub fn part([left, top, right, bottom]: [f32; 4], size: Size) -> Self {
         let (width, height) = (size.width as f32, size.height as f32);
-        Self { all: PixelBox::new(left * width, top * height, right * width, bottom * height), hole: None }
+        Self { all: PixelBox::new(left * width, top * height, right * width, bottom * height), holes: Vec::new() }
     }
 
     /// What lies so beside a text of `letters` that was found at `anchor`; `token` is the width and height of an image
@@ -222,12 +315,26 @@ impl Area {
         };
         // Beyond an edge of the screen nothing is left.
         let all = PixelBox::new(x0.min(width), y0.min(height), x1.max(0.0), y1.max(0.0));
-        Self { all, hole: Some(PixelBox::new(text.0, line.0, text.1, line.1)) }
+        Self { all, holes: vec![PixelBox::new(text.0, line.0, text.1, line.1)] }
+    }
+
+    /// What lies at a place of a look ([`super::alike()`]): the image tokens of its row that are nearer to `middle` than the next
+    /// place is.
+    pub fn around(middle: PixelPoint, token: (f32, f32)) -> Self {
+        let (x, y) = ((APART as f32 + 0.5) * token.0, 0.5 * token.1);
+        Self { all: PixelBox::new(middle.x - x, middle.y - y, middle.x + x, middle.y + y), holes: Vec::new() }
+    }
+
+    /// All of a screen but what lies at such places. A thing may reach into the rows above and below its own.
+    pub fn without(middles: &[PixelPoint], token: (f32, f32), size: Size) -> Self {
+        let (x, y) = ((APART as f32 + 1.0) * token.0, 1.5 * token.1);
+        let hole = |it: &PixelPoint| PixelBox::new(it.x - x, it.y - y, it.x + x, it.y + y);
+        Self { holes: middles.iter().map(hole).collect(), ..Self::part([0.0, 0.0, 1.0, 1.0], size) }
     }
 
     /// Whether a point is of it.
     pub fn contains(&self, point: PixelPoint) -> bool {
-        self.all.contains(point) && !self.hole.is_some_and(|hole| hole.contains(point))
+        self.all.contains(point) && !self.holes.iter().any(|hole| hole.contains(point))
     }
 }
 
@@ -260,7 +367,8 @@ mod tests {
             ("click Privacy in the footer", "click Privacy", Place::Part([0.0, 0.5, 1.0, 1.0])),
         ];
         for (instruction, wish, place) in cases {
-            assert_eq!(Relation::read(instruction), Some(Relation { wish, place }), "{instruction}");
+            let told = Relation { wish: wish.to_owned(), ordinal: None, place: Some(place) };
+            assert_eq!(Relation::read(instruction), Some(told), "{instruction}");
         }
         let none = [
             "click Sign in",
@@ -272,13 +380,46 @@ mod tests {
             "click the Nearby button",
             "go to Terms at the cinema",
             "select the row",
+            "click Edit in this row",
+            "click Edit in the same row",
             "at the top",
+            "click the first name field",
+            "click Last name",
+            "click the second button",
+            "go to the second floor",
+            "go to Second language",
+            "click \"the second Edit\"",
+            "click Step, the second one",
+            "first",
             "",
             "   ",
         ];
         for instruction in none {
             assert_eq!(Relation::read(instruction), None, "{instruction}");
         }
+    }
+
+    #[test]
+    fn what_is_counted_is_told_from_names() {
+        let row = Place::By(Side::Row, "Anna");
+        let cases = [
+            ("click the second Edit button", "click the Edit button", Ordinal::After(1), None),
+            ("Open the LAST Details", "Open the Details", Ordinal::Last, None),
+            ("3rd Add to cart", "Add to cart", Ordinal::After(2), None),
+            (
+                "type \"second\" into the first Email field",
+                "type \"second\" into the Email field",
+                Ordinal::After(0),
+                None,
+            ),
+            ("click the second Edit in the row of Anna", "click the Edit", Ordinal::After(1), Some(row)),
+        ];
+        for (instruction, wish, ordinal, place) in cases {
+            let told = Relation { wish: wish.to_owned(), ordinal: Some(ordinal), place };
+            assert_eq!(Relation::read(instruction), Some(told), "{instruction}");
+        }
+        assert_eq!([1, 2, 3].map(|count| Ordinal::After(1).of(count)), [None, Some(1), Some(1)]);
+        assert_eq!([0, 3].map(|count| Ordinal::Last.of(count)), [None, Some(2)]);
     }
 
     #[test]
@@ -306,11 +447,11 @@ mod tests {
     proptest! {
         /// Whatever is said, what is taken apart is of the instruction and names something.
         #[test]
-        fn nothing_said_is_too_strange(words in prop::collection::vec("next to|in the row of|Anna's|\"|row|at the|top|é|ẞ|[ -~]{0,6}", 0..9)) {
+        fn nothing_said_is_too_strange(words in prop::collection::vec("next to|in the row of|Anna's|the second|last|\"|row|at the|top|é|ẞ|[ -~]{0,6}", 0..9)) {
             let instruction = words.join(" ");
-            if let Some(Relation { wish, place }) = Relation::read(&instruction) {
-                prop_assert!(instruction.contains(wish) && names(wish));
-                if let Place::By(_, anchor) = place {
+            if let Some(Relation { wish, place, .. }) = Relation::read(&instruction) {
+                prop_assert!(names(&wish));
+                if let Some(Place::By(_, anchor)) = place {
                     prop_assert!(instruction.contains(anchor) && !anchor.trim().is_empty());
                 }
             }

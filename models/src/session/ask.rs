@@ -5,7 +5,10 @@ use std::sync::Arc;
 use super::{EncodedImage, GenerateOptions, OnStage, Prepared, Row, Session};
 use crate::{
     checkpoint::RunError,
-    grounding::{Area, PixelPoint, Place, Relation, question, read_answer},
+    grounding::{
+        APART, Area, Ordinal, PixelBox, PixelPoint, Place, Relation, Target, alike, in_reading_order, question,
+        read_answer,
+    },
 };
 
 /// What is asked.
@@ -18,27 +21,31 @@ pub struct Asked {
     pub part: bool,
 }
 
+/// What gets this share of the attention that the first place gets counts, though alone it is not taken for what is meant.
+const SURE: f32 = 0.02;
+
 impl EncodedImage {
     /// Width and height of an image token in pixels of the picture that was handed over.
     fn token(&self) -> (f32, f32) {
         let share = |side: u32, tokens: u32| side as f32 / tokens.max(1) as f32;
         (share(self.original.width, self.grid.width), share(self.original.height, self.grid.height))
     }
+
+    /// The middle of an image token, in such pixels.
+    fn middle(&self, index: usize) -> PixelPoint {
+        let ((width, height), columns) = (self.token(), self.grid.width.max(1) as usize);
+        PixelPoint { x: ((index % columns) as f32 + 0.5) * width, y: ((index / columns) as f32 + 0.5) * height }
+    }
 }
 
 impl Prepared {
     /// Without the tokens of a picture whose middles lie outside of `area`; the others stay at their positions. `None` if
     /// none is left, or if rows are more than the text's and the picture's.
-    fn within(&self, image: &EncodedImage, area: Area) -> Option<Self> {
+    fn within(&self, image: &EncodedImage, area: &Area) -> Option<Self> {
         if !self.visual.is_empty() || !self.glimpses.is_empty() {
             return None;
         }
-        let (width, height) = image.token();
-        let middle = |index: usize| PixelPoint {
-            x: (index % image.grid.width as usize) as f32 * width + 0.5 * width,
-            y: (index / image.grid.width as usize) as f32 * height + 0.5 * height,
-        };
-        let inside = |row: &Row| row.token_of(image).map(|index| area.contains(middle(index)));
+        let inside = |row: &Row| row.token_of(image).map(|index| area.contains(image.middle(index)));
         if !self.rows.iter().any(|row| inside(row) == Some(true)) {
             return None;
         }
@@ -56,8 +63,9 @@ impl Prepared {
 impl Session {
     /// Asks where on a picture `instruction` is carried out. A system that finds names alone
     /// ([`crate::Blueprint::relations`]) is asked for what is named, in the part of the picture that the rest of the
-    /// instruction tells ([`Relation`]): what something is said to be beside is looked for first. Where that is not
-    /// found, the whole instruction may be a name and is asked for as it stands.
+    /// instruction tells ([`Relation`]): what something is said to be beside is looked for first, and so are all that bear
+    /// a name, where they are counted. Where what it is beside is not found, the whole instruction may be a name and is asked
+    /// for as it stands.
     ///
     /// # Errors
     /// As [`Session::prepare`] and [`Session::generate_within`].
@@ -67,14 +75,81 @@ impl Session {
         image: &Arc<EncodedImage>,
         on_stage: OnStage<'_>,
     ) -> Result<Asked, RunError> {
-        let relation = if self.system.blueprint().relations { Relation::read(instruction) } else { None };
-        if let Some(Relation { wish, place }) = relation
-            && let Some(area) = self.area(place, image, on_stage).await?
-            && let Some(prompt) = self.where_is(wish, image)?.within(image, area)
+        let told = if self.system.blueprint().relations { Relation::read(instruction) } else { None };
+        if let Some(Relation { wish, ordinal, place }) = told
+            && let Some(prompt) = self.there(&wish, place, image, on_stage).await?
         {
-            return Ok(Asked { prompt, instruction: wish.to_owned(), part: true });
+            let prompt = match ordinal {
+                Some(ordinal) => self.counted(&wish, prompt, ordinal, image, on_stage).await?,
+                None => prompt,
+            };
+            return Ok(Asked { prompt, instruction: wish, part: true });
         }
         Ok(Asked { prompt: self.where_is(instruction, image)?, instruction: instruction.to_owned(), part: false })
+    }
+
+    /// Asks for what is named, at a place; `None` if that is not found.
+    async fn there(
+        &mut self,
+        wish: &str,
+        place: Option<Place<'_>>,
+        image: &Arc<EncodedImage>,
+        on_stage: OnStage<'_>,
+    ) -> Result<Option<Prepared>, RunError> {
+        let Some(place) = place else { return Ok(Some(self.where_is(wish, image)?)) };
+        let Some(area) = self.area(place, image, on_stage).await? else { return Ok(None) };
+        Ok(self.where_is(wish, image)?.within(image, &area))
+    }
+
+    /// The same prompt, with one of the places alone that it looks at and where it finds something: what lies there tells
+    /// better than attention where it stands, and whether it is it at all. If those are fewer than it is counted to, without them
+    /// all: there may be another that is hard to see, and else nothing is found.
+    async fn counted(
+        &mut self,
+        wish: &str,
+        prompt: Prepared,
+        ordinal: Ordinal,
+        image: &Arc<EncodedImage>,
+        on_stage: OnStage<'_>,
+    ) -> Result<Prepared, RunError> {
+        let (token, mut found) = (image.token(), Vec::new());
+        let looks = self.look_heard(&prompt, image, on_stage).await?;
+        let most = looks.iter().copied().fold(0.0, f32::max);
+        for at in alike(&looks, image.grid.width as usize) {
+            let Some(part) = prompt.within(image, &Area::around(image.middle(at), token)) else { continue };
+            let middle = match self.find(wish, &part, image, on_stage).await? {
+                Some(target) => target.region.centre(),
+                None if looks[at] >= SURE * most => image.middle(at),
+                None => continue,
+            };
+            found.push((middle, (middle, part)));
+        }
+        // Lines are at least about a token high.
+        let mut found = in_reading_order(found, ((APART + 1) as f32 * token.0, 0.8 * token.1));
+        match ordinal.of(found.len()) {
+            Some(at) => Ok(found.swap_remove(at).1),
+            None => {
+                let middles: Vec<PixelPoint> = found.iter().map(|(middle, _)| *middle).collect();
+                let rest = Area::without(&middles, token, image.original);
+                Ok(prompt.within(image, &rest).unwrap_or(prompt))
+            }
+        }
+    }
+
+    /// What the model finds, asked so.
+    async fn find(
+        &mut self,
+        instruction: &str,
+        prompt: &Prepared,
+        image: &Arc<EncodedImage>,
+        on_stage: OnStage<'_>,
+    ) -> Result<Option<Target<PixelBox>>, RunError> {
+        let mut matcher = self.system.constrain(&self.system.grounding(instruction))?;
+        let options = GenerateOptions::default();
+        let answer = self.generate_within(prompt, &mut matcher, &options, on_stage, &mut |_| true).await?;
+        let text = self.system.decode_answer(&answer.ids)?;
+        let action = read_answer(self.system.blueprint().grammar, &text, image.original, image.resized).ok();
+        Ok(action.and_then(|action| action.target().cloned()))
     }
 
     fn where_is(&self, instruction: &str, image: &Arc<EncodedImage>) -> Result<Prepared, RunError> {
@@ -95,12 +170,7 @@ impl Session {
         };
         let instruction = format!("click {anchor}");
         let prompt = self.where_is(&instruction, image)?;
-        let mut matcher = self.system.constrain(&self.system.grounding(&instruction))?;
-        let options = GenerateOptions::default();
-        let answer = self.generate_within(&prompt, &mut matcher, &options, on_stage, &mut |_| true).await?;
-        let text = self.system.decode_answer(&answer.ids)?;
-        let action = read_answer(self.system.blueprint().grammar, &text, image.original, image.resized).ok();
-        let found = action.as_ref().and_then(|action| action.target());
+        let found = self.find(&instruction, &prompt, image, on_stage).await?;
         let letters = anchor.chars().count();
         Ok(found.map(|target| Area::beside(side, target.region, letters, image.token(), image.original)))
     }
