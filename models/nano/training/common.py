@@ -124,6 +124,16 @@ def text_bigrams(text):
     return sorted(set(out))
 
 
+def here(x):
+    """An array, or a tensor, on the device that is trained on (parallel.spawn)."""
+    return (torch.from_numpy(x) if isinstance(x, np.ndarray) else x).to(torch.get_default_device())
+
+
+def saved(path):
+    """What a training program has saved, on whatever device."""
+    return torch.load(path, map_location=torch.get_default_device(), weights_only=False)
+
+
 class Page:
     """A rendered picture: img uint8 [H, W, 3]; chars [n, 8] float: class, x0, y0, x1, y1, word, line, codepoint. `screen`: how many of
     its rows are seen at a time."""

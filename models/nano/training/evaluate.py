@@ -26,7 +26,7 @@ def load(path):
         from safetensors.torch import load_file
         m.load_state_dict({k: v.float() for k, v in load_file(os.path.join(path, 'model.safetensors')).items()})
     else:
-        s = torch.load(path, map_location='cpu', weights_only=False)
+        s = saved(path)
         m.load_state_dict(s['model']); sharpened(m)
     return m.eval()
 

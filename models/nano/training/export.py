@@ -13,7 +13,7 @@ def main(out, ckpt=None):
     torch.manual_seed(0)
     m = Nano(cfg)
     if ckpt:
-        s = torch.load(ckpt, map_location='cpu', weights_only=False)
+        s = saved(ckpt)
         m.load_state_dict(s['model'], strict=True); sharpened(m)
     bad = [k for k, v in m.state_dict().items() if not torch.isfinite(v).all() or v.abs().max() > 6e4]
     assert not bad, bad

@@ -153,7 +153,7 @@ def see(m, views, data):
 @torch.no_grad()
 def main(ckpt, tower, data, out, keep=0.9):
     torch.set_num_threads(1); torch.manual_seed(3)
-    z = torch.load(ckpt, weights_only=False); m = Nano(config()); m.load_state_dict(widen(z['model'], config()))
+    z = saved(ckpt); m = Nano(config()); m.load_state_dict(widen(z['model'], config()))
     if tower == '-':
         views = Views(m, Pages(data), random.Random(11), 1, 4)
         gates(m, views)

@@ -7,7 +7,7 @@ import argparse, os, random
 import torch, torch.nn.functional as F
 from common import *
 from muon import optimisers
-from parallel import alike, spawn
+from parallel import alike, arguments, spawn
 from model import Nano
 from loop import Loop
 from losses import Aux, look_loss
@@ -19,20 +19,20 @@ from way import PROBE, reserve
 def main():
     ap = argparse.ArgumentParser()
     ap.add_argument('--data', required=True); ap.add_argument('--run', required=True); ap.add_argument('--start', required=True)
-    ap.add_argument('--minutes', type=float, default=60); ap.add_argument('--threads', type=int, default=1); ap.add_argument('--steps', type=int, default=10**9); ap.add_argument('--seed', type=int, default=0)
+    ap.add_argument('--minutes', type=float, default=60); ap.add_argument('--steps', type=int, default=10**9); ap.add_argument('--seed', type=int, default=0)
     ap.add_argument('--lr', type=float, default=8e-4, help="the tower's rate"); ap.add_argument('--slow', type=float, default=0.5, help="the decoder's rate, as a share of the tower's")
     ap.add_argument('--decay', type=float, default=0.6, help='share of the time over which the rate falls to nothing')
     ap.add_argument('--names', type=int, default=48, help='texts, and at most as many icons, that are looked for on a page'); ap.add_argument('--icons', type=float, default=0, help='how often at least a page full of icons is drawn'); ap.add_argument('--weight', type=float, default=1, help='what an icon weighs beside a text'); ap.add_argument('--absent', type=int, default=0, help="names of other pages' that are asked for, to be looked for in vain"); ap.add_argument('--like', type=int, default=0, help='names that stand several times, to be found everywhere')
     ap.add_argument('--share', type=float, default=0.5); ap.add_argument('--short', type=float, default=0.6)
     ap.add_argument('--sprites', help='icons to put on pages, from sprites.mjs'); ap.add_argument('--q4', action='store_true', help='train for 4-bit weights of the decoder')
-    ap.add_argument('--compile', action='store_true', help='compile the tower: needs a C++ compiler'); ap.add_argument('--processes', type=int, default=1, help='each takes pages of its own; gradients are averaged')
-    spawn(teach, ap.parse_args())
+    ap.add_argument('--compile', action='store_true', help='compile the tower: needs a C++ compiler')
+    arguments(ap); spawn(teach, ap.parse_args())
 
 
 def teach(rank, a):
     torch.set_num_threads(a.threads); os.makedirs(a.run, exist_ok=True); a.looks = 1
     cfg = config(); m = Nano(cfg); aux = Aux(cfg['hidden_size']); aux.silent()
-    ck = os.path.join(a.run, 'last.pt'); s = torch.load(ck, weights_only=False) if os.path.exists(ck) else None
+    ck = os.path.join(a.run, 'last.pt'); s = saved(ck) if os.path.exists(ck) else None
     z = s or checkpoint(a.start); step = z['step'] if s else 0; turn = z.get('turn')
     m.load_state_dict(widen(z['model'], cfg))
     if 'aux' in z: aux.load_state_dict(z['aux'])

@@ -120,7 +120,7 @@ def look_loss(m, v, kv, nxt, rng, a, stats, n=36, icons=1.0, absent=0, like=0):
     qs = Q.make(v['chars'], v['targets'], rng, round(n * a.looks), a.short, a.share)
     asked = [(q['name'], a.short, [on]) for q, (on, _) in zip(qs, goals(v, qs))]
     put = rng.sample(v['put'], min(n, len(v['put'])))
-    for _, t, b in v['put']: thing.setdefault(t, []).append(torch.from_numpy(Q.tokens_in(b, h, w)))
+    for _, t, b in v['put']: thing.setdefault(t, []).append(here(Q.tokens_in(b, h, w)))
     asked += [(rng.choice(names), 0.7, thing[t]) for names, t, _ in put]
     asked += [(name, a.short, [on for on, _ in goals(v, [dict(box=b) for b in boxes])]) for name, boxes in (Q.repeated(v['chars'], v['targets'], rng, like) if like else [])]
     there = len(asked)

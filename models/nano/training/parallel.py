@@ -1,12 +1,18 @@
-"""Several processes that teach one model, each with batches of its own: every step takes the mean of their gradients."""
+"""The device that is trained on, and several processes that teach one model, each with batches of its own: every step takes the mean of their gradients."""
 import os, signal, socket
 import torch
 import torch.distributed as dist
 
 
+def arguments(ap):
+    """How a run is spread."""
+    ap.add_argument('--threads', type=int, default=1); ap.add_argument('--processes', type=int, default=1, help='each takes pages of its own; gradients are averaged')
+    ap.add_argument('--device', default='cpu', help='such as cuda; all processes share it: what is asked is made by processors')
+
+
 def spawn(teach, a):
-    """Calls teach(rank, a) in `a.processes` processes."""
-    if a.processes == 1: return teach(0, a)
+    """Calls teach(rank, a) in `a.processes` processes, with `a.device` for all that is made there."""
+    if a.processes == 1: torch.set_default_device(a.device); return teach(0, a)
     with socket.socket() as s: s.bind(('127.0.0.1', 0)); os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(s.getsockname()[1]))
     torch.multiprocessing.spawn(joined, (teach, a), a.processes)
 
@@ -17,7 +23,7 @@ def joined(rank, teach, a):
     # Left to the scheduler, two processes were seen on one core for minutes, and each step waits for the last.
     cores = sorted(os.sched_getaffinity(0)); share = len(cores) // a.processes
     if share >= a.threads: os.sched_setaffinity(0, cores[rank * share:(rank + 1) * share])
-    dist.init_process_group('gloo', rank=rank, world_size=a.processes)
+    dist.init_process_group('gloo', rank=rank, world_size=a.processes); torch.set_default_device(a.device)
     teach(rank, a)
 
 

@@ -10,7 +10,7 @@ from model import Nano, patchify
 @torch.no_grad()
 def main(ckpt, data, out):
     torch.manual_seed(1); torch.set_num_threads(1)
-    s = torch.load(ckpt, weights_only=False); m = Nano(config()); m.load_state_dict(s['model']); v = m.visual
+    s = saved(ckpt); m = Nano(config()); m.load_state_dict(s['model']); v = m.visual
     pages, rng, cov = Pages(data), random.Random(5), 0
     for _ in range(12):
         img, _, _ = whole(pages.sample(rng), rng)

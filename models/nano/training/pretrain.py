@@ -1,12 +1,12 @@
 """Teaches the vision tower to read: every 112-px attention window is a complete example of its own.
-python pretrain.py --data DIR --run DIR [--minutes M] [--threads N] [--dtype bf16|f32]
+python pretrain.py --data DIR --run DIR [--minutes M] [--threads N]
 Losses: characters per patch (three columns each) from the tower and again from the merged token, bigrams of the words that touch
 a token, and the word's edges. Checkpoints every minute to RUN/last.pt and goes on from there."""
-import argparse, json, os, random, time
+import argparse, math, os, random, time
 import numpy as np, torch, torch.nn as nn, torch.nn.functional as F
 from common import *
 from muon import optimisers
-from parallel import alike, average, spawn
+from parallel import alike, arguments, average, spawn
 from model import Nano, deeper, patchify, patch_positions
 import questions as Q
 
@@ -37,34 +37,38 @@ class Heads(nn.Module):
         return self.sharp * (q @ self.key(e).T) + self.empty(e).T
 
 
-def init(m):
+def begin(m):
+    """A module's matrices and biases before they have learnt anything."""
     for n, p in m.named_parameters():
         if p.dim() > 1 and 'pos_embed' not in n:
             nn.init.trunc_normal_(p, std=min(0.05, (2 / (p.shape[0] + p[0].numel())) ** 0.5))
         elif n.endswith('bias'):
             nn.init.zeros_(p)
+
+
+def waves(g, c):
+    """A table [g * g, c] of positions: waves of many lengths, so that the first layers can already tell places apart."""
+    t = torch.arange(g).float()
+    w = torch.stack([f(t * 2 * np.pi / p) for p in np.geomspace(3, 2.2 * g, 10) for f in (torch.sin, torch.cos)], -1)
+    feat = torch.cat((w[:, None].expand(g, g, -1), w[None].expand(g, g, -1)), -1).reshape(g * g, -1)
+    return 0.5 * feat @ torch.linalg.qr(torch.randn(c, feat.shape[1]))[0].T
+
+
+def init(m):
+    begin(m)
     for b in m.visual.blocks:
         b.attn.proj.weight.data *= 0.5; b.mlp.down_proj.weight.data *= 0.5
     m.visual.patch_embed.proj.weight.data.mul_(0.7)
     nn.init.normal_(m.model.embed_tokens.weight, std=0.05)
-    # Positions start as waves of many lengths, so that the first layers can already tell places apart.
-    g = m.visual.grid; t = torch.arange(g).float()
-    waves = torch.stack([f(t * 2 * np.pi / p) for p in np.geomspace(3, 2.2 * g, 10) for f in (torch.sin, torch.cos)], -1)
-    feat = torch.cat((waves[:, None].expand(g, g, -1), waves[None].expand(g, g, -1)), -1).reshape(g * g, -1)
-    q = torch.linalg.qr(torch.randn(m.visual.pos_embed.weight.shape[1], feat.shape[1]))[0]
-    m.visual.pos_embed.weight.data.copy_(0.5 * feat @ q.T)
+    m.visual.pos_embed.weight.data.copy_(waves(m.visual.grid, m.visual.pos_embed.weight.shape[1]))
 
 
 @torch.no_grad()
-def whiten(m, x):
-    """Patch kernels start as whitened principal components of real patches: strokes weigh as much as backgrounds."""
-    w = m.visual.patch_embed.proj.weight  # [C, 3, 2, 14, 14]
+def whitened(x, n):
+    """Kernels [n, values] for patches x [patches, values]: their whitened principal components, so that strokes weigh as much as backgrounds."""
     x = x - x.mean(0)
     val, vec = torch.linalg.eigh(x.T @ x / len(x))
-    c = w.shape[0]
-    k = (vec[:, -c:] / (val[-c:] + 1e-3 * val[-1] / 10).sqrt()).T.flip(0).view(c, 3, 14, 14)
-    q = torch.linalg.qr(torch.randn(c, c))[0]
-    w.copy_((q @ k.reshape(c, -1)).view(c, 3, 1, 14, 14).expand_as(w) * 0.35)
+    return torch.linalg.qr(torch.randn(n, n))[0] @ (vec[:, -n:] / (val[-n:] + 1e-3 * val[-1] / 10).sqrt()).T.flip(0)
 
 
 def seen(checkpoint, depth=0):
@@ -72,7 +76,15 @@ def seen(checkpoint, depth=0):
     return deeper({k[7:]: x for k, x in checkpoint['model'].items() if k.startswith('visual.')}, depth)
 
 
-def batch(pages, rng, n, sprites=None):
+def patches(images):
+    """Pictures [n, side, side, 3] -> [n, patches, 588]."""
+    return torch.stack([patchify(i)[0] for i in images])
+
+
+def batch(pages, rng, n, sprites=None, side=112):
+    """n square pieces of pages, `side` pixels wide, and what they show: pictures, each one's page in patches and its place there, characters of
+    each patch, geometry and its mask, letter pairs and names of the tokens."""
+    a, many = side // 14, (side // 112) ** 2
     xs, grids, labs, geos, masks, pairs, names = [], [], [], [], [], [], []
     k = 0
     while k < n:
@@ -81,19 +93,19 @@ def batch(pages, rng, n, sprites=None):
             continue
         img, q, (oy, ox), (H, W) = part(p, rng, 4 * 112)
         inside = [np.array(t['box']) * np.tile([W / p.img.shape[1], H / p.img.shape[0]], 2) - np.tile([ox, oy], 2) for t in p.targets]
-        h, w = img.shape[0] // 112 * 112, img.shape[1] // 112 * 112
+        h, w = img.shape[0] // side * side, img.shape[1] // side * side
         if not h or not w:
             continue
         cx, cy = (q[:, 1] + q[:, 3]) / 2, (q[:, 2] + q[:, 4]) / 2
         ok = (cx >= 0) & (cy >= 0) & (cx < w) & (cy < h)
-        q = q[ok]; wid = (cy[ok] // 112).astype(int) * (w // 112) + (cx[ok] // 112).astype(int)
-        cnt = np.bincount(wid, minlength=h * w // 12544)
+        q = q[ok]; wid = (cy[ok] // side).astype(int) * (w // side) + (cx[ok] // side).astype(int)
+        cnt = np.bincount(wid, minlength=h * w // side ** 2)
         icons = [([t['name']], b) for t, b in zip(p.targets, inside) if not t['text'] and b[0] >= 0 and b[1] >= 0 and b[2] < w and b[3] < h and max(b[2] - b[0], b[3] - b[1]) < 56]
         if sprites and rng.random() < 0.7:
             img = img.copy()
             icons += sprites.draw(img[:h, :w], rng, h * w // 12544)
         spot = np.array([[(b[0] + b[2]) / 2, (b[1] + b[3]) / 2] for _, b in icons]).reshape(-1, 2)
-        iwid = (spot[:, 1] // 112).astype(int) * (w // 112) + (spot[:, 0] // 112).astype(int)
+        iwid = (spot[:, 1] // side).astype(int) * (w // side) + (spot[:, 0] // side).astype(int)
         good = np.flatnonzero((cnt >= 12) | (np.bincount(iwid, minlength=len(cnt)) > 0))
         if not len(good):
             continue
@@ -101,26 +113,56 @@ def batch(pages, rng, n, sprites=None):
         if rng.random() < 0.6:
             gh, gw = max(WHOLE[0], h // 14), max(WHOLE[1], w // 14)
             py, px = rng.randint(0, (gh - h // 14) // 8) * 8, rng.randint(0, (gw - w // 14) // 8) * 8
-        good = rng.sample(list(good), min(len(good), 12, n - k))
+        good = rng.sample(list(good), min(len(good), 12 // many, n - k))
         img = augment(img[:h, :w], rng)
         for i in good:
-            wy, wx = divmod(int(i), w // 112)
-            c = q[wid == i].copy(); c[:, [1, 3]] -= wx * 112; c[:, [2, 4]] -= wy * 112
-            im = torch.from_numpy(np.ascontiguousarray(img[wy * 112:wy * 112 + 112, wx * 112:wx * 112 + 112]))
-            xs.append(patchify(im)[0])
-            labs.append(merge_order(slot_labels(c, 112, 112)))
-            g, mk, _ = token_labels(c, 112, 112)
-            pr = local_pairs(c, 112, 112)
+            wy, wx = divmod(int(i), w // side)
+            c = q[wid == i].copy(); c[:, [1, 3]] -= wx * side; c[:, [2, 4]] -= wy * side
+            xs.append(torch.from_numpy(np.ascontiguousarray(img[wy * side:wy * side + side, wx * side:wx * side + side])))
+            labs.append(merge_order(slot_labels(c, side, side)))
+            g, mk, _ = token_labels(c, side, side)
+            pr = local_pairs(c, side, side)
             geos.append(g); masks.append(mk)
-            pr[:, 0] += k * 16; pairs.append(pr)
-            for s, b in Q.spans(c, rng, 3):
-                names.append((text_bigrams(s), [k * 16 + int(t) for t in np.flatnonzero(Q.tokens_in(b, 112, 112))], s.lower(), True))
+            pr[:, 0] += k * a * a // 4; pairs.append(pr)
+            for s, b in Q.spans(c, rng, 3 * many):
+                names.append((text_bigrams(s), [k * a * a // 4 + int(t) for t in np.flatnonzero(Q.tokens_in(b, side, side))], s.lower(), True))
             for (called, b) in (icons[j] for j in np.flatnonzero(iwid == i)):
                 for name in called[:2]:
-                    names.append((text_bigrams(name), [k * 16 + int(t) for t in np.flatnonzero(Q.tokens_in(b - np.tile([wx * 112, wy * 112], 2), 112, 112))], name.lower(), False))
-            grids.append((gh, gw, py + wy * 8, px + wx * 8))
+                    names.append((text_bigrams(name), [k * a * a // 4 + int(t) for t in np.flatnonzero(Q.tokens_in(b - np.tile([wx * side, wy * side], 2), side, side))], name.lower(), False))
+            grids.append((gh, gw, py + wy * a, px + wx * a))
             k += 1
     return torch.stack(xs), grids, torch.from_numpy(np.stack(labs)), torch.from_numpy(np.concatenate(geos)), torch.from_numpy(np.concatenate(masks)), torch.from_numpy(np.concatenate(pairs)), names
+
+
+def lessons(heads, t, e, lab, grids, geo, mask, pairs, names, things, find=1.0):
+    """What the tower is taught by a batch, from its patches t [n, patches, C] (or nothing) and tokens e [n, tokens, H]: the loss, and eleven figures:
+    losses of the patches' and the tokens' characters, of the letter pairs and the geometry; the share of each one's characters that is right; how far off
+    the geometry is; the losses of the place and of being found; the shares of names and of icons that are found among the batch's tokens."""
+    l = lab.reshape(-1); on = l > 0
+    wt = torch.ones(NCHAR); wt[0] = 0.4
+    right = lambda scores: (scores.argmax(-1)[on] == l[on]).float().mean().item()
+    lt = heads.token(e).view(-1, NCHAR).float(); l2 = F.cross_entropy(lt, l, wt)
+    lp = heads.patch(t).view(-1, NCHAR).float() if t is not None else lt; l1 = F.cross_entropy(lp, l, wt) if t is not None else torch.tensor(0.0)
+    lg = heads.gram(e).view(-1, NGRAM).float(); ge = heads.geo(e).view(-1, 4).float()
+    tgt = torch.zeros(lg.shape); tgt[pairs[:, 0], pairs[:, 1]] = 1
+    l3 = F.binary_cross_entropy_with_logits(lg[mask], tgt[mask]) * 100
+    l4 = F.smooth_l1_loss(ge[mask], geo[mask], beta=0.2)
+    em = e.reshape(-1, e.shape[-1]).float()
+    gd = torch.tensor(grids).float(); wide = math.isqrt(e.shape[1]); k = torch.arange(e.shape[1])
+    at = torch.cat((code((gd[:, 3:] / 2 + k % wide + 0.5) / gd[:, 1:2] * 2), code((gd[:, 2:3] / 2 + k // wide + 0.5) / gd[:, :1] * 2)), -1)
+    l5 = F.mse_loss(heads.code(em), at.view(-1, 16))
+    sc = heads.find(em, [n[0] for n in names])
+    # What shows the same thing is found, too: what has this name, and the icons of what is called so.
+    hit = torch.zeros(sc.shape, dtype=torch.bool); shown = {}
+    for n in names:
+        shown.setdefault(n[2], []).extend(n[1])
+        if not n[3] and n[2] in things: shown.setdefault((things[n[2]],), []).extend(n[1])
+    for i, n in enumerate(names): hit[i, shown[n[2]] + shown.get((things.get(n[2]),), [])] = True
+    l6 = (torch.logsumexp(sc, -1) - torch.logsumexp(sc.masked_fill(~hit, -1e9), -1)).mean()
+    found = hit.gather(1, sc.argmax(-1)[:, None])[:, 0].cpu().numpy(); drawn = np.array([n[3] for n in names])
+    figures = np.array([l1.item(), l2.item(), l3.item(), l4.item(), right(lp), right(lt), (ge[mask] - geo[mask]).abs().mean().item(),
+                        l5.item(), l6.item(), found[drawn].sum() / max(1, drawn.sum()), found[~drawn].sum() / max(1, (~drawn).sum())])
+    return l1 + l2 + 0.5 * l3 + 0.3 * l4 + 5 * l5 + find * l6, figures
 
 
 class Batches(torch.utils.data.IterableDataset):
@@ -131,22 +173,21 @@ class Batches(torch.utils.data.IterableDataset):
         torch.set_num_threads(1); rng, last = random.Random(self.seed), time.time()
         while True:
             if time.time() - last > 60: self.pages.refresh(); last = time.time()
-            yield batch(self.pages, rng, self.n, self.sprites)
+            images, *rest = batch(self.pages, rng, self.n, self.sprites)
+            yield patches(images), *rest
 
 
 def main():
     ap = argparse.ArgumentParser()
     ap.add_argument('--data', required=True); ap.add_argument('--run', required=True)
-    ap.add_argument('--minutes', type=float, default=60); ap.add_argument('--threads', type=int, default=1)
+    ap.add_argument('--minutes', type=float, default=60)
     ap.add_argument('--back', help='a checkpoint of train.py: its tower goes on learning here')
     ap.add_argument('--find', type=float, default=1.0, help='weight of being found by name')
     ap.add_argument('--sprites', help='icons to put on the screens, from sprites.mjs')
-    ap.add_argument('--dtype', default='f32'); ap.add_argument('--lr', type=float, default=1.5e-3); ap.add_argument('--batch', type=int, default=64)
+    ap.add_argument('--lr', type=float, default=1.5e-3); ap.add_argument('--batch', type=int, default=64)
     ap.add_argument('--seed', type=int, default=0); ap.add_argument('--steps', type=int, default=10**9); ap.add_argument('--decay', type=float, default=0.4, help='share of the time over which the rate falls to nothing')
-    ap.add_argument('--processes', type=int, default=1, help='each takes batches of its own; gradients are averaged')
     ap.add_argument('--compile', action='store_true', help='compile the tower: needs a C++ compiler, saves a quarter of its time')
-    a = ap.parse_args()
-    spawn(teach, a)
+    arguments(ap); spawn(teach, ap.parse_args())
 
 
 def teach(rank, a):
@@ -156,22 +197,24 @@ def teach(rank, a):
     m = Nano(cfg); init(m)
     heads = Heads(v['hidden_size'], v['out_hidden_size'])
     if a.back:
-        z = torch.load(a.back, weights_only=False)
+        z = saved(a.back)
         m.visual.load_state_dict(seen(z, v['depth']))
         heads.load_state_dict({k: x for k, x in z['heads'].items() if 'gram' not in k}, strict=False)
     params = list(m.visual.parameters()) + list(heads.parameters())
     opts = optimisers({'visual': m.visual, 'heads': heads}, a.lr)
     step, ck = 0, os.path.join(a.run, 'last.pt')
     if os.path.exists(ck):
-        s = torch.load(ck, weights_only=False); m.visual.load_state_dict(seen(s)); heads.load_state_dict(s['heads']); [o.load_state_dict(z) for o, z in zip(opts, s['opt'])]; step = s['step']
+        s = saved(ck); m.visual.load_state_dict(seen(s)); heads.load_state_dict(s['heads']); [o.load_state_dict(z) for o, z in zip(opts, s['opt'])]; step = s['step']
     if not rank: print('params', sum(p.numel() for p in m.visual.parameters()), 'step', step, flush=True)
     pages, rng = Pages(a.data), random.Random(a.seed + step)
     sprites = Sprites(a.sprites) if a.sprites else None; things = sprites.things if sprites else {}
     if step == 0 and not a.back:
-        whiten(m, torch.cat([batch(pages, rng, 64)[0].reshape(-1, 588) for _ in range(5)]))
+        w = m.visual.patch_embed.proj.weight  # [C, 3, 2, 14, 14]
+        k = whitened(here(torch.cat([patches(batch(pages, rng, 64)[0]).reshape(-1, 588) for _ in range(5)])), len(w))
+        w.data.copy_(0.35 * k.view(-1, 3, 1, 14, 14).expand_as(w))
     y, x = patch_positions(8, 8)
     cos, sin = m.visual.rope(y, x); cos, sin = cos[None, None], sin[None, None]
-    t0 = last = time.time(); acc = np.zeros(8); extra = np.zeros(4); dtype = torch.bfloat16 if a.dtype == 'bf16' else torch.float32
+    t0 = last = time.time(); acc = np.zeros(8); extra = np.zeros(4)
     tb = 0
     made = iter(torch.utils.data.DataLoader(Batches(pages, a.seed + step + 7919 * rank, a.batch, sprites), batch_size=None, num_workers=1, prefetch_factor=8))
     def tower(t, cos, sin): t = m.visual.blocks_on(t, cos, sin); return t, m.visual.merger(t)
@@ -179,45 +222,18 @@ def teach(rank, a):
     alike(params); gone = 0.0  # the share of the time that has passed
     while gone < 1 and step < a.steps:
         tt = time.time()
-        px, grids, lab, geo, mask, pairs, names = next(made)
+        px, grids, lab, geo, mask, pairs, names = next(made); px, lab, geo, mask, pairs = map(here, (px, lab, geo, mask, pairs))
         tb += time.time() - tt
         lr = a.lr * min(1, (step + 1) / (40 if a.back else 150)) * max(0.03, min(1, (1 - gone) / a.decay))
         for o in opts:
             for g in o.param_groups: g['lr'] = lr
         pos = torch.stack([m.visual.positions(y + gy, x + gx, gh, gw) for gh, gw, gy, gx in grids])
-        with torch.autocast('cpu', dtype, enabled=a.dtype == 'bf16'):
-            t = m.visual.patch_embed(px) + pos
-            t, e = tower(t, cos, sin)
-            lp = heads.patch(t).view(-1, NCHAR)
-            lt = heads.token(e).view(-1, NCHAR)
-            lg = heads.gram(e).view(-1, NGRAM)
-            ge = heads.geo(e).view(-1, 4)
-        l = lab.reshape(-1)
-        wt = torch.ones(NCHAR); wt[0] = 0.4
-        l1 = F.cross_entropy(lp.float(), l, wt); l2 = F.cross_entropy(lt.float(), l, wt)
-        tgt = torch.zeros(lg.shape); tgt[pairs[:, 0], pairs[:, 1]] = 1
-        l3 = F.binary_cross_entropy_with_logits(lg[mask], tgt[mask]) * 100
-        l4 = F.smooth_l1_loss(ge[mask], geo[mask], beta=0.2)
-        em = e.view(-1, e.shape[-1]).float()
-        gd = torch.tensor(grids).float(); k = torch.arange(16)
-        at = torch.cat((code((gd[:, 3:] / 2 + k % 4 + 0.5) / gd[:, 1:2] * 2), code((gd[:, 2:3] / 2 + k // 4 + 0.5) / gd[:, :1] * 2)), -1)
-        l5 = F.mse_loss(heads.code(em), at.view(-1, 16))
-        sc = heads.find(em, [n[0] for n in names])
-        # What shows the same thing is found, too: what has this name, and the icons of what is called so.
-        hit = torch.zeros(sc.shape, dtype=torch.bool); shown = {}
-        for n in names:
-            shown.setdefault(n[2], []).extend(n[1])
-            if not n[3] and n[2] in things: shown.setdefault((things[n[2]],), []).extend(n[1])
-        for i, n in enumerate(names): hit[i, shown[n[2]] + shown.get((things.get(n[2]),), [])] = True
-        l6 = (torch.logsumexp(sc, -1) - torch.logsumexp(sc.masked_fill(~hit, -1e9), -1)).mean()
-        found = hit.gather(1, sc.argmax(-1)[:, None])[:, 0].numpy(); drawn = np.array([n[3] for n in names])
-        extra += [l5.item(), l6.item(), found[drawn].sum() / max(1, drawn.sum()), found[~drawn].sum() / max(1, (~drawn).sum())]
-        loss = l1 + l2 + 0.5 * l3 + 0.3 * l4 + 5 * l5 + a.find * l6
+        t, e = tower(m.visual.patch_embed(px) + pos, cos, sin)
+        loss, figures = lessons(heads, t, e, lab, grids, geo, mask, pairs, names, things, a.find)
         [o.zero_grad(set_to_none=True) for o in opts]; loss.backward()
         gone = average(params, (time.time() - t0) / 60 / a.minutes)
         torch.nn.utils.clip_grad_norm_(params, 1.0); [o.step() for o in opts]; step += 1
-        on = l > 0
-        acc += [l1.item(), l2.item(), l3.item(), l4.item(), (lp.argmax(-1)[on] == l[on]).float().mean().item(), (lt.argmax(-1)[on] == l[on]).float().mean().item(), (ge.float()[mask] - geo[mask]).abs().mean().item(), 1]
+        extra += figures[7:]; acc[:7] += figures[:7]; acc[7] += 1
         if rank: continue
         if step % 25 == 0:
             r = acc[:7] / acc[7]; acc[:] = 0

@@ -1,5 +1,5 @@
 """Everything from the sources to the exported model: python reproduce.py --real real-pages.tar.xz --work DIR
-[--screens 20000] [--tower MINUTES] [--decoder MINUTES] [--threads N] [--processes N] [--out DIR]
+[--screens 200000] [--tower MINUTES] [--decoder MINUTES] [--threads N] [--processes N] [--device D] [--out DIR]
 Every step leaves a mark in DIR and is not repeated; a step that was cut off goes on from its last checkpoint. What each step took is
 added to DIR/steps.txt. Needs Node with npm, Chromium (`$CHROMIUM` or /usr/bin/chromium) and requirements.txt."""
 import argparse, json, os, pathlib, resource, subprocess, sys, tarfile, time
@@ -60,8 +60,8 @@ def render(script, processes, pages, data, *args):
 
 def main():
     ap = argparse.ArgumentParser(); ap.add_argument('--real', required=True); ap.add_argument('--work', required=True, type=pathlib.Path); ap.add_argument('--out', type=pathlib.Path)
-    ap.add_argument('--screens', type=int, default=20000); ap.add_argument('--tower', type=float, default=300, help='minutes'); ap.add_argument('--decoder', type=float, default=250, help='minutes')
-    ap.add_argument('--threads', type=int, default=1); ap.add_argument('--processes', type=int, default=1, help='that render, and those of a training run, which share their gradients')
+    ap.add_argument('--screens', type=int, default=200000); ap.add_argument('--tower', type=float, default=300, help='minutes'); ap.add_argument('--decoder', type=float, default=250, help='minutes')
+    ap.add_argument('--threads', type=int, default=1); ap.add_argument('--processes', type=int, default=1, help='that render, and those of a training run, which share their gradients'); ap.add_argument('--device', default='cpu')
     a = ap.parse_args(); work = a.work.resolve(); s = Steps(work)
     pages, data, train = work / 'pages', work / 'data', work / 'data/train'
     run = lambda name: work / name / 'last.pt'
@@ -70,7 +70,7 @@ def main():
     sprites = work / 'sprites'
     s.once('sprites', lambda: subprocess.run(['node', HERE / 'sprites.mjs', '--pages', pages, '--out', sprites], check=True))
     s.once('validation', lambda: render('render.mjs', a.processes, pages, data, '--icons', 8))
-    teach = lambda script, name, minutes, *more: python(script, '--data', train, '--run', work / name, '--minutes', minutes, '--threads', a.threads, *more)
+    teach = lambda script, name, minutes, *more: python(script, '--data', train, '--run', work / name, '--minutes', minutes, '--threads', a.threads, '--device', a.device, *more)
     s.once('tower-1', lambda: teach('pretrain.py', 'tower-1', a.tower / 5))
     s.once('places', lambda: python('place_positions.py', run('tower-1'), train, work / 'placed.pt'))
     s.once('tower-2', lambda: teach('pretrain.py', 'tower-2', a.tower * 4 / 5, '--back', work / 'placed.pt', '--sprites', sprites, '--find', 2, '--processes', a.processes, '--decay', 0.5))

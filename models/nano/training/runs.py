@@ -8,7 +8,7 @@ from way import OFF, PLACE, PROBE, SHARP, TEXT
 
 def checkpoint(path):
     """What a training program has saved; or an exported directory, which has the weights alone, rounded to f16."""
-    if not os.path.isdir(path): return torch.load(path, map_location='cpu', weights_only=False)
+    if not os.path.isdir(path): return saved(path)
     from safetensors.torch import load_file
     sd = {k: x.float() for k, x in load_file(os.path.join(path, 'model.safetensors')).items()}
     for k in ('weight', 'bias'): sd[f'model.layers.{PROBE}.self_attn.q_proj.{k}'] /= SHARP
@@ -30,7 +30,7 @@ def widen(sd, cfg):
 @torch.no_grad()
 def see_through(m, tower, turn=None):
     """Takes the tower of a checkpoint of pretrain.py; `turn` is how lane.py turned the residual."""
-    m.visual.load_state_dict({k[7:]: x for k, x in torch.load(tower, weights_only=False)['model'].items() if k.startswith('visual.')})
+    m.visual.load_state_dict({k[7:]: x for k, x in saved(tower)['model'].items() if k.startswith('visual.')})
     if turn is not None:
         o = m.visual.merger.mlp[2]
         for x in (o.weight, o.bias): x[:TEXT] = turn.T @ x[:TEXT]; x[OFF] = 0; x[PLACE] = 0

@@ -13,7 +13,7 @@ from losses import Aux, copy_loss, page_loss, same_loss, text_loss
 from match import match_init
 from model import Nano
 from muon import optimisers
-from parallel import alike, spawn
+from parallel import alike, arguments, spawn
 from runs import Quantised, checkpoint, see_through, widen
 from views import Views
 from way import PROBE, reserve
@@ -22,7 +22,7 @@ from way import PROBE, reserve
 def main():
     ap = argparse.ArgumentParser()
     ap.add_argument('--data', required=True); ap.add_argument('--run', required=True); ap.add_argument('--start'); ap.add_argument('--tower', help='checkpoint of pretrain.py; read again whenever it is newer, if --follow')
-    ap.add_argument('--minutes', type=float, default=60); ap.add_argument('--threads', type=int, default=1); ap.add_argument('--lr', type=float, default=1e-3); ap.add_argument('--seed', type=int, default=0)
+    ap.add_argument('--minutes', type=float, default=60); ap.add_argument('--lr', type=float, default=1e-3); ap.add_argument('--seed', type=int, default=0)
     ap.add_argument('--follow', type=float, default=0, help='take the tower anew every so many minutes'); ap.add_argument('--questions', type=int, default=28); ap.add_argument('--attn', type=float, default=1.0)
     ap.add_argument('--share', type=float, default=0.5); ap.add_argument('--short', type=float, default=0.6); ap.add_argument('--force', type=float, default=0.5); ap.add_argument('--decay', type=float, default=0.5)
     ap.add_argument('--ends', type=float, default=1.0, help='how much more it matters to end where nothing is there than not to end where something is')
@@ -37,15 +37,14 @@ def main():
     ap.add_argument('--same', type=float, default=1.0, help='weight of looking for the same, whatever the wording')
     ap.add_argument('--copy', type=float, default=0.5, help='weight of copying what is to be typed')
     ap.add_argument('--doubt', type=float, default=0.5, help='weight of saying that it is not there where something else was found')
-    ap.add_argument('--processes', type=int, default=1, help='each takes pages of its own; gradients are averaged')
-    spawn(teach, ap.parse_args())
+    arguments(ap); spawn(teach, ap.parse_args())
 
 
 def teach(rank, a):
     torch.set_num_threads(a.threads); torch.manual_seed(a.seed); os.makedirs(a.run, exist_ok=True)
     cfg = config(); m = Nano(cfg); aux = Aux(cfg['hidden_size'])
     step, ck = 0, os.path.join(a.run, 'last.pt')
-    s = torch.load(ck, weights_only=False) if os.path.exists(ck) else None
+    s = saved(ck) if os.path.exists(ck) else None
     if s:
         m.load_state_dict(s['model']); aux.load_state_dict(s['aux']); step = s['step']
     else:
@@ -67,7 +66,8 @@ def teach(rank, a):
 
     def fixed():
         m.model.embed_tokens.weight.grad[NUM0:] = 0
-        if a.lane: q.weight.grad[hd // 2 - 2::hd] = 0; q.bias.grad[hd // 2 - 2::hd] = 0  # the gates, which lane.py found: training blurs them
+        for p in (q.weight, q.bias):  # the gates, which lane.py found: training blurs them
+            if a.lane and p.grad is not None: p.grad[hd // 2 - 2::hd] = 0
     loop = Loop(rank, a, m, aux, [(o, 1) for o in opts], step, turn, pages, params, list(m.model.parameters()), 30, fixed, lambda: reserve(m, a.lane)); taken = time.time()
     for step in loop:
         with Quantised(m, a.q4):

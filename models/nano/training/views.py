@@ -34,7 +34,8 @@ class Views:
             if h * w < BIG and self.rng.random() < 0.7: continue  # what is asked in the end are whole large pages
             pr = local_pairs(chars, h, w)
             lab = np.zeros(h * w // 784, bool); lab[pr[:, 0]] = True
-            return dict(h=h, w=w, chars=chars, targets=ts, pairs=torch.from_numpy(pr), text=torch.from_numpy(lab), at=torch.from_numpy(middles(chars, ts, h, w)), put=put, also=[dict(name=n) for n in also]), *patchify(torch.from_numpy(img))
+            px, grid = patchify(torch.from_numpy(img))
+            return dict(h=h, w=w, chars=chars, targets=ts, pairs=here(pr), text=here(lab), at=here(middles(chars, ts, h, w)), put=put, also=[dict(name=n) for n in also]), here(px), grid
 
     def new(self):
         v, px, grid = self.draw()
@@ -104,7 +105,7 @@ def goals(v, qs):
     token only the nearer one is."""
     at, out = v['at'] * torch.tensor([v['w'], v['h']]), []
     for q in qs:
-        masks = [torch.from_numpy(k) for k in goal(q, v['chars'], v['h'], v['w'])]
+        masks = [here(k) for k in goal(q, v['chars'], v['h'], v['w'])]
         if q['box']:
             b = torch.tensor(q['box'], dtype=torch.float32); good = ((at >= b[:2] - 1) & (at <= b[2:] + 1)).all(-1)
             masks = [k & good if (k & good).any() else k for k in masks]
@@ -125,4 +126,4 @@ def area(v, rng):
     inside = lambda x, y: keep[np.clip(np.asarray(y / 28).astype(int), 0, h // 28 - 1) * gw + np.clip(np.asarray(x / 28).astype(int), 0, gw - 1)]
     c = v['chars']; words = np.unique(c[:, 5], return_inverse=True)[1]; out = ~inside((c[:, 1] + c[:, 3]) / 2, (c[:, 2] + c[:, 4]) / 2)
     cut = np.bincount(words, out)[words] > 0
-    return torch.from_numpy(keep), c[~cut], [t for t in v['targets'] if inside((t['box'][0] + t['box'][2]) / 2, (t['box'][1] + t['box'][3]) / 2)]
+    return here(keep), c[~cut], [t for t in v['targets'] if inside((t['box'][0] + t['box'][2]) / 2, (t['box'][1] + t['box'][3]) / 2)]

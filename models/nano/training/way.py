@@ -58,7 +58,7 @@ def reserve(m, lane=True):
     d = m.model.layers[0].self_attn.d; low = OUT.start if lane else TEXT
     e = m.model.embed_tokens.weight; e[:, low:] = 0; e[:, TEXT] = LEVEL[0]; e[ID['assistant\n'], EYE] = LEVEL[0] * 7 / 8; e[ID['user\n'], EYE] = -LEVEL[0] * 7 / 8
     if lane: e[NUM0:] = e[NUM0:].mean(0); e[NUM0:, OUT] = number_codes()  # a number's embedding is its code: the likeliest one is the nearest
-    else: e[NUM0:, :TEXT] = number_codes() @ torch.linalg.qr(torch.randn(TEXT, 8, generator=torch.Generator().manual_seed(7)))[0].T
+    else: e[NUM0:, :TEXT] = number_codes() @ here(torch.linalg.qr(torch.randn(TEXT, 8, generator=torch.Generator('cpu').manual_seed(7), device='cpu'))[0].T)
     o = m.visual.merger.mlp[2]
     for x in (o.weight, o.bias):
         kept = x.clone(); x[low:] = 0
