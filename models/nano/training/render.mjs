@@ -30,7 +30,7 @@ for (let i = PART; i < jobs.length; i += PARTS) {
     tab = await (await context(ratio)).newPage();
     tab.on('dialog', d => d.dismiss().catch(() => {}));
     await tab.setViewportSize({ width, height });
-    if (from.made[source]) await from.write(tab, source, R);
+    if (from.made[source]) { await from.blank(tab); await tab.setContent(from.html(source, R), { waitUntil: 'load', timeout: 8000 }); }
     else await tab.goto(from.base + page, { waitUntil: 'load', timeout: 8000 }).catch(() => {});
     await tab.addStyleTag({ content: freeze }).catch(() => {});
     await tab.evaluate('document.fonts.ready.then(()=>1)').catch(() => {});

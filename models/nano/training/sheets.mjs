@@ -5,12 +5,12 @@
 // ratios. --part K/N: one of N processes that share the work. Resumes after what OUT/train/SEED-K.jsonl lists: a line for each sheet, with its
 // source and how many screens it is; the same picture is kept once. What there is and how fast it came is told at the end and every 100 pages.
 import fs from 'fs'; import path from 'path'; import crypto from 'crypto';
-import { rng } from './synth.mjs'; import { sources, collect, freeze, scale } from './sources.mjs';
+import { rng } from './synth.mjs'; import { sources, inside, freeze, scale, soon } from './sources.mjs';
 const arg = (k, d) => { const i = process.argv.indexOf('--' + k); return i < 0 ? d : process.argv[i + 1]; };
 const OUT = path.join(path.resolve(arg('out')), 'train'), SEED = +arg('seed', 1), [PART, PARTS] = arg('part', '0/1').split('/').map(Number);
 if (!(PARTS >= 1 && PART >= 0 && PART < PARTS)) throw new Error('--part K/N: K from 0 to N - 1');
 const WANTED = +arg('screens', 2000) / PARTS, SEEN = 10, HIGH = 8, MOST = 12e6; // ways to see a page, screens, and pixels at the most
-const SHARE = { real: .44, package: .14, dense: .14, synth: .13, tables: .09, icons: .06 }, TALL = { dense: 2, synth: 6, tables: 5, icons: 4 };
+const SHARE = { real: .44, package: .14, dense: .14, synth: .13, tables: .09, icons: .06 }, TALL = { dense: 2, synth: 8, tables: 10, icons: 8 };
 // Width, height and device pixel ratio; most screens are like the first.
 const SIZES = [...Array(5).fill([1280, 800, 1]), [360, 640, 1], [360, 640, 2], [480, 800, 1.5], [640, 480, 1], [640, 400, 2], [800, 600, 1], [820, 560, 1.5], [1024, 700, 1], [1024, 640, 1.25], [1440, 900, 1], [1600, 900, 1]];
 const SYSTEM = ['Liberation Sans', 'Liberation Serif', 'DejaVu Sans', 'DejaVu Serif'];
@@ -38,16 +38,26 @@ const scramble = ({ words, seed, accents }) => {
   };
   for (const [text, set] of window.foveaTexts) set(words.length ? text.replace(/[A-Za-z][A-Za-z'-]*/g, other) : text);
 };
-// Runs in the page: takes the last way's styles, dialog and switches off and puts these on.
-const dress = ({ css, dialog, off }) => {
+// Runs in the page, all at once, so that a page is laid out and drawn once for each way: takes off what the last way put on, writes the page or
+// changes its words, puts on styles, a dialog and switches, scrolls, and says what is drawn. `limit`: of the viewport's height.
+const dress = async ({ html, scrambled, faces, css, dialog, off, width, screen, limit, scrolled }, scramble, collect) => {
   scrollTo({ top: 0, behavior: 'instant' });
   document.querySelectorAll('.fovea-put').forEach(el => el.remove());
   document.querySelectorAll('.fovea-off').forEach(el => { el.disabled = false; el.classList.remove('fovea-off'); });
-  const style = document.createElement('style'); style.className = 'fovea-put'; style.textContent = css; document.documentElement.append(style);
+  if (html) document.documentElement.innerHTML = html;
+  if (scrambled) scramble(scrambled);
+  const style = (id, text, name) => { if (!document.getElementById(id)) document.documentElement.append(Object.assign(document.createElement('style'), { id, textContent: text, className: name })); };
+  if (faces) style('fovea-' + faces[0], faces[1], ''); // fonts stay, so that they are read once
+  style('fovea-css', css, 'fovea-put');
   if (off) document.querySelectorAll('button,input,select').forEach((el, i) => { if (i % 5 === off && !el.disabled) { el.disabled = true; el.classList.add('fovea-off'); } });
   if (dialog) { document.body.insertAdjacentHTML('beforeend', `<div class="fovea-put">${dialog}</div>`); }
+  for (let n = 0; innerWidth !== width || innerHeight !== limit; n++) { if (n > 60) throw new Error('slow'); await new Promise(requestAnimationFrame); }
+  const scrollable = () => Math.max(document.body.scrollHeight, document.documentElement.scrollHeight);
+  if (scrollable() && document.fonts.status !== 'loaded') await document.fonts.ready; // laid out, it knows which fonts it needs
   const lowest = () => { let at = 0; for (const el of document.body.querySelectorAll('*')) at = Math.max(at, el.getBoundingClientRect().bottom); return Math.ceil(at); };
-  return document.fonts.ready.then(() => Math.max(document.body.scrollHeight, document.documentElement.scrollHeight)).then(high => high > innerHeight ? high : Math.max(1, Math.min(high, lowest())));
+  let high = scrollable(); if (high <= innerHeight) high = Math.max(1, Math.min(high, lowest()));
+  if (scrolled) scrollTo({ top: Math.max(0, high - screen) * scrolled, behavior: 'instant' });
+  return JSON.stringify({ ...collect(screen), height: Math.max(screen, Math.min(high, limit)), scroll: scrollY });
 };
 const dialog = R => {
   const name = () => { const s = Array.from({ length: R.i(1, 2) }, () => R.c(from.words)).join(' '); return s[0].toUpperCase() + s.slice(1); };
@@ -79,24 +89,23 @@ for (let job = next; total < WANTED; job += PARTS) {
     if (!made) await tab.goto(from.base + page, { waitUntil: 'load', timeout: 8000 }).catch(() => {});
     for (let view = 0; view < (made ? 4 : SEEN); view++) {
       const [w, screen, most] = R.c(SIZES), width = w + R.i(-40, 40), single = R.p(.14), over = single && R.p(.6), text = made ? 'made' : R.p(.3) ? 'own' : R.p(.25) ? 'accents' : 'other';
-      let css = freeze, colours = 'own', ratio = most;
-      if (made) await from.write(tab, kind, R, single ? 1 : TALL[kind]);
+      let css = freeze, colours = 'own', ratio = most, html = '', scrambled = null, faces = null;
+      if (made) { if (view === 0) await from.blank(tab); html = from.html(kind, R, single ? 1 : TALL[kind]); }
       else {
-        if (R.p(.5)) { const f = R.p(.4) || !from.fonts.length ? R.c(SYSTEM) : R.c(from.fonts); css += (from.fonts.includes(f) ? from.face(f) : '') + `body,p,a,span,div,td,th,li,button,input,h1,h2,h3,h4,h5,label,select{font-family:'${f}'!important}`; }
+        if (R.p(.5)) { const f = R.p(.4) || !from.fonts.length ? R.c(SYSTEM) : R.c(from.fonts); if (from.fonts.includes(f)) faces = [f, from.face(f)]; css += `body,p,a,span,div,td,th,li,button,input,h1,h2,h3,h4,h5,label,select{font-family:'${f}'!important}`; }
         if (R.p(.4)) css += `html{zoom:${R.i(70, 150) / 100}}`;
         if (R.p(.1)) { css += 'html{filter:invert(1) hue-rotate(180deg);background:#fff}'; colours = 'inverted'; }
         else if (R.p(.15)) { css += `html{filter:hue-rotate(${R.i(30, 330)}deg)}`; colours = 'turned'; }
-        await tab.evaluate(scramble, { words: text === 'own' ? [] : Array.from({ length: 600 }, () => R.c(from.words)), seed: R.i(1, 1e6), accents: text === 'accents' ? R.c(ACCENTS) : null });
+        scrambled = { words: text === 'own' ? [] : Array.from({ length: 600 }, () => R.c(from.words)), seed: R.i(1, 1e6), accents: text === 'accents' ? R.c(ACCENTS) : null };
       }
       // Laid out once: at the height of a sheet, of which what the page is lower by is cut off.
       const limit = single ? screen : Math.min(HIGH * screen, Math.floor(MOST / (width * ratio * ratio)));
-      await cdp.send('Emulation.setDeviceMetricsOverride', { width, height: limit, deviceScaleFactor: ratio, mobile: false });
-      const high = await tab.evaluate(dress, { css, dialog: over && R.p(.7) ? dialog(R) : '', off: over ? R.i(0, 4) : 0 }), height = Math.max(screen, Math.min(high, limit));
-      const scroll = single && R.p(.6) ? await tab.evaluate(y => { scrollTo({ top: y, behavior: 'instant' }); return scrollY; }, R.i(0, Math.max(0, high - screen))) : 0;
-      await tab.waitForTimeout(made ? 0 : 20);
-      const shot = cdp.send('Page.captureScreenshot', { ...(R.p(.15) ? { format: 'png' } : { format: 'jpeg', quality: R.i(80, 95) }), clip: { x: 0, y: scroll, width, height, scale: 1 }, optimizeForSpeed: true });
-      const { data: picture } = await Promise.race([shot, new Promise((_, no) => setTimeout(() => no(new Error('slow')), 9000))]);
-      const data = scale({ ...await collect(tab, screen), height }, ratio);
+      const way = { html, scrambled, faces, css, dialog: over && R.p(.7) ? dialog(R) : '', off: over ? R.i(0, 4) : 0, width, screen, limit, scrolled: single && R.p(.6) ? R.f() : 0 };
+      const drawing = tab.evaluate(`(${dress})(${JSON.stringify(way)}, ${scramble}, ${inside})`); // waits for the size, so that nothing is laid out in between
+      const [put] = await soon(Promise.all([drawing, cdp.send('Emulation.setDeviceMetricsOverride', { width, height: limit, deviceScaleFactor: ratio, mobile: false })]));
+      const { scroll, ...drawn } = JSON.parse(put);
+      const { data: picture } = await soon(cdp.send('Page.captureScreenshot', { ...(R.p(.15) ? { format: 'png' } : { format: 'jpeg', quality: R.i(80, 95) }), clip: { x: 0, y: scroll, width, height: drawn.height, scale: 1 }, optimizeForSpeed: true }));
+      const data = scale(drawn, ratio);
       if (data.late) continue; // not all of it is labelled
       // A screen counts where something is on it.
       const on = (list, box) => n => list.filter(e => Math.floor((box(e)[1] + box(e)[3]) / 2 / data.screen) === n).length, letters = on(data.chars, c => c.slice(1, 5)), targets = on(data.targets, t => t.box);

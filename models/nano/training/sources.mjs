@@ -26,7 +26,8 @@ export async function sources(folder, split) {
   await new Promise(done => server.listen(0, '127.0.0.1', done));
   const base = `http://127.0.0.1:${server.address().port}/`;
   const fonts = list(path.join(modules, '@fontsource'));
-  const face = f => [400, 700].map(weight => `@font-face{font-family:'${f}';font-weight:${weight};src:url(${base}npm/node_modules/@fontsource/${f}/files/${f}-latin-${weight}-normal.woff2)}`).join('');
+  const faces = new Map(), read = f => [400, 700].map(weight => `@font-face{font-family:'${f}';font-weight:${weight};src:url(data:font/woff2;base64,${fs.readFileSync(path.join(modules, '@fontsource', f, `files/${f}-latin-${weight}-normal.woff2`)).toString('base64')})}`).join('');
+  const face = f => faces.get(f) || faces.set(f, read(f)).get(f);
   const drawings = path.join(modules, 'lucide-static/icons');
   const icons = Object.fromEntries(list(drawings).filter(f => f.endsWith('.svg')).map(f => [f.slice(0, -4), fs.readFileSync(path.join(drawings, f), 'utf8').replace(/<!--.*?-->\s*/s, '')]));
   const sets = iconSets(modules, split);
@@ -39,20 +40,23 @@ export async function sources(folder, split) {
     base, fonts, face, words, made,
     real: all.filter(e => (e[1] % 10 === 0) === (split === 'val')).map(e => e[0]),
     packages: Object.fromEntries(mine.map(p => [p, html('pk/' + p).filter(f => !aside.test(f))])),
-    // Writes a page that is made here, about `tall` screens high, and loads what it needs from this origin.
-    async write(tab, kind, R, tall) {
+    // A page that is made here, about `tall` screens high; what it needs comes from this origin, so it is to be written where `blank` was called.
+    html(kind, R, tall) {
       const content = made[kind](R, tall), used = fonts.filter(f => content.includes(`'${f}'`));
-      if (!tab.url().startsWith(base + 'blank')) await tab.goto(base + 'blank.html');
-      await tab.setContent(content.replace('<style>', '<style>' + used.map(face).join('')), { waitUntil: 'load', timeout: 8000 });
+      return content.replace('<style>', '<style>' + used.map(face).join(''));
     },
+    async blank(tab) { if (!tab.url().startsWith(base + 'blank')) await tab.goto(base + 'blank.html'); },
     browser: () => chromium.launch({ executablePath: process.env.CHROMIUM || '/usr/bin/chromium', headless: true, args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1', '--hide-scrollbars'] }),
     close: () => server.close(),
   };
 }
 
-// The source of collect.js, to be run in a page of which `screen` CSS pixels are seen at a time: as JSON, which takes a tenth of the time of objects.
-const inside = fs.readFileSync(new URL('collect.js', import.meta.url), 'utf8');
-export const collect = async (tab, screen) => JSON.parse(await Promise.race([tab.evaluate(`JSON.stringify((${inside})(${screen}))`), new Promise((_, no) => setTimeout(() => no(new Error('slow')), 9000))]));
+// What comes within nine seconds.
+export const soon = work => Promise.race([work, new Promise((_, no) => setTimeout(() => no(new Error('slow')), 9000))]);
+// The source of collect.js, a function to be called in a page of which `screen` CSS pixels are seen at a time.
+export const inside = fs.readFileSync(new URL('collect.js', import.meta.url), 'utf8');
+// As JSON, which takes a tenth of the time of objects.
+export const collect = async (tab, screen) => JSON.parse(await soon(tab.evaluate(`JSON.stringify((${inside})(${screen}))`)));
 export const freeze = '*,*::before,*::after{animation:none!important;transition:none!important;caret-color:transparent!important}';
 // From CSS pixels to those of a picture.
 export function scale(data, ratio) {
