@@ -18,8 +18,8 @@ mod warm;
 
 pub use checkpoint::{Checkpoint, Files, LoadError, RunError, SMALL_FILES, WEIGHTS};
 pub use session::{
-    Answer, Asked, BeamOptions, EncodedImage, GenerateOptions, Hypothesis, OnStage, PrefillStages, Prepared, Session,
-    Stage, VisionStages,
+    Answer, Asked, BeamOptions, Closer, EncodedImage, GenerateOptions, Hypothesis, OnStage, PrefillStages, Prepared,
+    Session, Stage, VisionStages,
 };
 pub use system::System;
 pub use systems::{Blueprint, Grammar};

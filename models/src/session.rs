@@ -2,6 +2,7 @@
 
 mod ask;
 mod beams;
+mod closer;
 mod encode;
 mod prepare;
 mod score;
@@ -9,6 +10,7 @@ mod within;
 
 pub use ask::Asked;
 pub use beams::{BeamOptions, Hypothesis};
+pub use closer::Closer;
 pub(crate) use encode::patchify;
 pub use encode::{EncodedImage, VisionStages};
 pub use prepare::Prepared;

@@ -12,7 +12,7 @@ use fovea_engine::{
 };
 use fovea_models::{
     Asked, EncodedImage, GenerateOptions, Session,
-    grounding::{Action, PixelBox, read_answer},
+    grounding::{Action, PixelBox, question},
     image::{Picture, Size},
 };
 
@@ -24,19 +24,62 @@ fn act(session: &mut Session, image: &EncodedImage, asked: &Asked) -> Outcome<Ac
     let on_token = &mut |_| true;
     let answer = block_on(session.generate_within(&asked.prompt, &mut matcher, &options, &|_| (), on_token))?;
     let text = system.decode_answer(&answer.ids)?;
-    Ok(read_answer(system.blueprint().grammar, &text, image.original, image.resized)?)
+    Ok(asked.read(system.blueprint().grammar, &text, image)?)
+}
+
+/// How many tokens a prompt about the whole picture has.
+fn tokens_of_whole(session: &Session, instruction: &str, image: &Arc<EncodedImage>) -> Outcome<usize> {
+    let grammar = session.system().blueprint().grammar;
+    Ok(session.prepare(&question(grammar, instruction), std::slice::from_ref(image))?.ids.len())
+}
+
+#[test]
+fn what_was_noticed_is_looked_at_again() -> Outcome {
+    let system = nano::load_changed(&gpus()[0], Policy::q4(), |files| {
+        let look: &[u8] = br#"{"fovea_second_look": {"zoom": 1.5, "tokens": [20, 6]}, "#;
+        if let Some(file) = files.get_mut("preprocessor_config.json") {
+            file.splice(..1, look.iter().copied());
+        }
+    })?;
+    let mut session = Session::new(&system)?;
+    let sample = nano::sample()?;
+    let image = block_on(session.encode(&sample, &|_| ()))?;
+    let said = "Click Sign in";
+    let asked = block_on(session.ask(said, &image, &|_| ()))?;
+    let (closer, tokens) = (asked.closer.as_ref().ok_or("no second look")?, tokens_of_whole(&session, said, &image)?);
+    assert!(asked.part && asked.prompt.ids.len() < tokens / 8, "{} of {tokens}", asked.prompt.ids.len());
+    assert_eq!(closer.looks.len(), image.grid.patches());
+    let action = act(&mut session, &image, &asked)?;
+    let click = action.click_point().ok_or("no click")?;
+    assert!((943.0..1217.0).contains(&click.x) && (570.0..609.0).contains(&click.y), "{action:?}");
+
+    let absent = block_on(session.ask("Click Quarterly wombat figures", &image, &|_| ()))?;
+    assert_eq!(act(&mut session, &image, &absent)?, Action::End);
+
+    // A picture smaller than the part that is looked at again, and one of a single pixel.
+    for size in [Size::new(200, 39), Size::new(1, 1)] {
+        let small = sample.placed(size, -980, -570, [0; 3])?;
+        let image = block_on(session.encode(&small, &|_| ()))?;
+        let asked = block_on(session.ask(said, &image, &|_| ()))?;
+        let action = act(&mut session, &image, &asked)?;
+        let region = action.target().map(|target| target.region);
+        let (width, height) = (size.width as f32, size.height as f32);
+        assert!(region.is_none_or(|it| it.left() >= 0.0 && it.right() <= width && it.bottom() <= height), "{region:?}");
+        assert!(size.width == 1 || region.is_some(), "{action:?}");
+    }
+    Ok(())
 }
 
 #[test]
 fn a_place_is_looked_at_alone() -> Outcome {
     let mut session = Session::new(&nano::load(&gpus()[0], Policy::q4())?)?;
     let image = block_on(session.encode(&nano::sample()?, &|_| ()))?;
-    let whole = block_on(session.ask("Click Sign in", &image, &|_| ()))?;
+    let whole = tokens_of_whole(&session, "Click Sign in", &image)?;
     let said = "Click Sign in below Remember me";
     let below = block_on(session.ask(said, &image, &|_| ()))?;
-    assert!(below.part && !whole.part);
+    assert!(below.part);
     assert_eq!(below.instruction, "Click Sign in");
-    assert!(below.prompt.ids.len() < whole.prompt.ids.len() / 2);
+    assert!(below.prompt.ids.len() < whole / 2);
     let action = act(&mut session, &image, &below)?;
     let click = action.click_point().ok_or("no click")?;
     assert!((943.0..1217.0).contains(&click.x) && (570.0..609.0).contains(&click.y), "{action:?}");
@@ -56,7 +99,7 @@ fn a_place_is_looked_at_alone() -> Outcome {
     let said = "Click Sign in next to Quarterly wombat figures";
     let asked = block_on(session.ask(said, &image, &|_| ()))?;
     assert_eq!(asked.instruction, said);
-    assert!(asked.prompt.ids.len() > whole.prompt.ids.len());
+    assert!(asked.prompt.ids.len() > whole);
     Ok(())
 }
 
@@ -64,7 +107,7 @@ fn a_place_is_looked_at_alone() -> Outcome {
 fn what_is_counted_is_looked_at_alone() -> Outcome {
     let mut session = Session::new(&nano::load(&gpus()[0], Policy::q4())?)?;
     let image = block_on(session.encode(&nano::picture("eval/related/tables-01-00186.png")?, &|_| ()))?;
-    let whole = block_on(session.ask("press Manage", &image, &|_| ()))?;
+    let whole = tokens_of_whole(&session, "press Manage", &image)?;
     let mut click = |said: &str| -> Outcome<_> {
         let asked = block_on(session.ask(said, &image, &|_| ()))?;
         Ok((act(&mut session, &image, &asked)?.click_point(), asked))
@@ -76,7 +119,7 @@ fn what_is_counted_is_looked_at_alone() -> Outcome {
         let (point, asked) = click(said)?;
         let point = point.ok_or_else(|| format!("{said}: no click"))?;
         let inside = (left..left + width).contains(&point.x) && (top..top + height).contains(&point.y);
-        assert!(inside && asked.part && asked.prompt.ids.len() < whole.prompt.ids.len() / 4, "{said}: {point:?}");
+        assert!(inside && asked.part && asked.prompt.ids.len() < whole / 4, "{said}: {point:?}");
     }
     // Where there are fewer, those that were counted are not clicked.
     let (point, asked) = click("press the 10th Manage")?;

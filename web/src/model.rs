@@ -11,9 +11,8 @@ use fovea_engine::{
     weights::{Format, Policy, Progress},
 };
 use fovea_models::{
-    Asked, EncodedImage, GenerateOptions, Prepared, RunError, Session, Stage, System,
+    EncodedImage, GenerateOptions, Prepared, RunError, Session, Stage, System,
     constraint::Constraint,
-    grounding::read_answer,
     image::{Picture, Size},
 };
 use js_sys::{Float32Array, Function, Object, Reflect};
@@ -240,19 +239,23 @@ impl Model {
             let asking = milliseconds();
             let asked = session.ask(&instruction, &encoded, &hear).await;
             told.take().map_or(Ok(()), Err)?;
-            let Asked { prompt, instruction, .. } = asked.map_err(Failure::from)?;
+            let asked = asked.map_err(Failure::from)?;
             let asking = milliseconds() - asking;
             let generate = GenerateOptions { max_tokens, ..GenerateOptions::default() };
-            let constraint = (!truthy(&options, "free")).then(|| self.system.grounding(&instruction));
-            let mut written = self.write(&mut session, &prompt, &generate, constraint, on_stage, on_token).await?;
+            let constraint = (!truthy(&options, "free")).then(|| self.system.grounding(&asked.instruction));
+            let mut written =
+                self.write(&mut session, &asked.prompt, &generate, constraint, on_stage, on_token).await?;
             written.prefill += asking;
             let text = self.system.decode_answer(&written.ids).map_err(Failure::from)?;
             let answer = written.object(&text);
-            let action = read_answer(grammar, &text, encoded.original, encoded.resized).map_err(Failure::from)?;
+            let action = asked.read(grammar, &text, &encoded).map_err(Failure::from)?;
             set(&answer, "action", &to_js(&action.to_json())?);
             if truthy(&options, "heat") {
-                let map = self.heat(&mut session, &prompt, &encoded).await?;
-                set(&answer, "heat", &map);
+                let looks = match asked.closer {
+                    Some(closer) => closer.looks,
+                    None => session.look(&asked.prompt, &encoded).await.map_err(Failure::from)?,
+                };
+                set(&answer, "heat", &heat_map(&looks, &encoded));
             }
             Ok(JsValue::from(answer).into())
         })
@@ -357,19 +360,17 @@ impl Model {
         let (prefill, decode) = (prefilled.get() - start, milliseconds() - prefilled.get());
         Ok(Written { ids, forced, prefill, decode, prompt_tokens: prompt.ids.len() })
     }
+}
 
-    /// `HeatMap` of `web/js/src/types.ts`.
-    async fn heat(&self, session: &mut Session, prompt: &Prepared, image: &EncodedImage) -> Result<JsValue, JsValue> {
-        let looks = session.look(prompt, image).await.map_err(Failure::from)?;
-        let grid = image.grid;
-        let largest = looks.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
-        let values: Vec<f32> = looks.iter().map(|look| look / largest).collect();
-        let map = Object::new();
-        set(&map, "columns", &grid.width.into());
-        set(&map, "rows", &grid.height.into());
-        set(&map, "values", &Float32Array::from(values.as_slice()));
-        Ok(map.into())
-    }
+/// `HeatMap` of `web/js/src/types.ts`.
+fn heat_map(looks: &[f32], image: &EncodedImage) -> JsValue {
+    let largest = looks.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
+    let values: Vec<f32> = looks.iter().map(|look| look / largest).collect();
+    let map = Object::new();
+    set(&map, "columns", &image.grid.width.into());
+    set(&map, "rows", &image.grid.height.into());
+    set(&map, "values", &Float32Array::from(values.as_slice()));
+    map.into()
 }
 
 impl Written {

@@ -8,6 +8,7 @@ from PIL import Image
 from common import *
 from model import Nano, patchify, smart_resize
 from runs import prefix_run, sharpened
+from way import PROBE
 
 REV = {v: k for k, v in ID.items()}
 BYTE = {v: k for k, v in BYTE_ID.items()}
@@ -32,32 +33,63 @@ def load(path):
 
 
 @torch.no_grad()
-def see(m, image):
-    """The keys and values of a picture's prefix."""
-    h, w = smart_resize(*(math.floor(side * ZOOM + 0.5) for side in (image.height, image.width)), 56 * 56, MOST)
+def see(m, image, zoom=ZOOM):
+    """A picture with the keys and values of its prefix, the position behind it, and its tokens across."""
+    h, w = smart_resize(*(math.floor(side * zoom + 0.5) for side in (image.height, image.width)), 56 * 56, MOST)
     img = np.array(image.convert('RGB').resize((w, h), Image.BICUBIC))
     px, g = patchify(torch.from_numpy(img))
     kv, _, nxt = prefix_run(m, m.visual(px, *g)[1], h, w)
-    return kv, nxt
+    return image, kv, nxt, w // 28
 
 
 @torch.no_grad()
-def answer(m, seen, instruction, limit=48):
-    kv, nxt = seen
-    ids = prompt_ids(instruction)
+def write(m, seen, instruction, limit=48):
+    """The answer about what is seen, and where its last prompt token looks: one number for each image token."""
+    _, kv, nxt, _ = seen
+    ids = prompt_ids(instruction); at = len(PREFIX)
     cache = [(k, v) for k, v in kv]
-    out, new, pos = [], ids, nxt
+    out, new, pos, looks = [], ids, nxt, None
     while len(out) < limit:
         p = pos + torch.arange(len(new)); pos += len(new)
         cos, sin = m.mrope(torch.stack((p, p, p)))
         x = m.embed(torch.tensor(new))[None]
         for i, l in enumerate(m.model.layers):
+            if i == PROBE and looks is None:
+                q, k, _ = l.self_attn.project(l.input_layernorm(x), cos, sin); k = torch.cat((cache[i][0], k), 2)
+                looks = (q[:, :, -1:] @ k.transpose(2, 3) * l.self_attn.d ** -0.5).softmax(-1)[0, :, 0, at:kv[i][0].shape[2]].mean(0)
             x, k, v = step(l, x, cos, sin, *cache[i]); cache[i] = (k, v)
         t = int(m.logits(x[:, -1:])[0, 0].argmax())
         if t == ID['<|im_end|>']:
             break
         out.append(t); new = [t]
-    return text_of(out)
+    return text_of(out), looks
+
+
+def alike(looks, columns, most):
+    """The places that were looked at, as the engine tells them apart (`grounding::alike`)."""
+    looks, out = looks.numpy(), []; least = max(0.002 * looks.max(), 0.0005 * 4)
+    near = lambda a, b: a // columns == b // columns and abs(a - b) <= 2
+    for at in np.argsort(-looks, kind='stable').tolist():
+        if len(out) == most or looks[at] < least: break
+        slope = any(near(at, o) and looks[o] > looks[at] for o in range(max(0, at - 2), min(len(looks), at + 3)))
+        if not slope and not any(near(at, p) for p in out): out.append(at)
+    return out
+
+
+def answer(m, seen, instruction, twice=None):
+    """What is answered, and the point, 0..1 of the picture, or None. `twice`: a second look, how much larger, and its tokens across and down."""
+    image, _, _, columns = seen; W, H = image.size
+    text, looks = write(m, seen, instruction); rows = len(looks) // columns
+    if not twice: b = parse(text); return text, b and ((b[0] + b[2]) / 2000, (b[1] + b[3]) / 2000)
+    zoom, tokens = twice
+    w, h = (min(side, round(n * 28 / zoom)) for side, n in zip((W, H), tokens))
+    found = None
+    for at in alike(looks, columns, 2):
+        x, y = (min(max(0, math.floor((c + 0.5) * whole / n - side / 2 + 0.5)), whole - side) for c, n, side, whole in ((at % columns, columns, w, W), (at // columns, rows, h, H)))
+        text = write(m, see(m, image.crop((x, y, x + w, y + h)), zoom), instruction)[0]; b = parse(text)
+        found = found or (text, None)
+        if b: return text, ((x + (b[0] + b[2]) / 2000 * w) / W, (y + (b[1] + b[3]) / 2000 * h) / H)
+    return found or (text, None)
 
 
 def step(l, x, cos, sin, pk, pv):
@@ -98,7 +130,7 @@ def table(name, rows):
 
 def main():
     ap = argparse.ArgumentParser(); ap.add_argument('annotations'); ap.add_argument('--images'); ap.add_argument('--model'); ap.add_argument('--limit', type=int, default=10**9)
-    ap.add_argument('--ocr', nargs='?', const='', help='match with an open text recogniser, too; its points go to this file'); ap.add_argument('--out'); ap.add_argument('--threads', type=int, default=1); ap.add_argument('--every', type=int, default=1)
+    ap.add_argument('--ocr', nargs='?', const='', help='match with an open text recogniser, too; its points go to this file'); ap.add_argument('--out'); ap.add_argument('--threads', type=int, default=1); ap.add_argument('--every', type=int, default=1); ap.add_argument('--twice', action='store_true', help='with a second look (common.SECOND)')
     a = ap.parse_args(); torch.set_num_threads(a.threads)
     ann = [dict(q, index=i) for i, q in enumerate(json.load(open(a.annotations)))][::a.every][:a.limit]; root = a.images or os.path.dirname(a.annotations)
     rng = random.Random(0)
@@ -125,11 +157,11 @@ def main():
                 if score > best: best, pt = score, tuple(np.mean(poly, 0))
             add('ocr', *pt); points.append(dict(index=q['index'], point=[float(v) for v in pt] if best >= 0 else None))
         if m:
-            text = answer(m, seen, q['instruction']); p = parse(text)
-            x, y = ((p[0] + p[2]) / 2000 * W, (p[1] + p[3]) / 2000 * H) if p else (None, None)
-            add('model', x, y); preds.append(dict(img_filename=cur, instruction=q['instruction'], answer=text, bbox=b, data_type=k[0], data_source=k[1], hit=bool(inside(b, x, y))))
+            text, p = answer(m, seen, q['instruction'], a.twice and SECOND)
+            x, y = (p[0] * W, p[1] * H) if p else (None, None)
+            add('model', x, y); preds.append(dict(point=p and [x, y], img_filename=cur, instruction=q['instruction'], answer=text, bbox=b, data_type=k[0], data_source=k[1], hit=bool(inside(b, x, y))))
     out = {n: table(n, r) for n, r in res.items() if r}
-    print(f'{time.time() - t0:.0f} s, without a place', sum(parse(p['answer']) is None for p in preds))
+    print(f'{time.time() - t0:.0f} s, without a place', sum(p['point'] is None for p in preds))
     for path, rows in ((a.out, preds), (a.ocr, points)):
         if path:
             with open(path, 'w') as f: f.writelines(json.dumps(r) + '\n' for r in rows)

@@ -26,6 +26,13 @@ impl<B> Action<B> {
     }
 }
 
+impl PixelBox {
+    /// `{left, top, right, bottom}`.
+    pub fn to_json(&self) -> Value {
+        json!({ "left": self.left(), "top": self.top(), "right": self.right(), "bottom": self.bottom() })
+    }
+}
+
 impl Action<PixelBox> {
     /// `{"kind": ..., "box": {left, top, right, bottom}, "point": {x, y}, ...}`, in pixels; what the action does not
     /// have is left out.
@@ -39,9 +46,7 @@ impl Action<PixelBox> {
         let text = |text: &Option<String>| text.as_ref().map(|text| json!(text));
         set("kind", Some(json!(self.kind())));
         if let (Some(target), Some(click)) = (self.target(), self.click_point()) {
-            let at = target.region;
-            let region = json!({ "left": at.left(), "top": at.top(), "right": at.right(), "bottom": at.bottom() });
-            set("box", Some(region));
+            set("box", Some(target.region.to_json()));
             set("point", Some(json!({ "x": click.x, "y": click.y })));
             set("elementType", text(&target.element_type));
             set("elementInfo", text(&target.element_info));

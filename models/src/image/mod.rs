@@ -19,7 +19,7 @@ pub(crate) mod testing;
 pub use picture::{Picture, Size};
 pub use prepare::{ImageConfig, PreparedImage, Square, View};
 pub use preprocessor::{Normalisation, Preprocessor};
-pub use qwen::{PatchGrid, QwenImage, QwenImageConfig, smart_resize};
+pub use qwen::{PatchGrid, QwenImage, QwenImageConfig, SecondLook, smart_resize};
 pub use resample::Filter;
 pub use squash::Squash;
 pub use views::{Tiling, ViewPlan, ViewRule, ViewsConfig};

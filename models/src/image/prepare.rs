@@ -137,6 +137,13 @@ impl ImageConfig {
         }
     }
 
+    /// How the parts of a second look are prepared, and their size in pixels of the picture; `None` if there is none.
+    pub fn closer(&self) -> Option<(Self, Size)> {
+        let Self::Qwen(config) = self else { return None };
+        let (config, size) = config.closer()?;
+        Some((Self::Qwen(config), size))
+    }
+
     /// Resizes a picture for every tower.
     ///
     /// # Errors

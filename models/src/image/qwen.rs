@@ -100,6 +100,9 @@ pub struct QwenImageConfig {
     /// How much larger than it is a picture is looked at, before `min_pixels` and `max_pixels` limit it; 1 in every published
     /// model. `fovea_zoom` in the file, our own field: the reference can only ask for areas, which would blow up small windows.
     pub zoom: f64,
+    /// How what the model looks at is looked at again; `None` in every published model. `fovea_second_look` in the file, our
+    /// own field.
+    pub second_look: Option<SecondLook>,
     /// Whether to resize at all; without, sides must be multiples of a merged patch already.
     pub do_resize: bool,
     /// Whether bytes are multiplied by `rescale_factor`.
@@ -122,12 +125,22 @@ impl Default for QwenImageConfig {
             image_mean: CLIP_MEAN,
             image_std: CLIP_STD,
             zoom: 1.0,
+            second_look: None,
             do_resize: true,
             do_rescale: true,
             rescale_factor: 1.0 / 255.0,
             do_normalize: true,
         }
     }
+}
+
+/// A second look at a part of a picture.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SecondLook {
+    /// How much larger than it is the part is looked at.
+    pub zoom: f64,
+    /// Image tokens of the part, across and down.
+    pub tokens: [u32; 2],
 }
 
 /// A picture made ready for a tower: resized bytes and the patches they hold.
@@ -201,6 +214,10 @@ impl QwenImageConfig {
             let possible = value.as_f64().filter(|it| (0.25..=4.0).contains(it));
             config.zoom = possible.ok_or_else(|| field("fovea_zoom", "a number from 0.25 to 4", value))?;
         }
+        if let Some(value) = present(&json, "fovea_second_look") {
+            let expected = "{\"zoom\": a number from 0.25 to 4, \"tokens\": two numbers from 1 to 64}";
+            config.second_look = Some(second_look(value).ok_or_else(|| field("fovea_second_look", expected, value))?);
+        }
         if let Some(value) = present(&json, "rescale_factor") {
             let positive = value.as_f64().filter(|&it| it > 0.0 && it <= 1.0);
             config.rescale_factor = positive.ok_or_else(|| field("rescale_factor", "above 0, at most 1", value))?;
@@ -211,6 +228,13 @@ impl QwenImageConfig {
             return Err(field("resample", "3 (bicubic)", value));
         }
         Ok(config)
+    }
+
+    /// How the parts of a second look are prepared, and their size in pixels of the picture.
+    pub fn closer(&self) -> Option<(Self, Size)> {
+        let SecondLook { zoom, tokens: [across, down] } = self.second_look.filter(|_| self.do_resize)?;
+        let pixels = |tokens: u32| (f64::from(tokens.saturating_mul(self.factor())) / zoom).round().max(1.0) as u32;
+        Some((Self { zoom, ..self.clone() }, Size::new(pixels(across), pixels(down))))
     }
 
     /// How a resized picture of `size` is cut.
@@ -304,6 +328,13 @@ impl QwenImageConfig {
             _ => value,
         }
     }
+}
+
+fn second_look(value: &Value) -> Option<SecondLook> {
+    let zoom = value.get("zoom")?.as_f64().filter(|it| (0.25..=4.0).contains(it))?;
+    let side = |it: &Value| it.as_u64().and_then(|it| u32::try_from(it).ok()).filter(|it| (1..=64).contains(it));
+    let [across, down] = value.get("tokens")?.as_array()?.as_slice() else { return None };
+    Some(SecondLook { zoom, tokens: [side(across)?, side(down)?] })
 }
 
 fn pixels(value: &Value, name: &'static str) -> Result<u64, ImageError> {
@@ -412,6 +443,17 @@ mod tests {
     }
 
     #[test]
+    fn a_second_look_is_larger() {
+        let json = br#"{"fovea_zoom": 1.125, "fovea_second_look": {"zoom": 1.5, "tokens": [20, 6]}}"#;
+        let config = QwenImageConfig::from_json(json).unwrap();
+        let (closer, part) = config.closer().unwrap();
+        assert_eq!(part, Size::new(373, 112));
+        assert_eq!(closer.resized_size(part).unwrap(), Size::new(20 * 28, 6 * 28));
+        assert_eq!(QwenImageConfig::default().closer(), None);
+        assert_eq!(QwenImageConfig { do_resize: false, ..config }.closer(), None);
+    }
+
+    #[test]
     fn looks_at_a_picture_larger_than_it_is() {
         let config = QwenImageConfig::from_json(br#"{"fovea_zoom": 1.125, "max_pixels": 1646400}"#).unwrap();
         // 1440 x 900, to the nearest multiples of 28; then more than the limit allows, whatever the zoom.
@@ -450,6 +492,11 @@ mod tests {
             (r#"{"resample": 2}"#, "resample"),
             (r#"{"fovea_zoom": 0}"#, "fovea_zoom"),
             (r#"{"fovea_zoom": 1e300}"#, "fovea_zoom"),
+            (r#"{"fovea_second_look": 2}"#, "fovea_second_look"),
+            (r#"{"fovea_second_look": {"zoom": 0, "tokens": [2, 2]}}"#, "fovea_second_look"),
+            (r#"{"fovea_second_look": {"zoom": 2, "tokens": [2, 0]}}"#, "fovea_second_look"),
+            (r#"{"fovea_second_look": {"zoom": 2, "tokens": [2, 4294967297]}}"#, "fovea_second_look"),
+            (r#"{"fovea_second_look": {"zoom": 2, "tokens": [2, 2, 2]}}"#, "fovea_second_look"),
         ] {
             let error = QwenImageConfig::from_json(json.as_bytes()).unwrap_err();
             assert!(matches!(error, ImageError::Field { field, .. } if field == name), "{json}: {error}");

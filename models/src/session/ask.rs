@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use super::{EncodedImage, GenerateOptions, OnStage, Prepared, Row, Session};
+use super::{Closer, EncodedImage, GenerateOptions, OnStage, Prepared, Row, Session};
 use crate::{
     checkpoint::RunError,
     grounding::{
-        APART, Area, Ordinal, PixelBox, PixelPoint, Place, Relation, Target, alike, in_reading_order, question,
-        read_answer,
+        APART, Action, Area, GroundingError, Ordinal, PixelBox, PixelPoint, Place, Relation, Target, alike,
+        in_reading_order, question, read_answer,
     },
+    systems::Grammar,
 };
 
 /// What is asked.
@@ -19,6 +20,38 @@ pub struct Asked {
     pub instruction: String,
     /// Whether the prompt has a part of the picture only.
     pub part: bool,
+    /// The part that it has, if that was looked at again, larger: what the model writes is of this part.
+    pub closer: Option<Closer>,
+}
+
+impl Asked {
+    /// What an answer tells to do, in pixels of the picture that was asked about.
+    ///
+    /// # Errors
+    /// As [`read_answer`].
+    pub fn read(
+        &self,
+        grammar: Grammar,
+        answer: &str,
+        image: &EncodedImage,
+    ) -> Result<Action<PixelBox>, GroundingError> {
+        read(grammar, answer, image, self.closer.as_ref())
+    }
+}
+
+fn read(
+    grammar: Grammar,
+    answer: &str,
+    image: &EncodedImage,
+    closer: Option<&Closer>,
+) -> Result<Action<PixelBox>, GroundingError> {
+    match closer {
+        None => read_answer(grammar, answer, image.original, image.resized),
+        Some(closer) => {
+            let action = read_answer(grammar, answer, closer.image.original, closer.image.resized)?;
+            Ok(action.map(|region| closer.on_whole(region)))
+        }
+    }
 }
 
 /// What gets this share of the attention that the first place gets counts, though alone it is not taken for what is meant.
@@ -32,7 +65,7 @@ impl EncodedImage {
     }
 
     /// The middle of an image token, in such pixels.
-    fn middle(&self, index: usize) -> PixelPoint {
+    pub(super) fn middle(&self, index: usize) -> PixelPoint {
         let ((width, height), columns) = (self.token(), self.grid.width.max(1) as usize);
         PixelPoint { x: ((index % columns) as f32 + 0.5) * width, y: ((index / columns) as f32 + 0.5) * height }
     }
@@ -65,7 +98,8 @@ impl Session {
     /// ([`crate::Blueprint::relations`]) is asked for what is named, in the part of the picture that the rest of the
     /// instruction tells ([`Relation`]): what something is said to be beside is looked for first, and so are all that bear
     /// a name, where they are counted. Where what it is beside is not found, the whole instruction may be a name and is asked
-    /// for as it stands.
+    /// for as it stands. A system that looks twice ([`crate::image::SecondLook`]) is then asked about the part of the picture
+    /// that it looked at.
     ///
     /// # Errors
     /// As [`Session::prepare`] and [`Session::generate_within`].
@@ -83,9 +117,24 @@ impl Session {
                 Some(ordinal) => self.counted(&wish, prompt, ordinal, image, on_stage).await?,
                 None => prompt,
             };
-            return Ok(Asked { prompt, instruction: wish, part: true });
+            return Ok(Asked { prompt, instruction: wish, part: true, closer: None });
         }
-        Ok(Asked { prompt: self.where_is(instruction, image)?, instruction: instruction.to_owned(), part: false })
+        let (prompt, closer) = self.on_whole(instruction, image, on_stage).await?;
+        Ok(Asked { prompt, instruction: instruction.to_owned(), part: closer.is_some(), closer })
+    }
+
+    /// Asks about the whole picture, at the second look if there is one.
+    async fn on_whole(
+        &mut self,
+        instruction: &str,
+        image: &Arc<EncodedImage>,
+        on_stage: OnStage<'_>,
+    ) -> Result<(Prepared, Option<Closer>), RunError> {
+        let prompt = self.where_is(instruction, image)?;
+        Ok(match self.closer(instruction, &prompt, image, on_stage).await? {
+            Some((prompt, closer)) => (prompt, Some(closer)),
+            None => (prompt, None),
+        })
     }
 
     /// Asks for what is named, at a place; `None` if that is not found.
@@ -117,7 +166,7 @@ impl Session {
         let most = looks.iter().copied().fold(0.0, f32::max);
         for at in alike(&looks, image.grid.width as usize) {
             let Some(part) = prompt.within(image, &Area::around(image.middle(at), token)) else { continue };
-            let middle = match self.find(wish, &part, image, on_stage).await? {
+            let middle = match self.find(wish, &part, image, None, on_stage).await? {
                 Some(target) => target.region.centre(),
                 None if looks[at] >= SURE * most => image.middle(at),
                 None => continue,
@@ -141,18 +190,19 @@ impl Session {
         &mut self,
         instruction: &str,
         prompt: &Prepared,
-        image: &Arc<EncodedImage>,
+        image: &EncodedImage,
+        closer: Option<&Closer>,
         on_stage: OnStage<'_>,
     ) -> Result<Option<Target<PixelBox>>, RunError> {
         let mut matcher = self.system.constrain(&self.system.grounding(instruction))?;
         let options = GenerateOptions::default();
         let answer = self.generate_within(prompt, &mut matcher, &options, on_stage, &mut |_| true).await?;
         let text = self.system.decode_answer(&answer.ids)?;
-        let action = read_answer(self.system.blueprint().grammar, &text, image.original, image.resized).ok();
+        let action = read(self.system.blueprint().grammar, &text, image, closer).ok();
         Ok(action.and_then(|action| action.target().cloned()))
     }
 
-    fn where_is(&self, instruction: &str, image: &Arc<EncodedImage>) -> Result<Prepared, RunError> {
+    pub(super) fn where_is(&self, instruction: &str, image: &Arc<EncodedImage>) -> Result<Prepared, RunError> {
         let grammar = self.system.blueprint().grammar;
         self.prepare(&question(grammar, instruction), std::slice::from_ref(image))
     }
@@ -169,8 +219,8 @@ impl Session {
             Place::By(side, anchor) => (side, anchor),
         };
         let instruction = format!("click {anchor}");
-        let prompt = self.where_is(&instruction, image)?;
-        let found = self.find(&instruction, &prompt, image, on_stage).await?;
+        let (prompt, closer) = self.on_whole(&instruction, image, on_stage).await?;
+        let found = self.find(&instruction, &prompt, image, closer.as_ref(), on_stage).await?;
         let letters = anchor.chars().count();
         Ok(found.map(|target| Area::beside(side, target.region, letters, image.token(), image.original)))
     }

@@ -9,7 +9,7 @@ use super::{OnStage, Session, Stage, pace};
 use crate::{
     blocks::{CrossCache, Pixels, VisionOutput},
     checkpoint::RunError,
-    image::{PatchGrid, Picture, PreparedImage, Size, Tiling, View},
+    image::{ImageConfig, PatchGrid, Picture, PreparedImage, Size, Tiling, View},
 };
 
 /// Pictures whose embeddings are kept.
@@ -32,6 +32,8 @@ pub struct EncodedImage {
     pub original: Size,
     /// Size after preparation.
     pub resized: Size,
+    /// Its pixels, where parts of it may be looked at again.
+    pub(super) picture: Option<Arc<Picture>>,
     /// Keys and values for the layers that attend to it.
     pub(super) cross: Option<Arc<CrossCache>>,
     /// Rows before those of the grid.
@@ -71,20 +73,33 @@ impl Session {
             self.encoded.push(Arc::clone(&image));
             return Ok(image);
         }
-        let prepared = self.system.blueprint().image.prepare(picture)?;
-        on_stage(Stage::Encode(0.0));
-        let mut rec = Recorder::new(self.gpu());
-        let pixels = prepared.views.iter().map(|view| patchify(&mut rec, view)).collect::<Result<Vec<_>, _>>()?;
-        let (output, cross) = self.record_encoding(&mut rec, &pixels, &prepared.tiling)?;
-        let program = rec.finish()?;
-        program.run_paced(pace(self.gpu()), &|done| on_stage(Stage::Encode(done))).await?;
-        let image = Arc::new(self.encoded(&program, &output, cross.as_ref(), &prepared, picture.size(), hash)?);
+        let system = Arc::clone(&self.system);
+        let mut image = self.encode_by(&system.blueprint().image, picture, on_stage).await?;
+        image.picture = system.blueprint().image.closer().map(|_| Arc::new(picture.clone()));
+        let image = Arc::new(image);
         let most = if image.cross.is_some() { ENCODED_CROSS } else { ENCODED };
         if self.encoded.len() >= most {
             self.encoded.remove(0);
         }
         self.encoded.push(Arc::clone(&image));
         Ok(image)
+    }
+
+    /// Encodes a picture that is prepared in a way of its own.
+    pub(super) async fn encode_by(
+        &self,
+        config: &ImageConfig,
+        picture: &Picture,
+        on_stage: OnStage<'_>,
+    ) -> Result<EncodedImage, RunError> {
+        let prepared = config.prepare(picture)?;
+        on_stage(Stage::Encode(0.0));
+        let mut rec = Recorder::new(self.gpu());
+        let pixels = prepared.views.iter().map(|view| patchify(&mut rec, view)).collect::<Result<Vec<_>, _>>()?;
+        let (output, cross) = self.record_encoding(&mut rec, &pixels, &prepared.tiling)?;
+        let program = rec.finish()?;
+        program.run_paced(pace(self.gpu()), &|done| on_stage(Stage::Encode(done))).await?;
+        self.encoded(&program, &output, cross.as_ref(), &prepared, picture.size(), hash(picture))
     }
 
     /// Records what a picture becomes, and keeps what an answer needs of it.
@@ -126,6 +141,7 @@ impl Session {
             tiling: prepared.tiling,
             original,
             resized: prepared.resized,
+            picture: None,
             cross: cross.map(|cross| cross.map(|tensor| program.detach(tensor))).transpose()?.map(Arc::new),
             before: vision.connector.edges().0 + earlier,
             hash,

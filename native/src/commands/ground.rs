@@ -6,8 +6,8 @@ use std::{
 };
 
 use fovea_models::{
-    Asked, Blueprint, GenerateOptions, RunError, Session,
-    grounding::{Action, PixelBox, read_answer},
+    Blueprint, GenerateOptions, RunError, Session,
+    grounding::{Action, GroundingError, PixelBox},
     image::{Picture, Size},
 };
 use serde_json::json;
@@ -50,6 +50,10 @@ const STAGE_HEADINGS: [&str; 4] = ["stage", "time", "work", "rate"];
 /// An instruction's answer, read or not.
 pub(crate) struct Answer {
     pub(crate) text: String,
+    /// In pixels of the screenshot.
+    pub(crate) action: Result<Action<PixelBox>, GroundingError>,
+    /// The part of the screenshot that was looked at again, which the text is about.
+    pub(crate) looked_at: Option<PixelBox>,
     pub(crate) tokens: usize,
     /// Of which the grammar forced.
     pub(crate) forced: usize,
@@ -74,7 +78,7 @@ pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -
     answer.times.prepare += read;
     let blueprint = loaded.system.blueprint();
     let stages = stage_rows(loaded.took, &answer, blueprint, picture.size());
-    let action = match read_answer(blueprint.grammar, &answer.text, picture.size(), answer.resized) {
+    let action = match answer.action {
         Ok(action) => action,
         Err(error) => {
             if !output.is_json() {
@@ -95,6 +99,7 @@ pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -
         return output.value(&json!({
             "action": action.to_json(),
             "answer": answer.text,
+            "looked_at": answer.looked_at.map(|part| part.to_json()),
             "picture": written,
             "model": loaded.directory,
             "quant": loaded.quant.name(),
@@ -144,24 +149,27 @@ pub(crate) fn answer(
         RunError::Image(error) => Failure::picture(path, &error),
         other => other.into(),
     })?;
-    let Asked { prompt, instruction, part } = pollster::block_on(session.ask(instruction, &image, &hear))?;
+    let asked = pollster::block_on(session.ask(instruction, &image, &hear))?;
+    let prompt = &asked.prompt;
     let (ids, forced) = if free {
-        (pollster::block_on(session.generate(&prompt, &options, &hear, &mut |_| true))?, 0)
+        (pollster::block_on(session.generate(prompt, &options, &hear, &mut |_| true))?, 0)
     } else {
         let mut matcher =
-            session.system().constrain(&session.system().grounding(&instruction)).map_err(RunError::from)?;
+            session.system().constrain(&session.system().grounding(&asked.instruction)).map_err(RunError::from)?;
         let on_token = &mut |_| true;
-        let answer = pollster::block_on(session.generate_within(&prompt, &mut matcher, &options, &hear, on_token))?;
+        let answer = pollster::block_on(session.generate_within(prompt, &mut matcher, &options, &hear, on_token))?;
         (answer.ids, answer.forced)
     };
     let text = session.system().decode_answer(&ids)?;
     Ok(Answer {
+        action: asked.read(session.system().blueprint().grammar, &text, &image),
+        looked_at: asked.closer.as_ref().map(|closer| closer.part()),
         text,
         tokens: ids.len(),
         forced,
         prompt_tokens: prompt.ids.len(),
         image_tokens: image.rows(),
-        part,
+        part: asked.part,
         resized: image.resized,
         times: stages.finish(),
     })

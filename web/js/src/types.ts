@@ -148,7 +148,10 @@ export interface Grounding {
   box?: Box;
   /** The action's click point, if it has a place. */
   point?: Point;
-  /** The model's answer. */
+  /**
+   * The model's answer. Where it looks twice (`fovea_second_look`), coordinates in it are of the part of the picture that it
+   * looked at last; those of `action` are of the picture.
+   */
   text: string;
   heat?: HeatMap;
   timings: Timings;

@@ -14,7 +14,7 @@ use std::{
 
 use fovea_models::{
     Session,
-    grounding::{PixelBox, PixelPoint, read_answer},
+    grounding::{PixelBox, PixelPoint},
     image::Picture,
 };
 use serde::{Deserialize, Serialize};
@@ -141,7 +141,7 @@ pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -
             let size = picture.size();
             let start = Instant::now();
             let answer = answer(&mut session, &path, &picture, &annotation.instruction, arguments.answer)?;
-            let action = read_answer(system.blueprint().grammar, &answer.text, size, answer.resized).ok();
+            let action = answer.action.ok();
             let point = action.as_ref().and_then(|action| action.click_point());
             let region = action.as_ref().and_then(|action| action.target()).map(|target| target.region);
             let target = annotation.target();
