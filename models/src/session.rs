@@ -121,14 +121,25 @@ impl From<&GenerateOptions> for Settings {
     }
 }
 
-/// Answers prompts with a [`System`].
-pub struct Session {
-    system: Arc<System>,
+/// A KV cache and what it holds.
+#[derive(Default)]
+struct Kept {
     memory: Option<Memory>,
-    /// What the KV cache holds.
     rows: Vec<Row>,
     /// How many of these rows the last prompt had: the others were answered.
     read: usize,
+}
+
+/// Answers prompts with a [`System`].
+pub struct Session {
+    system: Arc<System>,
+    /// What the last prompt was read into.
+    now: Kept,
+    /// Prompts about parts of a picture have a cache of their own, so that the whole need not be read again behind them: it
+    /// is this one, or, while [`Session::part`] holds, the other.
+    aside: Kept,
+    /// Whether the last prompt was about a part.
+    part: bool,
     encoded: Vec<Arc<EncodedImage>>,
     never: Tensor,
     /// The tokens that a grammar allows next: a bit each.
@@ -146,9 +157,9 @@ impl Session {
         let allowed = system.gpu().tensor("allowed tokens", &[words], DType::U32)?;
         Ok(Self {
             system: Arc::clone(system),
-            memory: None,
-            rows: Vec::new(),
-            read: 0,
+            now: Kept::default(),
+            aside: Kept::default(),
+            part: false,
             encoded: Vec::new(),
             never,
             allowed,
@@ -166,32 +177,37 @@ impl Session {
 
     /// Rows of the last prompt and answer that the KV cache holds.
     pub fn cached_rows(&self) -> usize {
-        self.rows.len()
+        self.now.rows.len()
     }
 
-    /// Takes memory for a prompt and its answer, unless there is enough.
-    fn reserve(&mut self, prompt: usize, answer: usize) -> Result<(), RunError> {
+    /// Turns to the cache that a prompt is read into, and takes memory for it and its answer, unless there is enough.
+    fn reserve(&mut self, prompt: &Prepared, answer: usize) -> Result<(), RunError> {
         self.reserve_beams(prompt, answer, 1)
     }
 
     /// As [`Session::reserve`], for several answers side by side.
-    fn reserve_beams(&mut self, prompt: usize, answer: usize, beams: usize) -> Result<(), RunError> {
+    fn reserve_beams(&mut self, prompt: &Prepared, answer: usize, beams: usize) -> Result<(), RunError> {
+        if prompt.part != self.part {
+            std::mem::swap(&mut self.now, &mut self.aside);
+            self.part = prompt.part;
+        }
+        let prompt = prompt.ids.len();
         let most = self.system.blueprint().max_positions;
         if prompt.saturating_add(answer) > most {
             return Err(RunError::TooLong { prompt, answer, capacity: most });
         }
         let needed = prompt.saturating_add(answer.saturating_mul(beams));
         let most = most.max(needed);
-        if self.memory.as_ref().is_some_and(|memory| memory.cache.capacity() >= needed) {
+        if self.now.memory.as_ref().is_some_and(|memory| memory.cache.capacity() >= needed) {
             return Ok(());
         }
         // Freed before the larger one is taken.
-        self.memory = None;
-        self.rows.clear();
+        self.now.memory = None;
+        self.now.rows.clear();
         let capacity = needed.next_multiple_of(CAPACITY_STEP).min(most);
         let gpu = self.gpu();
         let decoder = &self.system.decoder;
-        self.memory = Some(Memory {
+        self.now.memory = Some(Memory {
             cache: KvCache::new(gpu, decoder.config(), capacity)?,
             tables: decoder.tables(gpu, capacity)?,
             state: DecodeState::new(gpu, capacity)?,
@@ -204,7 +220,7 @@ impl Session {
     /// Turns to the pictures that the decoder attends to while it reads `prompt`; what was read with others is forgotten.
     fn look_at(&mut self, prompt: &Prepared) -> Result<(), RunError> {
         let wanted = prompt.attended().map(|seen| (prompt.images.iter().map(|it| it.hash).collect::<Vec<_>>(), seen));
-        let Some(memory) = &self.memory else { return Ok(()) };
+        let Some(memory) = &self.now.memory else { return Ok(()) };
         let looked = memory.cross.as_ref().map(|beheld| (beheld.hashes.clone(), beheld.cache.seen()));
         if looked == wanted {
             return Ok(());
@@ -219,8 +235,8 @@ impl Session {
                 Some(Pictures { hashes, cache: Arc::new(self.join_features(several, seen)?) })
             }
         };
-        self.rows.clear();
-        if let Some(memory) = &mut self.memory {
+        self.now.rows.clear();
+        if let Some(memory) = &mut self.now.memory {
             (memory.cross, memory.step) = (cross, None);
         }
         Ok(())
@@ -235,13 +251,13 @@ impl Session {
     ) -> Result<(usize, crate::blocks::Prefill), RunError> {
         self.look_at(prompt)?;
         let system = Arc::clone(&self.system);
-        let Some(memory) = &self.memory else {
+        let Some(memory) = &self.now.memory else {
             return Err(RunError::TooLong { prompt: prompt.ids.len(), answer: 0, capacity: 0 });
         };
-        let shared = self.rows.iter().zip(&prompt.rows).take_while(|(a, b)| a == b).count();
+        let shared = self.now.rows.iter().zip(&prompt.rows).take_while(|(a, b)| a == b).count();
         // Where rows see those behind them, only the very same prompt is worth anything.
         let whole = system.decoder.config().options.whole_prompt;
-        let same = self.read == prompt.rows.len() && shared == self.read;
+        let same = self.now.read == prompt.rows.len() && shared == self.now.read;
         let shared = if whole && !same { 0 } else { shared };
         // At least one row must run: its logits choose the answer's first token.
         let past = match rows {
@@ -303,7 +319,7 @@ impl Session {
     /// # Errors
     /// [`RunError`].
     pub async fn prefill_stages(&mut self, prompt: &Prepared) -> Result<PrefillStages, RunError> {
-        self.reserve(prompt.ids.len(), 1)?;
+        self.reserve(prompt, 1)?;
         let mut rec = Recorder::new(self.gpu());
         let (_, prefill) = self.record_prefill(&mut rec, prompt, Rows::All)?;
         for tensor in [&prefill.hidden_first, &prefill.hidden_last, &prefill.logits] {
@@ -339,9 +355,9 @@ impl Session {
         if places.is_empty() {
             return Err(RunError::NotInPrompt);
         }
-        self.reserve(prompt.ids.len(), 1)?;
+        self.reserve(prompt, 1)?;
         let before = &prompt.rows[..prompt.rows.len() - 1];
-        if self.system.blueprint().decoder.options.whole_prompt || !self.rows.starts_with(before) {
+        if self.system.blueprint().decoder.options.whole_prompt || !self.now.rows.starts_with(before) {
             let mut rec = Recorder::new(self.gpu());
             self.record_prefill(&mut rec, prompt, Rows::Last)?;
             let program = rec.finish()?;
@@ -364,9 +380,9 @@ impl Session {
         Ok(sums)
     }
 
-    /// Bytes of the KV cache.
+    /// Bytes of the KV cache, and of the one for parts of a picture.
     pub fn kv_bytes(&self) -> u64 {
-        self.memory.as_ref().map_or(0, |memory| memory.cache.bytes())
+        [&self.now, &self.aside].iter().filter_map(|kept| kept.memory.as_ref()).map(|memory| memory.cache.bytes()).sum()
     }
 
     /// Answers a prompt. `on_token` hears each id as it is read back and ends the answer by returning `false`.
@@ -385,7 +401,7 @@ impl Session {
         let mut submitted = 1.min(options.max_tokens);
         let mut ended = options.max_tokens == 0;
         while !ended {
-            let (Some(memory), start) = (&self.memory, ids.len()) else { break };
+            let (Some(memory), start) = (&self.now.memory, ids.len()) else { break };
             let arriving = self.gpu().read_later::<u32>(&memory.state.ids, start, submitted - start)?;
             // The next tokens run while these are on their way; behind a stop token a step changes nothing.
             let ahead = STEPS.min(options.max_tokens - submitted);
@@ -408,7 +424,7 @@ impl Session {
             submitted += ahead;
         }
         // Each token but the last was fed, and its row is in the cache.
-        self.rows.extend(ids.iter().take(ids.len().saturating_sub(1)).map(|&id| Row::Token(id)));
+        self.now.rows.extend(ids.iter().take(ids.len().saturating_sub(1)).map(|&id| Row::Token(id)));
         Ok(ids)
     }
 
@@ -422,7 +438,7 @@ impl Session {
         options: &GenerateOptions,
     ) -> Result<(Vec<u32>, Vec<f32>), RunError> {
         let mut logits = self.start(prompt, options, &|_| ()).await?;
-        let Some(memory) = &self.memory else { return Ok((Vec::new(), logits)) };
+        let Some(memory) = &self.now.memory else { return Ok((Vec::new(), logits)) };
         if let Some((_, step, step_logits)) = &memory.step {
             for _ in 1..options.max_tokens {
                 step.run()?;
@@ -433,7 +449,7 @@ impl Session {
             0 => Vec::new(),
             count => self.gpu().read_later(&memory.state.ids, 0, count)?.await?,
         };
-        self.rows.extend(ids.iter().take(ids.len().saturating_sub(1)).map(|&id| Row::Token(id)));
+        self.now.rows.extend(ids.iter().take(ids.len().saturating_sub(1)).map(|&id| Row::Token(id)));
         Ok((ids, logits))
     }
 
@@ -445,7 +461,7 @@ impl Session {
         options: &GenerateOptions,
         on_stage: OnStage<'_>,
     ) -> Result<Vec<f32>, RunError> {
-        self.reserve(prompt.ids.len(), options.max_tokens)?;
+        self.reserve(prompt, options.max_tokens)?;
         let settings = Settings::from(options);
         self.look_at(prompt)?;
         self.record_step(settings)?;
@@ -463,7 +479,7 @@ impl Session {
     ) -> Result<(Program, Tensor), RunError> {
         let mut rec = Recorder::new(self.gpu());
         let (_, prefill) = self.record_prefill(&mut rec, prompt, Rows::Last)?;
-        if let Some(memory) = &self.memory {
+        if let Some(memory) = &self.now.memory {
             memory.state.reset(self.gpu(), prompt.positions.next, prompt.ids.len() as u32, seed)?;
             rec.prefill_sampled(&prefill.logits, self.sampling(settings), &memory.state)?;
         }
@@ -476,16 +492,16 @@ impl Session {
     /// Runs a recorded prefill, behind which the cache holds the prompt. Should it fail or be dropped half way, the cache
     /// holds nothing that can be relied on.
     async fn read_rows(&mut self, program: &Program, prompt: &Prepared, on_stage: OnStage<'_>) -> Result<(), GpuError> {
-        self.rows.clear();
+        self.now.rows.clear();
         program.run_paced(pace(self.gpu()), &|done| on_stage(Stage::Prefill(done))).await?;
-        self.rows.clone_from(&prompt.rows);
-        self.read = prompt.rows.len();
+        self.now.rows.clone_from(&prompt.rows);
+        self.now.read = prompt.rows.len();
         Ok(())
     }
 
     /// Records the step that feeds the last token and draws the next, unless it is recorded already.
     fn record_step(&mut self, settings: Settings) -> Result<(), RunError> {
-        let Some(memory) = &self.memory else { return Ok(()) };
+        let Some(memory) = &self.now.memory else { return Ok(()) };
         if memory.step.as_ref().is_some_and(|(recorded, ..)| *recorded == settings) {
             return Ok(());
         }
@@ -496,7 +512,7 @@ impl Session {
         rec.sample(&logits, self.sampling(settings), &memory.state)?;
         rec.keep(&logits);
         let step = (settings, rec.finish()?, logits);
-        if let Some(memory) = &mut self.memory {
+        if let Some(memory) = &mut self.now.memory {
             memory.step = Some(step);
         }
         Ok(())

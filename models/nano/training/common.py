@@ -12,7 +12,7 @@ PHRASES = ['user\n', 'assistant\n', 'Task: ', '\nHistory steps: ', '\n(Platform:
 NUM0 = 288  # a coordinate is one token, 000 to 999, so that the output layer can hold their order
 VOCAB = NUM0 + 1000
 ZOOM = 1.125  # how much larger than it is a screen is looked at: small letters are read better
-SECOND = 1.5, (20, 6)  # a second look (`fovea_second_look`), not yet nano's: how much larger, and tokens of the part across and down
+SECOND = 1.5, (20, 6)  # a second look (`fovea_second_look`): how much larger, and tokens of the part across and down
 WHOLE = tuple(round(side * ZOOM / 28) * 2 for side in (800, 1280))  # rows and columns of patches of a 1280x800 screenshot
 MOST = 2700 * 28 * 28  # pixels of what is looked at: 1920x1080 as it is
 

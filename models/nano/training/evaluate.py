@@ -80,15 +80,20 @@ def answer(m, seen, instruction, twice=None):
     """What is answered, and the point, 0..1 of the picture, or None. `twice`: a second look, how much larger, and its tokens across and down."""
     image, _, _, columns = seen; W, H = image.size
     text, looks = write(m, seen, instruction); rows = len(looks) // columns
-    if not twice: b = parse(text); return text, b and ((b[0] + b[2]) / 2000, (b[1] + b[3]) / 2000)
+    middle = lambda b: b and ((b[0] + b[2]) / 2000, (b[1] + b[3]) / 2000)
+    told = middle(parse(text))
+    if not twice: return text, told
     zoom, tokens = twice
     w, h = (min(side, round(n * 28 / zoom)) for side, n in zip((W, H), tokens))
     found = None
     for at in alike(looks, columns, 2):
         x, y = (min(max(0, math.floor((c + 0.5) * whole / n - side / 2 + 0.5)), whole - side) for c, n, side, whole in ((at % columns, columns, w, W), (at // columns, rows, h, H)))
-        text = write(m, see(m, image.crop((x, y, x + w, y + h)), zoom), instruction)[0]; b = parse(text)
+        text = write(m, see(m, image.crop((x, y, x + w, y + h)), zoom), instruction)[0]; p = middle(parse(text))
         found = found or (text, None)
-        if b: return text, ((x + (b[0] + b[2]) / 2000 * w) / W, (y + (b[1] + b[3]) / 2000 * h) / H)
+        if p:
+            p = (x + p[0] * w) / W, (y + p[1] * h) / H
+            if told and all(abs(a - b) * n <= 1 for a, b, n in zip(p, told, (columns, rows))): p = tuple((a + b) / 2 for a, b in zip(p, told))
+            return text, p
     return found or (text, None)
 
 

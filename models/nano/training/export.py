@@ -23,7 +23,7 @@ def main(out, ckpt=None):
     dump('config.json', cfg)
     dump('generation_config.json', {'bos_token_id': cfg['bos_token_id'], 'pad_token_id': cfg['bos_token_id'], 'do_sample': False, 'eos_token_id': [cfg['eos_token_id'], cfg['bos_token_id']],
                                     'max_new_tokens': 64, 'repetition_penalty': 1.0, 'transformers_version': '4.49.0'})
-    dump('preprocessor_config.json', {'min_pixels': 56 * 56, 'max_pixels': MOST, 'fovea_zoom': ZOOM, 'patch_size': 14, 'temporal_patch_size': 2, 'merge_size': 2,
+    dump('preprocessor_config.json', {'min_pixels': 56 * 56, 'max_pixels': MOST, 'fovea_zoom': ZOOM, 'fovea_second_look': {'zoom': SECOND[0], 'tokens': SECOND[1]}, 'patch_size': 14, 'temporal_patch_size': 2, 'merge_size': 2,
                                       'image_mean': [0.48145466, 0.4578275, 0.40821073], 'image_std': [0.26862954, 0.26130258, 0.27577711],
                                       'image_processor_type': 'Qwen2VLImageProcessor', 'processor_class': 'Qwen2_5_VLProcessor'})
     bc = byte_chars()

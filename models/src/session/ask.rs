@@ -59,7 +59,7 @@ const SURE: f32 = 0.02;
 
 impl EncodedImage {
     /// Width and height of an image token in pixels of the picture that was handed over.
-    fn token(&self) -> (f32, f32) {
+    pub(super) fn token(&self) -> (f32, f32) {
         let share = |side: u32, tokens: u32| side as f32 / tokens.max(1) as f32;
         (share(self.original.width, self.grid.width), share(self.original.height, self.grid.height))
     }
@@ -83,7 +83,7 @@ impl Prepared {
             return None;
         }
         let kept: Vec<usize> = (0..self.rows.len()).filter(|&at| inside(&self.rows[at]) != Some(false)).collect();
-        let mut part = self.clone();
+        let mut part = Self { part: true, ..self.clone() };
         part.ids = kept.iter().map(|&at| self.ids[at]).collect();
         part.rows = kept.iter().map(|&at| self.rows[at]).collect();
         for (axis, whole) in part.positions.axes.iter_mut().zip(&self.positions.axes) {
@@ -186,7 +186,7 @@ impl Session {
     }
 
     /// What the model finds, asked so.
-    async fn find(
+    pub(super) async fn find(
         &mut self,
         instruction: &str,
         prompt: &Prepared,

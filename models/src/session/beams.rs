@@ -83,7 +83,7 @@ impl Session {
         on_stage: OnStage<'_>,
     ) -> Result<Vec<Hypothesis>, RunError> {
         let options = BeamOptions { width: options.width.max(1), ..*options };
-        self.reserve_beams(prompt.ids.len(), options.max_tokens, options.width)?;
+        self.reserve_beams(prompt, options.max_tokens, options.width)?;
         let mut rec = Recorder::new(self.gpu());
         let (_, prefill) = self.record_prefill(&mut rec, prompt, Rows::Last)?;
         rec.keep(&prefill.logits);
@@ -205,7 +205,7 @@ impl Session {
             beam.rows.push(*used);
             *used += 1;
         }
-        let Some(memory) = &self.memory else { return Ok(Vec::new()) };
+        let Some(memory) = &self.now.memory else { return Ok(Vec::new()) };
         let gpu = self.gpu().clone();
         let mut rec = Recorder::new(&gpu);
         let ids = gpu.upload("last tokens", &[count], &ids)?;

@@ -20,6 +20,10 @@ pub struct Closer {
     pub(super) corner: (u32, u32),
     /// Size of the picture.
     pub(super) whole: Size,
+    /// Width and height of an image token on the picture, in pixels.
+    pub(super) token: (f32, f32),
+    /// What the first look alone would have answered, in pixels of the picture.
+    pub(super) told: Option<PixelPoint>,
     /// Where the first look fell: a number for each image token of the picture, row by row.
     pub looks: Vec<f32>,
 }
@@ -32,24 +36,36 @@ impl Closer {
         PixelBox::new(left, top, left + width as f32, top + height as f32)
     }
 
-    /// Where a box of the part is on the picture.
+    /// Where a box of the part is on the picture. Its middle lies between what both looks tell, where that is about the same:
+    /// each is some pixels off, and seldom in the same direction.
     pub(super) fn on_whole(&self, region: PixelBox) -> PixelBox {
-        on_whole(region, self.image.original, self.corner, self.whole)
+        let middle = region.centre();
+        let again = PixelPoint { x: middle.x + self.corner.0 as f32, y: middle.y + self.corner.1 as f32 };
+        boxed(between(self.told, again, self.token), region, self.image.original, self.whole)
     }
 }
 
-/// A box of a part of a picture, on the picture. The models that look twice write boxes that are always as large a share of
-/// what they see: it is made the same share of the whole.
-fn on_whole(region: PixelBox, part: Size, corner: (u32, u32), whole: Size) -> PixelBox {
+/// The middle of two points that lie within an image token of each other, or the second.
+fn between(first: Option<PixelPoint>, second: PixelPoint, token: (f32, f32)) -> PixelPoint {
+    match first {
+        Some(first) if (first.x - second.x).abs() <= token.0 && (first.y - second.y).abs() <= token.1 => {
+            PixelPoint { x: 0.5 * (first.x + second.x), y: 0.5 * (first.y + second.y) }
+        }
+        _ => second,
+    }
+}
+
+/// A box around `middle` on the picture, for one of a part. The models that look twice write boxes that are always as large a
+/// share of what they see: it is made the same share of the whole.
+fn boxed(middle: PixelPoint, region: PixelBox, part: Size, whole: Size) -> PixelBox {
     // What would lie beyond an edge is taken from both sides, so that the middle stays.
-    let side = |middle: f32, corner: u32, extent: f32, part: u32, whole: u32| {
-        let (middle, whole) = (middle + corner as f32, whole as f32);
-        let half = 0.5 * extent * whole / part.max(1) as f32;
-        (middle, half.min(middle).min(whole - middle).max(0.0))
+    let half = |middle: f32, extent: f32, part: u32, whole: u32| {
+        let whole = whole as f32;
+        (0.5 * extent * whole / part.max(1) as f32).min(middle).min(whole - middle).max(0.0)
     };
-    let middle = region.centre();
-    let (x, half_width) = side(middle.x, corner.0, region.width(), part.width, whole.width);
-    let (y, half_height) = side(middle.y, corner.1, region.height(), part.height, whole.height);
+    let PixelPoint { x, y } = middle;
+    let half_width = half(x, region.width(), part.width, whole.width);
+    let half_height = half(y, region.height(), part.height, whole.height);
     PixelBox::new(x - half_width, y - half_height, x + half_width, y + half_height)
 }
 
@@ -84,14 +100,16 @@ impl Session {
             return Ok(None);
         };
         let looks = self.look_heard(prompt, image, on_stage).await?;
+        let told = self.find(instruction, prompt, image, None, on_stage).await?.map(|target| target.region.centre());
         let mut first = None;
         for at in alike(&looks, image.grid.width as usize).into_iter().take(LOOKS) {
             let (corner, size) = around(image.middle(at), size, image.original);
             let part = picture.placed(size, -i64::from(corner.0), -i64::from(corner.1), [0; 3])?;
             let part = Arc::new(self.encode_by(&config, &part, &|_| ()).await?);
-            let prompt = self.where_is(instruction, &part)?;
+            let prompt = Prepared { part: true, ..self.where_is(instruction, &part)? };
             let seen = self.sees(instruction, &prompt, &part).await?;
-            let look = (prompt, Closer { image: part, corner, whole: image.original, looks: Vec::new() });
+            let (whole, token) = (image.original, image.token());
+            let look = (prompt, Closer { image: part, corner, whole, token, told, looks: Vec::new() });
             if seen {
                 first = Some(look);
                 break;
@@ -132,10 +150,20 @@ mod tests {
     #[test]
     fn a_box_of_a_part_has_its_place_on_the_picture() {
         let region = PixelBox::new(117.0, 39.0, 123.0, 41.0);
-        assert_eq!(on_whole(region, PART, (480, 360), WHOLE), PixelBox::new(584.0, 390.0, 616.0, 410.0));
+        let at = |x, y| PixelPoint { x, y };
+        assert_eq!(boxed(at(600.0, 400.0), region, PART, WHOLE), PixelBox::new(584.0, 390.0, 616.0, 410.0));
         // Near an edge it is smaller, around the same middle.
-        let edge = PixelBox::new(1.0, 39.0, 7.0, 41.0);
-        assert_eq!(on_whole(edge, PART, (0, 720), WHOLE), PixelBox::new(0.0, 750.0, 8.0, 770.0));
-        assert_eq!(on_whole(edge, Size::new(0, 0), (0, 0), Size::new(0, 0)).width(), 0.0);
+        assert_eq!(boxed(at(4.0, 760.0), region, PART, WHOLE), PixelBox::new(0.0, 750.0, 8.0, 770.0));
+        assert_eq!(boxed(at(0.0, 0.0), region, Size::new(0, 0), Size::new(0, 0)).width(), 0.0);
+    }
+
+    #[test]
+    fn what_both_looks_tell_is_between_them() {
+        let at = |x, y| PixelPoint { x, y };
+        let token = (25.0, 24.0);
+        assert_eq!(between(Some(at(600.0, 400.0)), at(610.0, 396.0), token), at(605.0, 398.0));
+        assert_eq!(between(Some(at(600.0, 400.0)), at(626.0, 400.0), token), at(626.0, 400.0));
+        assert_eq!(between(Some(at(600.0, 400.0)), at(600.0, 375.0), token), at(600.0, 375.0));
+        assert_eq!(between(None, at(626.0, 400.0), token), at(626.0, 400.0));
     }
 }

@@ -25,6 +25,8 @@ pub struct Prepared {
     pub(super) visual: Vec<bool>,
     /// What rows see of the pictures that layers attend to instead of the text.
     pub(super) glimpses: Vec<Glimpse>,
+    /// Whether it is about a part of a picture.
+    pub(super) part: bool,
 }
 
 impl Prepared {
@@ -104,7 +106,7 @@ impl Session {
         } else {
             Vec::new()
         };
-        Ok(Prepared { ids: expanded.ids, positions, images: images.to_vec(), rows, visual, glimpses })
+        Ok(Prepared { ids: expanded.ids, positions, images: images.to_vec(), rows, visual, glimpses, part: false })
     }
 
     /// What fills a picture's slot.

@@ -17,7 +17,7 @@ impl Session {
             return Err(RunError::Token { id, vocabulary });
         }
         let Some((_, fed)) = continuation.split_last() else { return Ok(Vec::new()) };
-        self.reserve(prompt.ids.len(), continuation.len())?;
+        self.reserve(prompt, continuation.len())?;
         // The last token is asked about, but nothing is asked behind it.
         let whole = prompt.followed_by(fed);
         let mut rec = Recorder::new(self.gpu());

@@ -51,7 +51,7 @@ impl Session {
         on_stage: OnStage<'_>,
         on_token: &mut dyn FnMut(u32) -> bool,
     ) -> Result<Answer, RunError> {
-        self.reserve(prompt.ids.len(), options.max_tokens)?;
+        self.reserve(prompt, options.max_tokens)?;
         let settings = Settings { masked: true, ..Settings::from(options) };
         self.look_at(prompt)?;
         self.record_step(settings)?;
@@ -89,15 +89,15 @@ impl Session {
                 let hear: OnStage<'_> = if prompt_read { &|_| () } else { on_stage };
                 self.prefill(&so_far, settings, seed, hear).await?;
                 (steps, fresh, prompt_read) = (0, false, true);
-            } else if let Some(memory) = &self.memory
+            } else if let Some(memory) = &self.now.memory
                 && let Some((_, step, _)) = &memory.step
             {
                 step.run()?;
                 // The step fed the last token, whose row the cache now has.
-                self.rows.clone_from(&so_far.rows);
+                self.now.rows.clone_from(&so_far.rows);
                 steps += 1;
             }
-            let Some(memory) = &self.memory else { return Ok(answer) };
+            let Some(memory) = &self.now.memory else { return Ok(answer) };
             let read = self.gpu().read_later::<u32>(&memory.state.ids, steps, 1)?.await?;
             let Some(&id) = read.first() else { return Ok(answer) };
             matcher.accept(id)?;

@@ -1,6 +1,6 @@
 //! The default model, as it ships.
 
-use std::{collections::BTreeMap, error::Error, sync::Arc};
+use std::{error::Error, sync::Arc};
 
 use fovea_engine::{
     Gpu,
@@ -13,20 +13,8 @@ fn file(name: &str) -> std::io::Result<Vec<u8>> {
     std::fs::read(format!("{}/nano/{name}", env!("CARGO_MANIFEST_DIR")))
 }
 
-type Files = BTreeMap<String, Vec<u8>>;
-
 pub(crate) fn load(gpu: &Gpu, policy: Policy) -> Result<Arc<System>, Box<dyn Error>> {
-    load_changed(gpu, policy, |_| ())
-}
-
-/// With other small files.
-pub(crate) fn load_changed(
-    gpu: &Gpu,
-    policy: Policy,
-    change: impl FnOnce(&mut Files),
-) -> Result<Arc<System>, Box<dyn Error>> {
-    let mut files: Files = SMALL_FILES.iter().filter_map(|name| Some(((*name).to_owned(), file(name).ok()?))).collect();
-    change(&mut files);
+    let files = SMALL_FILES.iter().filter_map(|name| Some(((*name).to_owned(), file(name).ok()?))).collect();
     let weights = block_on(Safetensors::open(vec![Memory::new("model.safetensors", file("model.safetensors")?)]))?;
     let checkpoint = Checkpoint::new(files, Box::new(weights));
     Ok(Arc::new(block_on(System::load(&checkpoint, gpu, policy, &|_| ()))?))
