@@ -2,6 +2,7 @@
 import os, signal, socket
 import torch
 import torch.distributed as dist
+from cores import own
 
 
 def arguments(ap):
@@ -20,9 +21,7 @@ def spawn(teach, a):
 def joined(rank, teach, a):
     # A process that was started in the background ignores the signal by which the first one's end stops the others.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    # Left to the scheduler, two processes were seen on one core for minutes, and each step waits for the last.
-    cores = sorted(os.sched_getaffinity(0)); share = len(cores) // a.processes
-    if share >= a.threads: os.sched_setaffinity(0, cores[rank * share:(rank + 1) * share])
+    own(rank, a.processes, a.threads)  # each step waits for the last
     dist.init_process_group('gloo', rank=rank, world_size=a.processes); torch.set_default_device(a.device)
     teach(rank, a)
 

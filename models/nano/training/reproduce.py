@@ -2,7 +2,8 @@
 [--screens 200000] [--tower MINUTES] [--decoder MINUTES] [--threads N] [--processes N] [--device D] [--out DIR]
 Every step leaves a mark in DIR and is not repeated; a step that was cut off goes on from its last checkpoint. What each step took is
 added to DIR/steps.txt. Needs Node with npm, Chromium (`$CHROMIUM` or /usr/bin/chromium) and requirements.txt."""
-import argparse, json, os, pathlib, resource, subprocess, sys, tarfile, time
+import argparse, functools, json, os, pathlib, resource, subprocess, sys, tarfile, time
+from cores import own
 
 PAGES = ['stisla@2.3.0', 'equation-admin-template@1.0.0', 'themekit@2.1.0', 'sneat-bootstrap-html-admin-template-free@1.0.0', 'uikit@3.25.29', 'foundation-sites@6.9.0',
          'material-design-lite@1.3.0', 'startbootstrap-sb-admin-2@4.1.4']
@@ -54,7 +55,7 @@ def sources(pages, real):
 
 def render(script, processes, pages, data, *args):
     """`processes` share the pages."""
-    running = [subprocess.Popen(['node', HERE / script, '--pages', pages, '--out', data, '--part', f'{k}/{processes}', *map(str, args)]) for k in range(processes)]
+    running = [subprocess.Popen(['node', HERE / script, '--pages', pages, '--out', data, '--part', f'{k}/{processes}', *map(str, args)], preexec_fn=functools.partial(own, k, processes)) for k in range(processes)]
     if any([p.wait() for p in running]): raise SystemExit('a renderer failed')
 
 

@@ -51,7 +51,7 @@ const dress = async ({ html, scrambled, faces, css, dialog, off, width, screen, 
   style('fovea-css', css, 'fovea-put');
   if (off) document.querySelectorAll('button,input,select').forEach((el, i) => { if (i % 5 === off && !el.disabled) { el.disabled = true; el.classList.add('fovea-off'); } });
   if (dialog) { document.body.insertAdjacentHTML('beforeend', `<div class="fovea-put">${dialog}</div>`); }
-  for (let n = 0; innerWidth !== width || innerHeight !== limit; n++) { if (n > 60) throw new Error('slow'); await new Promise(requestAnimationFrame); }
+  for (let n = 0; innerWidth !== width || innerHeight !== limit; n++) { if (n > 600) throw new Error('slow'); await new Promise(done => setTimeout(done, 1)); }
   const scrollable = () => Math.max(document.body.scrollHeight, document.documentElement.scrollHeight);
   if (scrollable() && document.fonts.status !== 'loaded') await document.fonts.ready; // laid out, it knows which fonts it needs
   const lowest = () => { let at = 0; for (const el of document.body.querySelectorAll('*')) at = Math.max(at, el.getBoundingClientRect().bottom); return Math.ceil(at); };
@@ -66,14 +66,13 @@ const dialog = R => {
   return `<div style="position:fixed;inset:0;z-index:2147483646;background:rgba(0,0,0,${R.i(2, 7) / 10})"></div><div role="dialog" style="position:fixed;z-index:2147483647;left:50%;top:${R.i(25, 50)}%;transform:translate(-50%,-50%);width:${R.i(240, 340)}px;max-width:92vw;padding:${R.i(8, 24)}px;border-radius:${R.i(0, 14)}px;background:${dark ? '#223' : '#fff'};color:${dark ? '#eee' : '#222'};font:${R.i(12, 17)}px sans-serif;text-align:left"><b>${name()}</b><p style="margin:8px 0;color:inherit">${Array.from({ length: R.i(4, 14) }, () => R.c(from.words)).join(' ')}.</p>${field}<div style="text-align:${R.c(['left', 'right', 'center'])}">${Array.from({ length: R.i(1, 3) }, (_, i) => button(i)).join('')}</div></div>`;
 };
 
-let browser, tab, cdp, loads = 0, failed = 0, begun = Date.now();
+let browser, tab, cdp, photograph, loads = 0, failed = 0, begun = Date.now();
 const before = total;
 const fresh = async () => {
-  if (!browser?.isConnected()) browser = await from.browser(); // it crashes now and then
+  if (!browser?.isConnected()) browser = await from.browser(true); // it crashes now and then
   else for (const c of browser.contexts()) await c.close();
-  tab = await (await browser.newContext({ viewport: null })).newPage();
+  ({ tab, cdp, photograph } = await from.still(browser));
   tab.on('dialog', d => d.dismiss().catch(() => {}));
-  cdp = await tab.context().newCDPSession(tab);
 };
 const tell = () => {
   const by = key => { const out = {}; for (const s of kept) out[key(s)] = (out[key(s)] || 0) + s.screens; return JSON.stringify(out); };
@@ -104,7 +103,7 @@ for (let job = next; total < WANTED; job += PARTS) {
       const drawing = tab.evaluate(`(${dress})(${JSON.stringify(way)}, ${scramble}, ${inside})`); // waits for the size, so that nothing is laid out in between
       const [put] = await soon(Promise.all([drawing, cdp.send('Emulation.setDeviceMetricsOverride', { width, height: limit, deviceScaleFactor: ratio, mobile: false })]));
       const { scroll, ...drawn } = JSON.parse(put);
-      const { data: picture } = await soon(cdp.send('Page.captureScreenshot', { ...(R.p(.15) ? { format: 'png' } : { format: 'jpeg', quality: R.i(80, 95) }), clip: { x: 0, y: scroll, width, height: drawn.height, scale: 1 }, optimizeForSpeed: true }));
+      const picture = await soon(photograph({ ...(R.p(.15) ? { format: 'png' } : { format: 'jpeg', quality: R.i(80, 95) }), clip: { x: 0, y: scroll, width, height: drawn.height, scale: 1 }, optimizeForSpeed: true }));
       const data = scale(drawn, ratio);
       if (data.late) continue; // not all of it is labelled
       // A screen counts where something is on it.

@@ -4,6 +4,8 @@ import fs from 'fs'; import path from 'path'; import http from 'http'; import { 
 import { page, dense } from './synth.mjs'; import { iconSets, iconPage } from './icons.mjs'; import { tablePage } from './tables.mjs';
 const TRAIN = ['stisla', 'equation-admin-template', 'themekit', 'sneat-bootstrap-html-admin-template-free', 'uikit', 'foundation-sites'];
 const VALIDATION = ['material-design-lite', 'startbootstrap-sb-admin-2'];
+// The old headless browser draws when it is told to only, which is faster.
+const SHELL = '/usr/bin/chromium-headless-shell', ON_DEMAND = ['--enable-begin-frame-control', '--run-all-compositor-stages-before-draw', '--disable-checker-imaging'];
 const MIME = { html: 'text/html', css: 'text/css', js: 'text/javascript', svg: 'image/svg+xml', png: 'image/png', jpg: 'image/jpeg', woff2: 'font/woff2', woff: 'font/woff', ttf: 'font/ttf' };
 const walk = d => fs.readdirSync(d, { withFileTypes: true }).flatMap(e => e.isDirectory() ? walk(path.join(d, e.name)) : [path.join(d, e.name)]);
 const list = dir => fs.existsSync(dir) ? fs.readdirSync(dir).sort() : [];
@@ -28,6 +30,7 @@ export async function sources(folder, split) {
   const fonts = list(path.join(modules, '@fontsource'));
   const faces = new Map(), read = f => [400, 700].map(weight => `@font-face{font-family:'${f}';font-weight:${weight};src:url(data:font/woff2;base64,${fs.readFileSync(path.join(modules, '@fontsource', f, `files/${f}-latin-${weight}-normal.woff2`)).toString('base64')})}`).join('');
   const face = f => faces.get(f) || faces.set(f, read(f)).get(f);
+  let shell = false;
   const drawings = path.join(modules, 'lucide-static/icons');
   const icons = Object.fromEntries(list(drawings).filter(f => f.endsWith('.svg')).map(f => [f.slice(0, -4), fs.readFileSync(path.join(drawings, f), 'utf8').replace(/<!--.*?-->\s*/s, '')]));
   const sets = iconSets(modules, split);
@@ -46,7 +49,28 @@ export async function sources(folder, split) {
       return content.replace('<style>', '<style>' + used.map(face).join(''));
     },
     async blank(tab) { if (!tab.url().startsWith(base + 'blank')) await tab.goto(base + 'blank.html'); },
-    browser: () => chromium.launch({ executablePath: process.env.CHROMIUM || '/usr/bin/chromium', headless: true, args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1', '--hide-scrollbars'] }),
+    // `still`: for pages that are photographed and need not move.
+    browser(still) {
+      const executablePath = process.env.CHROMIUM || (still && fs.existsSync(SHELL) ? SHELL : '/usr/bin/chromium');
+      shell = still && /headless.shell/.test(executablePath);
+      return chromium.launch({ executablePath, headless: true, args: [...(shell ? ON_DEMAND : []), '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1', '--hide-scrollbars'] });
+    },
+    // A page of such a browser, its protocol session, and what photographs it: from options of Page.captureScreenshot to base64.
+    async still(browser) {
+      const context = await browser.newContext({ viewport: null });
+      let tab = await context.newPage(), cdp = await context.newCDPSession(tab);
+      const photograph = async options => (await cdp.send('Page.captureScreenshot', options)).data;
+      if (!shell) return { tab, cdp, photograph };
+      const { targetInfo: { browserContextId } } = await cdp.send('Target.getTargetInfo'), first = tab, root = await browser.newBrowserCDPSession();
+      [tab] = await Promise.all([context.waitForEvent('page'), root.send('Target.createTarget', { url: 'about:blank', browserContextId, enableBeginFrameControl: true })]);
+      cdp = await context.newCDPSession(tab); await first.close(); await root.detach();
+      return { tab, cdp, async photograph(options) {
+        let done = false; const taken = photograph(options).finally(() => { done = true; });
+        taken.catch(() => {});
+        for (let n = 0; !done && n < 30; n++) await cdp.send('HeadlessExperimental.beginFrame', {}); // the first draws, one of the next is taken
+        return taken;
+      } };
+    },
     close: () => server.close(),
   };
 }
