@@ -72,17 +72,17 @@ impl EncodedImage {
 }
 
 impl Prepared {
-    /// Without the tokens of a picture whose middles lie outside of `area`; the others stay at their positions. `None` if
-    /// none is left, or if rows are more than the text's and the picture's.
-    fn within(&self, image: &EncodedImage, area: &Area) -> Option<Self> {
+    /// Without the tokens of a picture whose middles are not `inside`; the others stay at their positions. `None` if none is
+    /// left, or if rows are more than the text's and the picture's.
+    pub(super) fn within(&self, image: &EncodedImage, inside: impl Fn(PixelPoint) -> bool) -> Option<Self> {
         if !self.visual.is_empty() || !self.glimpses.is_empty() {
             return None;
         }
-        let inside = |row: &Row| row.token_of(image).map(|index| area.contains(image.middle(index)));
-        if !self.rows.iter().any(|row| inside(row) == Some(true)) {
+        let kept = |row: &Row| row.token_of(image).map(|index| inside(image.middle(index)));
+        if !self.rows.iter().any(|row| kept(row) == Some(true)) {
             return None;
         }
-        let kept: Vec<usize> = (0..self.rows.len()).filter(|&at| inside(&self.rows[at]) != Some(false)).collect();
+        let kept: Vec<usize> = (0..self.rows.len()).filter(|&at| kept(&self.rows[at]) != Some(false)).collect();
         let mut part = Self { part: true, ..self.clone() };
         part.ids = kept.iter().map(|&at| self.ids[at]).collect();
         part.rows = kept.iter().map(|&at| self.rows[at]).collect();
@@ -111,13 +111,14 @@ impl Session {
     ) -> Result<Asked, RunError> {
         let told = if self.system.blueprint().relations { Relation::read(instruction) } else { None };
         if let Some(Relation { wish, ordinal, place }) = told
-            && let Some(prompt) = self.there(&wish, place, image, on_stage).await?
+            && let Some((prompt, area)) = self.there(&wish, place, image, on_stage).await?
         {
-            let prompt = match ordinal {
+            let (prompt, area) = match ordinal {
                 Some(ordinal) => self.counted(&wish, prompt, ordinal, image, on_stage).await?,
-                None => prompt,
+                None => (prompt, area),
             };
-            return Ok(Asked { prompt, instruction: wish, part: true, closer: None });
+            let (prompt, closer) = self.again(&wish, prompt, area.as_ref(), image, on_stage).await?;
+            return Ok(Asked { prompt, instruction: wish, part: true, closer });
         }
         let (prompt, closer) = self.on_whole(instruction, image, on_stage).await?;
         Ok(Asked { prompt, instruction: instruction.to_owned(), part: closer.is_some(), closer })
@@ -131,28 +132,41 @@ impl Session {
         on_stage: OnStage<'_>,
     ) -> Result<(Prepared, Option<Closer>), RunError> {
         let prompt = self.where_is(instruction, image)?;
-        Ok(match self.closer(instruction, &prompt, image, on_stage).await? {
+        self.again(instruction, prompt, None, image, on_stage).await
+    }
+
+    /// The prompt of the second look for one of the first, or the same.
+    async fn again(
+        &mut self,
+        instruction: &str,
+        prompt: Prepared,
+        area: Option<&Area>,
+        image: &Arc<EncodedImage>,
+        on_stage: OnStage<'_>,
+    ) -> Result<(Prepared, Option<Closer>), RunError> {
+        Ok(match self.closer(instruction, &prompt, area, image, on_stage).await? {
             Some((prompt, closer)) => (prompt, Some(closer)),
             None => (prompt, None),
         })
     }
 
-    /// Asks for what is named, at a place; `None` if that is not found.
+    /// Asks for what is named, at a place, and tells the area that this is; `None` if the place is not found.
     async fn there(
         &mut self,
         wish: &str,
         place: Option<Place<'_>>,
         image: &Arc<EncodedImage>,
         on_stage: OnStage<'_>,
-    ) -> Result<Option<Prepared>, RunError> {
-        let Some(place) = place else { return Ok(Some(self.where_is(wish, image)?)) };
+    ) -> Result<Option<(Prepared, Option<Area>)>, RunError> {
+        let Some(place) = place else { return Ok(Some((self.where_is(wish, image)?, None))) };
         let Some(area) = self.area(place, image, on_stage).await? else { return Ok(None) };
-        Ok(self.where_is(wish, image)?.within(image, &area))
+        let part = self.where_is(wish, image)?.within(image, |middle| area.contains(middle));
+        Ok(part.map(|prompt| (prompt, Some(area))))
     }
 
-    /// The same prompt, with one of the places alone that it looks at and where it finds something: what lies there tells
-    /// better than attention where it stands, and whether it is it at all. If those are fewer than it is counted to, without them
-    /// all: there may be another that is hard to see, and else nothing is found.
+    /// The same prompt, with one of the places alone that it looks at and where it finds something, and that area: what lies
+    /// there tells better than attention where it stands, and whether it is it at all. If those are fewer than it is counted to,
+    /// without them all: there may be another that is hard to see, and else nothing is found.
     async fn counted(
         &mut self,
         wish: &str,
@@ -160,27 +174,32 @@ impl Session {
         ordinal: Ordinal,
         image: &Arc<EncodedImage>,
         on_stage: OnStage<'_>,
-    ) -> Result<Prepared, RunError> {
+    ) -> Result<(Prepared, Option<Area>), RunError> {
         let (token, mut found) = (image.token(), Vec::new());
         let looks = self.look_heard(&prompt, image, on_stage).await?;
         let most = looks.iter().copied().fold(0.0, f32::max);
         for at in alike(&looks, image.grid.width as usize) {
-            let Some(part) = prompt.within(image, &Area::around(image.middle(at), token)) else { continue };
+            let around = Area::around(image.middle(at), token);
+            let Some(part) = prompt.within(image, |middle| around.contains(middle)) else { continue };
             let middle = match self.find(wish, &part, image, None, on_stage).await? {
                 Some(target) => target.region.centre(),
                 None if looks[at] >= SURE * most => image.middle(at),
                 None => continue,
             };
-            found.push((middle, (middle, part)));
+            found.push((middle, (middle, part, around)));
         }
         // Lines are at least about a token high.
         let mut found = in_reading_order(found, ((APART + 1) as f32 * token.0, 0.8 * token.1));
         match ordinal.of(found.len()) {
-            Some(at) => Ok(found.swap_remove(at).1),
+            Some(at) => {
+                let (_, part, around) = found.swap_remove(at);
+                Ok((part, Some(around)))
+            }
             None => {
-                let middles: Vec<PixelPoint> = found.iter().map(|(middle, _)| *middle).collect();
+                let middles: Vec<PixelPoint> = found.iter().map(|(middle, ..)| *middle).collect();
                 let rest = Area::without(&middles, token, image.original);
-                Ok(prompt.within(image, &rest).unwrap_or(prompt))
+                let part = prompt.within(image, |middle| rest.contains(middle));
+                Ok((part.unwrap_or(prompt), Some(rest)))
             }
         }
     }

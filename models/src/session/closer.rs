@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{EncodedImage, GenerateOptions, OnStage, Prepared, Session};
 use crate::{
     checkpoint::RunError,
-    grounding::{Action, PixelBox, PixelPoint, alike, read_answer},
+    grounding::{Action, Area, PixelBox, PixelPoint, alike, read_answer},
     image::Size,
 };
 
@@ -82,9 +82,9 @@ fn around(middle: PixelPoint, part: Size, whole: Size) -> ((u32, u32), Size) {
 }
 
 impl Session {
-    /// Looks again at the places that `prompt` looks at, the instruction about a whole picture, and returns the prompt about
-    /// the first part that has what is meant; if none has, about the first. `None` if the system does not look twice, or
-    /// looks nowhere.
+    /// Looks again at the places that `prompt` looks at, the instruction about a picture or about an area of it, and returns
+    /// the prompt about the first part that has what is meant; if none has, about the first. `None` if the system does not
+    /// look twice, or looks nowhere.
     ///
     /// # Errors
     /// As [`Session::encode`] and [`Session::generate_within`].
@@ -92,6 +92,7 @@ impl Session {
         &mut self,
         instruction: &str,
         prompt: &Prepared,
+        area: Option<&Area>,
         image: &EncodedImage,
         on_stage: OnStage<'_>,
     ) -> Result<Option<(Prepared, Closer)>, RunError> {
@@ -107,6 +108,12 @@ impl Session {
             let part = picture.placed(size, -i64::from(corner.0), -i64::from(corner.1), [0; 3])?;
             let part = Arc::new(self.encode_by(&config, &part, &|_| ()).await?);
             let prompt = Prepared { part: true, ..self.where_is(instruction, &part)? };
+            let of_whole = |at: PixelPoint| PixelPoint { x: at.x + corner.0 as f32, y: at.y + corner.1 as f32 };
+            let prompt = match area {
+                Some(area) => prompt.within(&part, |middle| area.contains(of_whole(middle))),
+                None => Some(prompt),
+            };
+            let Some(prompt) = prompt else { continue };
             let seen = self.sees(instruction, &prompt, &part).await?;
             let (whole, token) = (image.original, image.token());
             let look = (prompt, Closer { image: part, corner, whole, token, told, looks: Vec::new() });
