@@ -1,16 +1,17 @@
-//! What a model that only copies may type: what the instruction quotes, or else any run of its words.
+//! What a model that only copies may type: what the instruction quotes or dictates, or else any run of its words.
 
 use serde_json::json;
 
-use crate::grounding::{is_apostrophe, quotations, quoted};
+use crate::grounding::{dictated, is_apostrophe, quotations, quoted};
 
 /// The body of a terminal, in llguidance's dialect of Lark, that matches a CogAgent string with what may be typed.
 pub(super) fn typed(instruction: &str) -> String {
     let literal = |text: &str| json!(quoted(text)).to_string();
-    let quotations = quotations(instruction).into_iter();
-    let found: Vec<String> = quotations.filter_map(|range| instruction.get(range)).map(literal).collect();
-    if !found.is_empty() {
-        return found.join(" | ");
+    for ranges in [quotations(instruction), dictated(instruction)] {
+        let found: Vec<String> = ranges.into_iter().filter_map(|range| instruction.get(range)).map(literal).collect();
+        if !found.is_empty() {
+            return found.join(" | ");
+        }
     }
     // What would have to be escaped, or could be taken for the end of the string, is in none.
     let ends =

@@ -134,14 +134,13 @@ fn typed(constrainer: &Constrainer, instruction: &str, tokenizer: &Tokenizer, st
 
 #[test]
 fn what_is_typed_is_quoted_from_the_instruction() {
-    let cases: [(&str, &[&str], &[&str]); 5] = [
-        (
-            "type anna@example.org into Email",
-            &["anna@example.org", "type", "example", ""],
-            &["ann", "into  Email", "x"],
-        ),
+    let cases: [(&str, &[&str], &[&str]); 8] = [
+        ("anna@example.org goes to Email", &["anna@example.org", "goes", "example", ""], &["ann", "to  Email", "x"]),
+        ("type anna smith into Email", &["anna smith"], &["anna", "smith", "Email", ""]),
+        ("fill Note with it's 5.", &[r"it\'s 5.", r"it\'s 5"], &[r"it\'s", "Note", ""]),
         (r#"type "see you at 5" into Note"#, &["see you at 5"], &["see you", "Note", ""]),
-        ("type don't into Note", &["don't"], &["dont"]),
+        ("type don't into Note", &[r"don\'t"], &["dont"]),
+        ("don't into Note", &["don't"], &["dont"]),
         (r#"type "don't \ do" into Note"#, &[r"don\'t \\ do"], &["do"]),
         ("", &[""], &["a"]),
     ];

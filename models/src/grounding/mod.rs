@@ -36,7 +36,7 @@ pub use coordinates::{Labelled, Normalised1000, PixelBox, PixelPoint, ResizedBox
 pub use intern::parse_intern_boxes;
 pub use kosmos2::{CellBox, parse_kosmos2_boxes};
 pub use paligemma::{Detection, parse_detections};
-pub(crate) use quotations::{is_apostrophe, quotations};
+pub(crate) use quotations::{dictated, is_apostrophe, quotations};
 pub use qwen2::parse_qwen2_boxes;
 pub use qwen2_5::parse_qwen2_5_boxes;
 pub use relation::{Area, Ordinal, Place, Relation, Side};

@@ -35,6 +35,45 @@ pub(crate) fn quotations(text: &str) -> Vec<Range<usize>> {
     found
 }
 
+/// What an instruction that begins with a verb of writing says is to be written, without quotation marks: `type Y into X`,
+/// `fill X with Y`, `set X to Y`, `search for Y`. Where it can be read in several ways, all of them.
+pub(crate) fn dictated(text: &str) -> Vec<Range<usize>> {
+    let mut words = Vec::new();
+    for word in text.split_whitespace() {
+        let begin = word.as_ptr() as usize - text.as_ptr() as usize;
+        words.push(begin..begin + word.len());
+    }
+    let is = |at: usize, known: &[&str]| {
+        let word = words.get(at).and_then(|range| text.get(range.clone()));
+        word.is_some_and(|word| known.iter().any(|it| word.eq_ignore_ascii_case(it)))
+    };
+    let verb = usize::from(is(0, &["please"]));
+    let behind = |at: usize| Some(words.get(at)?.start..words.last()?.end);
+    let mut found = Vec::new();
+    if is(verb, &["type", "enter", "write", "input", "insert", "paste", "put"]) {
+        let begin = verb + 1;
+        let places = (begin + 1..words.len().saturating_sub(1)).filter(|&at| is(at, &["into", "in", "to", "on"]));
+        found.extend(places.map(|at| words[begin].start..words[at - 1].end));
+        if found.is_empty() {
+            found.extend(behind(begin));
+        }
+    } else if is(verb, &["fill", "set"]) {
+        let by = if is(verb, &["fill"]) { "with" } else { "to" };
+        found.extend((verb + 2..words.len()).filter(|&at| is(at, &[by])).filter_map(|at| behind(at + 1)));
+    } else if is(verb, &["search", "look"]) && is(verb + 1, &["for"]) {
+        found.extend(behind(verb + 2));
+    }
+    // A sentence's full stop may be the text's own.
+    let end = words.last().map_or(0, |last| last.end);
+    let shorter: Vec<Range<usize>> = found
+        .iter()
+        .filter(|range| range.end == end && range.len() > 1 && text.ends_with(['.', '!', '?']))
+        .map(|range| range.start..range.end - 1)
+        .collect();
+    found.extend(shorter);
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,6 +92,33 @@ mod tests {
         ];
         for (instruction, expected) in cases {
             let found: Vec<&str> = quotations(instruction).into_iter().map(|range| &instruction[range]).collect();
+            assert_eq!(found, expected, "{instruction}");
+        }
+    }
+
+    #[test]
+    fn what_is_dictated_is_found() {
+        let cases: [(&str, &[&str]); 17] = [
+            ("type anna into Email", &["anna"]),
+            ("Please enter John Smith in the Name field", &["John Smith"]),
+            ("enter Check in in Search", &["Check", "Check in"]),
+            ("write 42 on  the card", &["42"]),
+            ("type hello", &["hello"]),
+            ("fill Enter note with coffee and  cake", &["coffee and  cake"]),
+            ("fill in Dine with us with yes.", &["us with yes.", "yes.", "us with yes", "yes"]),
+            ("set Language to English", &["English"]),
+            ("search for blue shoes!", &["blue shoes!", "blue shoes"]),
+            ("Type é into ü", &["é"]),
+            ("click Type in the menu", &[]),
+            ("type", &[]),
+            ("fill Name with", &[]),
+            ("set to", &[]),
+            ("search for", &[]),
+            ("type into Email", &["into Email"]),
+            ("", &[]),
+        ];
+        for (instruction, expected) in cases {
+            let found: Vec<&str> = dictated(instruction).into_iter().map(|range| &instruction[range]).collect();
             assert_eq!(found, expected, "{instruction}");
         }
     }
