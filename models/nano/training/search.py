@@ -1,6 +1,6 @@
 """Towers of other shapes, each taught to read from random weights for the same time on the same batches, and asked what they read on pages of validation sources.
 python search.py --data DIR --validation DIR --run DIR [--sprites FILE] [--minutes M] [--batches N] [--processes N] [--shapes NAME,...]
-A batch is sixteen pieces of 224 pixels. RUN/NAME.json is written as each is done, and is not done again; RUN/table.md has all of them."""
+A batch is eight pieces of 224 pixels: letters begin to be read after ten to fifteen minutes. RUN/NAME.json is written as each is done, and is not done again; RUN/table.md has all of them."""
 import argparse, glob, json, os, random, time
 import numpy as np, torch, torch.nn as nn, torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
@@ -9,7 +9,7 @@ from model import RMSNorm, VisionBlock, patch_positions
 from muon import optimisers
 from pretrain import Heads, batch, begin, lessons, patches, waves, whitened
 
-SIDE, TOKENS, OUT = 224, 8, 256  # of a piece: pixels and tokens across; the decoder's width
+PIECES, SIDE, TOKENS, OUT = 8, 224, 8, 256  # of a batch; of a piece: pixels and tokens across; the decoder's width
 # What differs from the first, which has half the depth of what ships. `inner` is 2.8 times the width.
 SHAPES = {
     '160 x 4': {}, '160 x 8': dict(depth=8), '128 x 6': dict(width=128, depth=6), '224 x 2': dict(width=224, depth=2),
@@ -121,7 +121,7 @@ def pieces(file, folder, seed, n, sprites):
     """Writes n batches."""
     if os.path.exists(file): return
     torch.set_num_threads(1); pages, rng = Pages(folder, 1), random.Random(seed)
-    torch.save([batch(pages, rng, 16, sprites, SIDE) for _ in range(n)], file + '.tmp'); os.replace(file + '.tmp', file)
+    torch.save([batch(pages, rng, PIECES, sprites, SIDE) for _ in range(n)], file + '.tmp'); os.replace(file + '.tmp', file)
 
 
 def study(name, a):
@@ -137,7 +137,7 @@ def study(name, a):
     opts = optimisers({'visual': tower, 'heads': heads}, a.lr)
     def run(b): return lessons(heads, *tower(patches(b[0]), b[1]), b[2], b[1], *b[3:], things)
     with FlopCounterMode(display=False) as count, torch.no_grad(): tower(patches(taught[0][0]), taught[0][1])
-    work = count.get_total_flops() / 16 * (WHOLE[0] * WHOLE[1]) / (SIDE // 14) ** 2
+    work = count.get_total_flops() / PIECES * (WHOLE[0] * WHOLE[1]) / (SIDE // 14) ** 2
     step, spent, curve = 0, 0.0, []
     while spent < a.minutes * 60:
         t = time.process_time(); gone = spent / 60 / a.minutes
@@ -156,12 +156,12 @@ def study(name, a):
 def main():
     ap = argparse.ArgumentParser()
     ap.add_argument('--data', required=True); ap.add_argument('--validation', required=True); ap.add_argument('--run', required=True); ap.add_argument('--sprites')
-    ap.add_argument('--minutes', type=float, default=10, help="of a core's time for each"); ap.add_argument('--batches', type=int, default=600); ap.add_argument('--processes', type=int, default=1)
+    ap.add_argument('--minutes', type=float, default=25, help="of a core's time for each"); ap.add_argument('--batches', type=int, default=1200); ap.add_argument('--processes', type=int, default=1)
     ap.add_argument('--shapes', help='names, with commas between them'); ap.add_argument('--lr', type=float, default=2e-3)
     a = ap.parse_args(); os.makedirs(a.run, exist_ok=True)
     names = a.shapes.split(',') if a.shapes else list(SHAPES)
     sprites = Sprites(a.sprites) if a.sprites else None
-    parts = [(os.path.join(a.run, f'{kind}-{k}.pt'), data, seed + k, n // a.processes, put) for kind, data, seed, n, put in (('taught', a.data, 100, a.batches, sprites), ('asked', a.validation, 200, 12, None)) for k in range(a.processes)]
+    parts = [(os.path.join(a.run, f'{kind}-{k}.pt'), data, seed + k, n // a.processes, put) for kind, data, seed, n, put in (('taught', a.data, 100, a.batches, sprites), ('asked', a.validation, 200, 24, None)) for k in range(a.processes)]
     with torch.multiprocessing.get_context('spawn').Pool(a.processes, maxtasksperchild=1) as p:
         p.starmap(pieces, parts, chunksize=1); p.starmap(study, [(n, a) for n in names], chunksize=1)
     done = sorted((json.load(open(os.path.join(a.run, f))) for f in os.listdir(a.run) if f.endswith('.json')), key=lambda d: -d['names'])
