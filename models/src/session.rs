@@ -135,10 +135,10 @@ pub struct Session {
     system: Arc<System>,
     /// What the last prompt was read into.
     now: Kept,
-    /// Prompts about parts of a picture have a cache of their own, so that the whole need not be read again behind them: it
-    /// is this one, or, while [`Session::part`] holds, the other.
+    /// What prompts of the other kind are read into: those with a part of a picture only have a cache of their own, so that
+    /// the whole need not be read again behind them.
     aside: Kept,
-    /// Whether the last prompt was about a part.
+    /// Whether the last prompt had a part only.
     part: bool,
     encoded: Vec<Arc<EncodedImage>>,
     never: Tensor,

@@ -41,7 +41,7 @@ fn what_was_noticed_is_looked_at_again() -> Outcome {
     let said = "Click Sign in";
     let asked = block_on(session.ask(said, &image, &|_| ()))?;
     let (closer, tokens) = (asked.closer.as_ref().ok_or("no second look")?, tokens_of_whole(&session, said, &image)?);
-    assert!(asked.part && asked.prompt.ids.len() < tokens / 8, "{} of {tokens}", asked.prompt.ids.len());
+    assert!(asked.prompt.part && asked.prompt.ids.len() < tokens / 8, "{} of {tokens}", asked.prompt.ids.len());
     assert_eq!(closer.looks.len(), image.grid.patches());
     let action = act(&mut session, &image, &asked)?;
     let click = action.click_point().ok_or("no click")?;
@@ -91,7 +91,7 @@ fn a_place_is_looked_at_alone() -> Outcome {
     let whole = tokens_of_whole(&session, "Click Sign in", &image)?;
     let said = "Click Sign in below Remember me";
     let below = block_on(session.ask(said, &image, &|_| ()))?;
-    assert!(below.part);
+    assert!(below.prompt.part);
     assert_eq!(below.instruction, "Click Sign in");
     assert!(below.prompt.ids.len() < whole / 2);
     let action = act(&mut session, &image, &below)?;
@@ -150,7 +150,7 @@ fn what_is_counted_is_looked_at_alone() -> Outcome {
         let (point, asked) = click(said)?;
         let point = point.ok_or_else(|| format!("{said}: no click"))?;
         let inside = (left..left + width).contains(&point.x) && (top..top + height).contains(&point.y);
-        assert!(inside && asked.part && asked.prompt.ids.len() < whole / 4, "{said}: {point:?}");
+        assert!(inside && asked.prompt.part && asked.prompt.ids.len() < whole / 4, "{said}: {point:?}");
     }
     // Where there are fewer, those that were counted are not clicked.
     let (point, asked) = click("press the 10th Manage")?;

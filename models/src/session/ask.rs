@@ -18,9 +18,7 @@ pub struct Asked {
     pub prompt: Prepared,
     /// The instruction as it stands in it, which may be a part of what was said.
     pub instruction: String,
-    /// Whether the prompt has a part of the picture only.
-    pub part: bool,
-    /// The part that it has, if that was looked at again, larger: what the model writes is of this part.
+    /// The part of the picture that the prompt has, if that was looked at again, larger: what the model writes is of this part.
     pub closer: Option<Closer>,
 }
 
@@ -49,7 +47,7 @@ fn read(
         None => read_answer(grammar, answer, image.original, image.resized),
         Some(closer) => {
             let action = read_answer(grammar, answer, closer.image.original, closer.image.resized)?;
-            Ok(action.map(|region| closer.on_whole(region)))
+            Ok(action.map(|region| closer.on_whole(region, image)))
         }
     }
 }
@@ -117,11 +115,11 @@ impl Session {
                 Some(ordinal) => self.counted(&wish, prompt, ordinal, image, on_stage).await?,
                 None => (prompt, area),
             };
-            let (prompt, closer) = self.again(&wish, prompt, area.as_ref(), image, on_stage).await?;
-            return Ok(Asked { prompt, instruction: wish, part: true, closer });
+            let (prompt, closer) = self.closer(&wish, prompt, area.as_ref(), image, on_stage).await?;
+            return Ok(Asked { prompt, instruction: wish, closer });
         }
         let (prompt, closer) = self.on_whole(instruction, image, on_stage).await?;
-        Ok(Asked { prompt, instruction: instruction.to_owned(), part: closer.is_some(), closer })
+        Ok(Asked { prompt, instruction: instruction.to_owned(), closer })
     }
 
     /// Asks about the whole picture, at the second look if there is one.
@@ -132,22 +130,7 @@ impl Session {
         on_stage: OnStage<'_>,
     ) -> Result<(Prepared, Option<Closer>), RunError> {
         let prompt = self.where_is(instruction, image)?;
-        self.again(instruction, prompt, None, image, on_stage).await
-    }
-
-    /// The prompt of the second look for one of the first, or the same.
-    async fn again(
-        &mut self,
-        instruction: &str,
-        prompt: Prepared,
-        area: Option<&Area>,
-        image: &Arc<EncodedImage>,
-        on_stage: OnStage<'_>,
-    ) -> Result<(Prepared, Option<Closer>), RunError> {
-        Ok(match self.closer(instruction, &prompt, area, image, on_stage).await? {
-            Some((prompt, closer)) => (prompt, Some(closer)),
-            None => (prompt, None),
-        })
+        self.closer(instruction, prompt, None, image, on_stage).await
     }
 
     /// Asks for what is named, at a place, and tells the area that this is; `None` if the place is not found.

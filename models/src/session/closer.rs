@@ -18,10 +18,6 @@ pub struct Closer {
     pub(super) image: Arc<EncodedImage>,
     /// Its upper left corner on the picture, in pixels.
     pub(super) corner: (u32, u32),
-    /// Size of the picture.
-    pub(super) whole: Size,
-    /// Width and height of an image token on the picture, in pixels.
-    pub(super) token: (f32, f32),
     /// What the first look alone would have answered, in pixels of the picture.
     pub(super) told: Option<PixelPoint>,
     /// Where the first look fell: a number for each image token of the picture, row by row.
@@ -36,13 +32,17 @@ impl Closer {
         PixelBox::new(left, top, left + width as f32, top + height as f32)
     }
 
-    /// Where a box of the part is on the picture. Its middle lies between what both looks tell, where that is about the same:
-    /// each is some pixels off, and seldom in the same direction.
-    pub(super) fn on_whole(&self, region: PixelBox) -> PixelBox {
-        let middle = region.centre();
-        let again = PixelPoint { x: middle.x + self.corner.0 as f32, y: middle.y + self.corner.1 as f32 };
-        boxed(between(self.told, again, self.token), region, self.image.original, self.whole)
+    /// Where a box of the part is on `whole`, the picture. Its middle lies between what both looks tell, where that is about the
+    /// same: each is some pixels off, and seldom in the same direction.
+    pub(super) fn on_whole(&self, region: PixelBox, whole: &EncodedImage) -> PixelBox {
+        let middle = between(self.told, of_whole(region.centre(), self.corner), whole.token());
+        boxed(middle, region, self.image.original, whole.original)
     }
+}
+
+/// Where a point of the part with this corner is on the picture.
+fn of_whole(point: PixelPoint, corner: (u32, u32)) -> PixelPoint {
+    PixelPoint { x: point.x + corner.0 as f32, y: point.y + corner.1 as f32 }
 }
 
 /// The middle of two points that lie within an image token of each other, or the second.
@@ -83,47 +83,48 @@ fn around(middle: PixelPoint, part: Size, whole: Size) -> ((u32, u32), Size) {
 
 impl Session {
     /// Looks again at the places that `prompt` looks at, the instruction about a picture or about an area of it, and returns
-    /// the prompt about the first part that has what is meant; if none has, about the first. `None` if the system does not
-    /// look twice, or looks nowhere.
+    /// the prompt about the first part that has what is meant; if none has, about the first. `prompt` itself if the system
+    /// does not look twice, or looks nowhere.
     ///
     /// # Errors
     /// As [`Session::encode`] and [`Session::generate_within`].
     pub(super) async fn closer(
         &mut self,
         instruction: &str,
-        prompt: &Prepared,
+        prompt: Prepared,
         area: Option<&Area>,
         image: &EncodedImage,
         on_stage: OnStage<'_>,
-    ) -> Result<Option<(Prepared, Closer)>, RunError> {
+    ) -> Result<(Prepared, Option<Closer>), RunError> {
         let blueprint = self.system.blueprint();
         let (Some((config, size)), Some(picture)) = (blueprint.image.closer(), image.picture.clone()) else {
-            return Ok(None);
+            return Ok((prompt, None));
         };
-        let looks = self.look_heard(prompt, image, on_stage).await?;
-        let told = self.find(instruction, prompt, image, None, on_stage).await?.map(|target| target.region.centre());
+        let looks = self.look_heard(&prompt, image, on_stage).await?;
+        let told = self.find(instruction, &prompt, image, None, on_stage).await?.map(|target| target.region.centre());
         let mut first = None;
         for at in alike(&looks, image.grid.width as usize).into_iter().take(LOOKS) {
             let (corner, size) = around(image.middle(at), size, image.original);
             let part = picture.placed(size, -i64::from(corner.0), -i64::from(corner.1), [0; 3])?;
             let part = Arc::new(self.encode_by(&config, &part, &|_| ()).await?);
             let prompt = Prepared { part: true, ..self.where_is(instruction, &part)? };
-            let of_whole = |at: PixelPoint| PixelPoint { x: at.x + corner.0 as f32, y: at.y + corner.1 as f32 };
             let prompt = match area {
-                Some(area) => prompt.within(&part, |middle| area.contains(of_whole(middle))),
+                Some(area) => prompt.within(&part, |middle| area.contains(of_whole(middle, corner))),
                 None => Some(prompt),
             };
             let Some(prompt) = prompt else { continue };
             let seen = self.sees(instruction, &prompt, &part).await?;
-            let (whole, token) = (image.original, image.token());
-            let look = (prompt, Closer { image: part, corner, whole, token, told, looks: Vec::new() });
+            let look = (prompt, Closer { image: part, corner, told, looks: Vec::new() });
             if seen {
                 first = Some(look);
                 break;
             }
             first = first.or(Some(look));
         }
-        Ok(first.map(|(prompt, closer)| (prompt, Closer { looks, ..closer })))
+        Ok(match first {
+            Some((prompt, closer)) => (prompt, Some(Closer { looks, ..closer })),
+            None => (prompt, None),
+        })
     }
 
     /// Whether an answer begins otherwise than with the words that all is done, or that nothing like it is there.

@@ -25,8 +25,8 @@ pub struct Prepared {
     pub(super) visual: Vec<bool>,
     /// What rows see of the pictures that layers attend to instead of the text.
     pub(super) glimpses: Vec<Glimpse>,
-    /// Whether it is about a part of a picture.
-    pub(super) part: bool,
+    /// Whether it has a part of a picture only.
+    pub part: bool,
 }
 
 impl Prepared {

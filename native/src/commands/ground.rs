@@ -169,7 +169,7 @@ pub(crate) fn answer(
         forced,
         prompt_tokens: prompt.ids.len(),
         image_tokens: image.rows(),
-        part: asked.part,
+        part: asked.prompt.part,
         resized: image.resized,
         times: stages.finish(),
     })
