@@ -1,4 +1,4 @@
-//! What an instruction quotes.
+//! What an instruction quotes or dictates.
 
 use std::ops::Range;
 
@@ -51,7 +51,8 @@ pub(crate) fn dictated(text: &str) -> Vec<Range<usize>> {
     let behind = |at: usize| Some(words.get(at)?.start..words.last()?.end);
     let mut found = Vec::new();
     if is(verb, &["type", "enter", "write", "input", "insert", "paste", "put"]) {
-        let begin = verb + 1;
+        // "type in" is a verb, too.
+        let begin = verb + 1 + usize::from(is(verb + 1, &["in"]));
         let places = (begin + 1..words.len().saturating_sub(1)).filter(|&at| is(at, &["into", "in", "to", "on"]));
         found.extend(places.map(|at| words[begin].start..words[at - 1].end));
         if found.is_empty() {
@@ -98,12 +99,14 @@ mod tests {
 
     #[test]
     fn what_is_dictated_is_found() {
-        let cases: [(&str, &[&str]); 17] = [
+        let cases: [(&str, &[&str]); 20] = [
             ("type anna into Email", &["anna"]),
             ("Please enter John Smith in the Name field", &["John Smith"]),
             ("enter Check in in Search", &["Check", "Check in"]),
             ("write 42 on  the card", &["42"]),
             ("type hello", &["hello"]),
+            ("type in anna into Email", &["anna"]),
+            ("type in anna", &["anna"]),
             ("fill Enter note with coffee and  cake", &["coffee and  cake"]),
             ("fill in Dine with us with yes.", &["us with yes.", "yes.", "us with yes", "yes"]),
             ("set Language to English", &["English"]),
@@ -111,6 +114,7 @@ mod tests {
             ("Type é into ü", &["é"]),
             ("click Type in the menu", &[]),
             ("type", &[]),
+            ("type in", &[]),
             ("fill Name with", &[]),
             ("set to", &[]),
             ("search for", &[]),
