@@ -1,6 +1,8 @@
 """Towers of other shapes, each taught to read from random weights for the same time on the same batches, and asked what they read on pages of validation sources.
 python search.py --data DIR --validation DIR --run DIR [--sprites FILE] [--minutes M] [--batches N] [--processes N] [--shapes NAME,...]
-A batch is eight pieces of 224 pixels: letters begin to be read after ten to fifteen minutes. RUN/NAME.json is written as each is done, and is not done again; RUN/table.md has all of them."""
+A batch is eight pieces of 224 pixels: letters begin to be read after ten to fifteen minutes. RUN/NAME.json is written as each is done, and is not done again; RUN/table.md has all of them.
+--part P: a shape stops after three fifths of its time, until where the learning rate is the same for all and does not fall, if from two fifths on it read less than that part of the letters that
+the best of the finished shapes read then; the table says so."""
 import argparse, glob, json, os, random, time
 import numpy as np, torch, torch.nn as nn, torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
@@ -124,6 +126,20 @@ def pieces(file, folder, seed, n, sprites):
     torch.save([batch(pages, rng, PIECES, sprites, SIDE) for _ in range(n)], file + '.tmp'); os.replace(file + '.tmp', file)
 
 
+HELD = 0.6  # of the time, before the learning rate falls
+
+
+def midway(curve, minutes):
+    """The part of the letters of training batches that was read in the last minutes before HELD: for all shapes, also those that stop then."""
+    return float(np.mean([c[2] for c in curve if HELD - 0.2 <= c[1] / 60 / minutes < HELD] or [0]))
+
+
+def behind(curve, a):
+    """Whether it was less than a.part of what the best of those in a.run read."""
+    others = [json.load(open(f)) for f in glob.glob(os.path.join(a.run, '*.json'))]
+    return any(midway(curve, a.minutes) < a.part * midway(d['curve'], a.minutes) for d in others if d['minutes'] == a.minutes)
+
+
 def study(name, a):
     """Teaches one shape and writes what came of it."""
     file = os.path.join(a.run, name.replace(' ', '-') + '.json')
@@ -138,18 +154,21 @@ def study(name, a):
     def run(b): return lessons(heads, *tower(patches(b[0]), b[1]), b[2], b[1], *b[3:], things)
     with FlopCounterMode(display=False) as count, torch.no_grad(): tower(patches(taught[0][0]), taught[0][1])
     work = count.get_total_flops() / PIECES * (WHOLE[0] * WHOLE[1]) / (SIDE // 14) ** 2
-    step, spent, curve = 0, 0.0, []
+    step, spent, curve, looked = 0, 0.0, [], False
     while spent < a.minutes * 60:
         t = time.process_time(); gone = spent / 60 / a.minutes
+        if gone >= HELD and not looked:
+            looked = True
+            if a.part and behind(curve, a): break
         for o in opts:
-            for g in o.param_groups: g['lr'] = a.lr * min(1, (gone + 0.005) / 0.1) * max(0.03, min(1, (1 - gone) / 0.4))
+            for g in o.param_groups: g['lr'] = a.lr * min(1, (gone + 0.005) / 0.1) * max(0.03, min(1, (1 - gone) / (1 - HELD)))
         loss, figures = run(taught[step % len(taught)])
         [o.zero_grad(set_to_none=True) for o in opts]; loss.backward()
         nn.utils.clip_grad_norm_(params, 1.0); [o.step() for o in opts]
         step += 1; spent += time.process_time() - t
         if step % 50 == 0: curve.append([step, round(spent), *figures[[5, 9, 10]].round(3).tolist()]); print(name, curve[-1], flush=True)
     with torch.no_grad(): figures = np.mean([run(b)[1] for b in asked], 0)
-    json.dump(dict(name=name, parameters=sum(p.numel() for p in tower.parameters()), gflop=work / 1e9, steps=step, seconds=spent / step, letters=figures[5], names=figures[9], icons=figures[10], curve=curve), open(file + '.tmp', 'w'))
+    json.dump(dict(name=name, minutes=a.minutes, stopped=spent < a.minutes * 60, parameters=sum(p.numel() for p in tower.parameters()), gflop=work / 1e9, steps=step, seconds=spent / step, letters=figures[5], names=figures[9], icons=figures[10], curve=curve), open(file + '.tmp', 'w'))
     os.replace(file + '.tmp', file)
 
 
@@ -157,6 +176,7 @@ def main():
     ap = argparse.ArgumentParser()
     ap.add_argument('--data', required=True); ap.add_argument('--validation', required=True); ap.add_argument('--run', required=True); ap.add_argument('--sprites')
     ap.add_argument('--minutes', type=float, default=25, help="of a core's time for each"); ap.add_argument('--batches', type=int, default=1200); ap.add_argument('--processes', type=int, default=1)
+    ap.add_argument('--part', type=float, default=0, help='of the best letters, under which a shape stops early')
     ap.add_argument('--shapes', help='names, with commas between them'); ap.add_argument('--lr', type=float, default=2e-3)
     a = ap.parse_args(); os.makedirs(a.run, exist_ok=True)
     names = a.shapes.split(',') if a.shapes else list(SHAPES)
@@ -166,8 +186,8 @@ def main():
         p.starmap(pieces, parts, chunksize=1); p.starmap(study, [(n, a) for n in names], chunksize=1)
     done = sorted((json.load(open(os.path.join(a.run, f))) for f in os.listdir(a.run) if f.endswith('.json')), key=lambda d: -d['names'])
     with open(os.path.join(a.run, 'table.md'), 'w') as f:
-        print('| tower | parameters | GFLOP a 1280x800 screenshot | steps | letters | names found | icons found |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: |', file=f)
-        for d in done: print(f"| {d['name']} | {d['parameters'] / 1e6:.2f} M | {d['gflop']:.1f} | {d['steps']} | {d['letters']:.1%} | {d['names']:.1%} | {d['icons']:.1%} |", file=f)
+        print('| tower | parameters | GFLOP a 1280x800 screenshot | steps | letters midway | letters | names found | icons found |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |', file=f)
+        for d in done: print(f"| {d['name']}{' (stopped)' if d['stopped'] else ''} | {d['parameters'] / 1e6:.2f} M | {d['gflop']:.1f} | {d['steps']} | {midway(d['curve'], d['minutes']):.1%} | {d['letters']:.1%} | {d['names']:.1%} | {d['icons']:.1%} |", file=f)
     print(open(os.path.join(a.run, 'table.md')).read())
 
 
