@@ -7,7 +7,7 @@ import argparse, glob, json, os, random, time
 import numpy as np, torch, torch.nn as nn, torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 from common import *
-from model import RMSNorm, VisionBlock, patch_positions
+from model import RMSNorm, VisionBlock, patch_positions, rotate
 from muon import optimisers
 from pretrain import Heads, batch, begin, lessons, patches, waves, whitened
 
@@ -25,14 +25,15 @@ class Cross(nn.Module):
     """A block of a sequence of low resolution that looks at patches of a high one, narrower, as in CogAgent: [windows, tokens, C] at [windows, patches, narrow]."""
     def __init__(self, c, inner, narrow):
         super().__init__()
-        self.block, self.norm, self.heads = VisionBlock(c, c // 32, inner), RMSNorm(c), narrow // 32
+        self.block, self.norm, self.norm_at, self.heads = VisionBlock(c, c // 32, inner), RMSNorm(c), RMSNorm(narrow), narrow // 32
         self.q, self.kv, self.o = nn.Linear(c, narrow), nn.Linear(narrow, 2 * narrow), nn.Linear(narrow, c)
 
-    def forward(self, x, at, cos, sin):
+    def forward(self, x, at, turns, turns_q, turns_at):
+        """Each of the turns is a cosine and a sine of RoPE: among the tokens, and of tokens and patches in the patches' places."""
         split = lambda t: t.view(*t.shape[:2], self.heads, -1).transpose(1, 2)
-        k, v = self.kv(at).chunk(2, -1)
-        y = F.scaled_dot_product_attention(split(self.q(self.norm(x))), split(k), split(v))
-        return self.block(x + self.o(y.transpose(1, 2).flatten(2)), cos, sin)
+        k, v = self.kv(self.norm_at(at)).chunk(2, -1)
+        y = F.scaled_dot_product_attention(rotate(split(self.q(self.norm(x))), *turns_q), rotate(split(k), *turns_at), split(v))
+        return self.block(x + self.o(y.transpose(1, 2).flatten(2)), *turns)
 
 
 class Tower(nn.Module):
@@ -83,13 +84,14 @@ class Tower(nn.Module):
         t = self.pos_embed.T.reshape(1, -1, 32, 32).expand(len(grids), -1, -1, -1)
         return F.grid_sample(t, at, align_corners=True, padding_mode='border')[:, :, 0].transpose(1, 2)
 
-    def turns(self, per, head):
-        """RoPE of the tokens' parts in a window, [parts, head]; `per` parts in a token."""
+    def turns(self, per, head, across=1):
+        """RoPE of the tokens' parts in a window, [parts, head]; `per` parts in a token, whose places are those of the middle of `across` by `across` others."""
         k, w = round(per ** 0.5), self.window
         y, x = (t.reshape(-1).float() for t in torch.meshgrid(torch.arange(w * k), torch.arange(w * k), indexing='ij'))
         order = torch.arange((w * k) ** 2).view(w, k, w, k).transpose(1, 2).reshape(-1)
         inv = 1.0 / (10000 ** (torch.arange(0, head // 2, 2).float() / (head // 2)))
-        f = torch.cat((y[order, None] * inv, x[order, None] * inv), -1); f = torch.cat((f, f), -1)
+        y, x = (t[order, None] * across + (across - 1) / 2 for t in (y, x))
+        f = torch.cat((y * inv, x * inv), -1); f = torch.cat((f, f), -1)
         return f.cos()[None, None], f.sin()[None, None]
 
     def windows(self, t, per, back=False):
@@ -104,7 +106,7 @@ class Tower(nn.Module):
             fine = self.windows(self.fine(px), 4)
             for b in self.fine_blocks: fine = b(fine, *self.turns(4, 32))
             t = self.windows(self.embed(self.cut(px)) + at.view(*at.shape[:1], -1, 4, at.shape[-1]).mean(2), 1)
-            for b in self.blocks: t = b(t, fine, *self.turns(1, 32))
+            for b in self.blocks: t = b(t, fine, self.turns(1, 32), self.turns(1, 32, 2), self.turns(4, 32))
             return self.windows(fine, 4, True), self.out(self.windows(t, 1, True))
         if self.patch == 28: at = at.view(*at.shape[:1], -1, 4, at.shape[-1]).mean(2)
         if self.stem == 'convolutions':
