@@ -31,6 +31,7 @@ export async function sources(folder, split) {
   const faces = new Map(), read = f => [400, 700].map(weight => `@font-face{font-family:'${f}';font-weight:${weight};src:url(data:font/woff2;base64,${fs.readFileSync(path.join(modules, '@fontsource', f, `files/${f}-latin-${weight}-normal.woff2`)).toString('base64')})}`).join('');
   const face = f => faces.get(f) || faces.set(f, read(f)).get(f);
   let shell = false;
+  process.once('SIGTERM', () => process.exit(143)); // left to the driver, it would close the browser only, and the renderers take a new one
   const drawings = path.join(modules, 'lucide-static/icons');
   const icons = Object.fromEntries(list(drawings).filter(f => f.endsWith('.svg')).map(f => [f.slice(0, -4), fs.readFileSync(path.join(drawings, f), 'utf8').replace(/<!--.*?-->\s*/s, '')]));
   const sets = iconSets(modules, split);
@@ -53,7 +54,7 @@ export async function sources(folder, split) {
     browser(still) {
       const executablePath = process.env.CHROMIUM || (still && fs.existsSync(SHELL) ? SHELL : '/usr/bin/chromium');
       shell = still && /headless.shell/.test(executablePath);
-      return chromium.launch({ executablePath, headless: true, args: [...(shell ? ON_DEMAND : []), '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1', '--hide-scrollbars'] });
+      return chromium.launch({ executablePath, headless: true, handleSIGTERM: false, args: [...(shell ? ON_DEMAND : []), '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1', '--hide-scrollbars'] });
     },
     // A page of such a browser, its protocol session, and what photographs it: from options of Page.captureScreenshot to base64.
     async still(browser) {
