@@ -1,7 +1,7 @@
 """Towers of other shapes, each taught to read from random weights for the same time on the same batches, and asked what they read on pages of validation sources.
 python search.py --data DIR --validation DIR --run DIR [--sprites FILE] [--minutes M] [--batches N] [--processes N] [--shapes NAME,...]
 A batch is eight pieces of 224 pixels: letters begin to be read after ten to fifteen minutes. RUN/NAME.json is written as each is done, and is not done again; RUN/table.md has all of them.
---part P: a shape stops after three fifths of its time, until where the learning rate is the same for all and does not fall, if from two fifths on it read less than that part of the letters that
+--stop-under P: a shape stops after three fifths of its time, until where the learning rate is the same for all and does not fall, if from two fifths on it read less than that part of the letters that
 the best of the finished shapes read then; the table says so."""
 import argparse, glob, json, os, random, time
 import numpy as np, torch, torch.nn as nn, torch.nn.functional as F
@@ -12,6 +12,7 @@ from muon import optimisers
 from pretrain import Heads, batch, begin, lessons, patches, waves, whitened
 
 PIECES, SIDE, TOKENS, OUT = 8, 224, 8, 256  # of a batch; of a piece: pixels and tokens across; the decoder's width
+HELD = 0.6  # of the time, before the learning rate falls
 # What differs from the first, which has half the depth of what ships. `inner` is 2.8 times the width.
 SHAPES = {
     '160 x 4': {}, '160 x 8': dict(depth=8), '128 x 6': dict(width=128, depth=6), '224 x 2': dict(width=224, depth=2),
@@ -128,18 +129,15 @@ def pieces(file, folder, seed, n, sprites):
     torch.save([batch(pages, rng, PIECES, sprites, SIDE) for _ in range(n)], file + '.tmp'); os.replace(file + '.tmp', file)
 
 
-HELD = 0.6  # of the time, before the learning rate falls
-
-
 def midway(curve, minutes):
     """The part of the letters of training batches that was read in the last minutes before HELD: for all shapes, also those that stop then."""
     return float(np.mean([c[2] for c in curve if HELD - 0.2 <= c[1] / 60 / minutes < HELD] or [0]))
 
 
 def behind(curve, a):
-    """Whether it was less than a.part of what the best of those in a.run read."""
+    """Whether it was less than a.stop_under of what the best of those in a.run read."""
     others = [json.load(open(f)) for f in glob.glob(os.path.join(a.run, '*.json'))]
-    return any(midway(curve, a.minutes) < a.part * midway(d['curve'], a.minutes) for d in others if d['minutes'] == a.minutes)
+    return any(midway(curve, a.minutes) < a.stop_under * midway(d['curve'], a.minutes) for d in others if d['minutes'] == a.minutes)
 
 
 def study(name, a):
@@ -161,7 +159,7 @@ def study(name, a):
         t = time.process_time(); gone = spent / 60 / a.minutes
         if gone >= HELD and not looked:
             looked = True
-            if a.part and behind(curve, a): break
+            if a.stop_under and behind(curve, a): break
         for o in opts:
             for g in o.param_groups: g['lr'] = a.lr * min(1, (gone + 0.005) / 0.1) * max(0.03, min(1, (1 - gone) / (1 - HELD)))
         loss, figures = run(taught[step % len(taught)])
@@ -178,7 +176,7 @@ def main():
     ap = argparse.ArgumentParser()
     ap.add_argument('--data', required=True); ap.add_argument('--validation', required=True); ap.add_argument('--run', required=True); ap.add_argument('--sprites')
     ap.add_argument('--minutes', type=float, default=25, help="of a core's time for each"); ap.add_argument('--batches', type=int, default=1200); ap.add_argument('--processes', type=int, default=1)
-    ap.add_argument('--part', type=float, default=0, help='of the best letters, under which a shape stops early')
+    ap.add_argument('--stop-under', type=float, default=0, help='of the best letters, under which a shape stops early')
     ap.add_argument('--shapes', help='names, with commas between them'); ap.add_argument('--lr', type=float, default=2e-3)
     a = ap.parse_args(); os.makedirs(a.run, exist_ok=True)
     names = a.shapes.split(',') if a.shapes else list(SHAPES)
