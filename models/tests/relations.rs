@@ -48,7 +48,7 @@ fn what_was_noticed_is_looked_at_again() -> Outcome {
     assert!((943.0..1217.0).contains(&click.x) && (570.0..609.0).contains(&click.y), "{action:?}");
 
     let absent = block_on(session.ask("Click Quarterly wombat figures", &image, &|_| ()))?;
-    assert_eq!(act(&mut session, &image, &absent)?, Action::End);
+    assert_eq!(act(&mut session, &image, &absent)?, Action::Absent);
 
     // A picture smaller than the part that is looked at again, and one of a single pixel.
     for size in [Size::new(200, 39), Size::new(1, 1)] {

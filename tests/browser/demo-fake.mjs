@@ -145,7 +145,7 @@ export class Fovea {
     }
     if (error) throw failure(error);
     const point = { x: (box.left + box.right) / 2, y: (box.top + box.bottom) / 2 };
-    const placed = answer?.action?.kind === 'end' ? {} : { box, point };
+    const placed = ['end', 'absent'].includes(answer?.action?.kind) ? {} : { box, point };
     return {
       action: { kind: 'click', ...answer?.action, ...placed },
       ...placed,

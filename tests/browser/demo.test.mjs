@@ -283,7 +283,7 @@ describe('a run', () => {
   });
 
   test('takes an answer without a place', async () => {
-    const page = await open({ grounds: [{ answer: { text: 'Grounded Operation: END()', action: { kind: 'end' } } }] });
+    const page = await open({ grounds: [{ answer: { text: 'Grounded Operation: END()', action: { kind: 'absent' } } }] });
     await ready(page);
     await ask(page);
     await answered(page);

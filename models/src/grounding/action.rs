@@ -127,6 +127,8 @@ pub enum Action<B = PixelBox> {
     },
     /// The task is done.
     End,
+    /// Nothing on the screen is what was asked for.
+    Absent,
 }
 
 impl<B> Action<B> {
@@ -146,8 +148,14 @@ impl<B> Action<B> {
             | Self::Launch { .. }
             | Self::QuoteClipboard { .. }
             | Self::Llm { .. }
-            | Self::End => None,
+            | Self::End
+            | Self::Absent => None,
         }
+    }
+
+    /// Whether there is something to do: neither [`Action::Absent`] nor [`Action::End`].
+    pub fn is_found(&self) -> bool {
+        !matches!(self, Self::Absent | Self::End)
     }
 
     /// The same action with its box on another scale: `action.map(|it| it.to_pixels(screenshot))`.
@@ -170,6 +178,7 @@ impl<B> Action<B> {
             Self::QuoteClipboard { output, result } => Action::QuoteClipboard { output, result },
             Self::Llm { prompt, output, result } => Action::Llm { prompt, output, result },
             Self::End => Action::End,
+            Self::Absent => Action::Absent,
         }
     }
 }
@@ -229,7 +238,8 @@ impl fmt::Display for Action<Normalised1000> {
                 ];
                 call(f, "LLM", None, &rest)
             }
-            Self::End => f.write_str("END()"),
+            // The grammar has no other word for what is not there.
+            Self::End | Self::Absent => f.write_str("END()"),
         }
     }
 }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::{Action, Direction, Key, PixelBox};
 
 impl<B> Action<B> {
-    /// The operation's name in lower case: `click`, `double_click`, ..., `end`.
+    /// The operation's name in lower case: `click`, `double_click`, ..., `end`; `absent` for [`Action::Absent`].
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Click(_) => "click",
@@ -22,6 +22,7 @@ impl<B> Action<B> {
             Self::QuoteClipboard { .. } => "quote_clipboard",
             Self::Llm { .. } => "llm",
             Self::End => "end",
+            Self::Absent => "absent",
         }
     }
 }
@@ -52,7 +53,8 @@ impl Action<PixelBox> {
             set("elementInfo", text(&target.element_info));
         }
         match self {
-            Self::Click(_) | Self::DoubleClick(_) | Self::RightClick(_) | Self::Hover(_) | Self::End => {}
+            Self::Click(_) | Self::DoubleClick(_) | Self::RightClick(_) | Self::Hover(_) => {}
+            Self::End | Self::Absent => {}
             Self::Type { text, .. } | Self::Select { text, .. } => set("text", Some(json!(text))),
             Self::Scroll { direction, steps, .. } => {
                 set("direction", Some(json!(direction_name(*direction))));
@@ -122,5 +124,7 @@ mod tests {
         let keys = json!([{ "kind": "down", "key": "Lcontrol" }, { "kind": "press", "key": "a" }]);
         assert_eq!(gesture.to_json(), json!({ "kind": "gesture", "keys": keys }));
         assert_eq!(Action::<PixelBox>::End.to_json(), json!({ "kind": "end" }));
+        assert_eq!(Action::<PixelBox>::Absent.to_json(), json!({ "kind": "absent" }));
+        assert!(!Action::<PixelBox>::Absent.is_found() && !Action::<PixelBox>::End.is_found());
     }
 }

@@ -20,10 +20,14 @@ pub struct Asked {
     pub instruction: String,
     /// The part of the picture that the prompt has, if that was looked at again, larger: what the model writes is of this part.
     pub closer: Option<Closer>,
+    /// Whether the model finds names alone ([`crate::Blueprint::relations`]): it has no tasks that could be done, so that its
+    /// `END()` says that nothing of the name is there.
+    names: bool,
 }
 
 impl Asked {
-    /// What an answer tells to do, in pixels of the picture that was asked about.
+    /// What an answer says to do, in pixels of the picture that was asked about; [`Action::Absent`] if nothing there is what
+    /// was asked for.
     ///
     /// # Errors
     /// As [`read_answer`].
@@ -33,7 +37,10 @@ impl Asked {
         answer: &str,
         image: &EncodedImage,
     ) -> Result<Action<PixelBox>, GroundingError> {
-        read(grammar, answer, image, self.closer.as_ref())
+        Ok(match read(grammar, answer, image, self.closer.as_ref())? {
+            Action::End if self.names => Action::Absent,
+            action => action,
+        })
     }
 }
 
@@ -107,7 +114,8 @@ impl Session {
         image: &Arc<EncodedImage>,
         on_stage: OnStage<'_>,
     ) -> Result<Asked, RunError> {
-        let told = if self.system.blueprint().relations { Relation::read(instruction) } else { None };
+        let names = self.system.blueprint().relations;
+        let told = if names { Relation::read(instruction) } else { None };
         if let Some(Relation { wish, ordinal, place }) = told
             && let Some((prompt, area)) = self.there(&wish, place, image, on_stage).await?
         {
@@ -116,10 +124,10 @@ impl Session {
                 None => (prompt, area),
             };
             let (prompt, closer) = self.closer(&wish, prompt, area.as_ref(), image, on_stage).await?;
-            return Ok(Asked { prompt, instruction: wish, closer });
+            return Ok(Asked { prompt, instruction: wish, closer, names });
         }
         let (prompt, closer) = self.on_whole(instruction, image, on_stage).await?;
-        Ok(Asked { prompt, instruction: instruction.to_owned(), closer })
+        Ok(Asked { prompt, instruction: instruction.to_owned(), closer, names })
     }
 
     /// Asks about the whole picture, at the second look if there is one.

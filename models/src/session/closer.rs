@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{EncodedImage, GenerateOptions, OnStage, Prepared, Session};
 use crate::{
     checkpoint::RunError,
-    grounding::{Action, Area, PixelBox, PixelPoint, alike, read_answer},
+    grounding::{Area, PixelBox, PixelPoint, alike, read_answer},
     image::Size,
 };
 
@@ -134,7 +134,7 @@ impl Session {
         let answer = self.generate_within(prompt, &mut matcher, &options, &|_| (), &mut |_| true).await?;
         let text = self.system.decode_answer(&answer.ids)?;
         let begun = read_answer(self.system.blueprint().grammar, &text, image.original, image.resized);
-        Ok(!matches!(begun, Ok(Action::End)))
+        Ok(!matches!(begun, Ok(action) if !action.is_found()))
     }
 }
 

@@ -127,9 +127,8 @@ pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -
     output.line(format_args!("{DIM}{} in {} on {gpu}{DIM:#}", loaded.directory.display(), loaded.quant.name()))?;
     match written {
         Some(path) => output.line(format_args!("written: {}", path.display())),
-        None if action == Action::End => {
-            output.line("nothing to draw: the model sees nothing like that here, or takes the task as done")
-        }
+        None if action == Action::Absent => output.line("nothing to draw: the model sees nothing like that here"),
+        None if action == Action::End => output.line("nothing to draw: the model takes the task as done"),
         None => output.line("nothing to draw: the action has no place on the screen"),
     }
 }

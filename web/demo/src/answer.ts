@@ -63,7 +63,8 @@ function detailOf(run: RunState): string {
   if (run.kind === 'waiting') return 'It begins as soon as the model is ready.';
   if (run.kind !== 'done') return '';
   const { action, box } = run.result.grounding;
-  if (action.kind === 'end') return 'The model sees nothing like that in the picture, or takes the task as done.';
+  if (action.kind === 'absent') return 'The model sees nothing like that in the picture.';
+  if (action.kind === 'end') return 'The model takes the task as done.';
   const parts = [action.elementType, action.elementInfo && `“${shortened(action.elementInfo)}”`, box && extent(box)];
   const said = parts.filter((part) => part).join(', ');
   return said && said[0]!.toUpperCase() + said.slice(1);

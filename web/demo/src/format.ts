@@ -55,6 +55,7 @@ const VERBS: Record<Action['kind'], string> = {
   quote_clipboard: 'Quote the clipboard',
   llm: 'Ask a language model',
   end: 'Nothing to act on',
+  absent: 'Nothing to act on',
 };
 
 /** "Type “anna”", "Scroll down 3 steps": the action without its place. */

@@ -95,7 +95,7 @@ export interface Point {
 export interface Action {
   kind:
     | 'click' | 'double_click' | 'right_click' | 'hover' | 'type' | 'select' | 'scroll' | 'key_press' | 'gesture'
-    | 'launch' | 'quote_text' | 'quote_clipboard' | 'llm' | 'end';
+    | 'launch' | 'quote_text' | 'quote_clipboard' | 'llm' | 'end' | 'absent';
   /** The element's place. */
   box?: Box;
   /** Where to click: the middle of the box. */
