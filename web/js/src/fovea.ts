@@ -3,7 +3,7 @@
 import { abortable, follow } from './abort.js';
 import { Engine } from './engine.js';
 import { DisposedError, FoveaError, ImageError, PromptError, WebGpuUnavailableError } from './errors.js';
-import { toWire } from './image.js';
+import { numbered, toWire } from './image.js';
 import { forget } from './listing.js';
 import { locate } from './location.js';
 import type { CallContext, LoadParams, Method, Params, Result, WirePicture } from './protocol.js';
@@ -359,7 +359,9 @@ export class Fovea {
     // First the pictures: a frame of a video may be gone when a lost engine has loaded.
     const wired = await abortable(
       Promise.all(
-        images.map(async (image) => (image instanceof EncodedImage ? image : await toWire(image as ImageInput, take))),
+        images.map(async (image, index) =>
+          image instanceof EncodedImage ? image : numbered(index, images.length, toWire(image as ImageInput, take)),
+        ),
       ),
       signal,
     );
