@@ -217,7 +217,10 @@ fn beams_within_a_grammar_are_read() {
             for found in found {
                 let text = system.decode_answer(&found.ids)?;
                 assert!(found.whole, "{model}: {text:?}");
-                read_answer(grammar, &text, size, size).unwrap_or_else(|error| panic!("{model}: {error}"));
+                // A model that knows nothing may write of places outside the picture.
+                if let Err(error) = read_answer(grammar, &text, size, size) {
+                    assert!(error.is_refusal(), "{model}: {error}");
+                }
             }
             Ok(())
         });

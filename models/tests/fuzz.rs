@@ -28,7 +28,7 @@ fn cases(few: u32) -> ProptestConfig {
 }
 
 /// Answers as models print them, of every protocol.
-const ANSWERS: [&str; 10] = [
+const ANSWERS: [&str; 16] = [
     "Status: The page [[ 1, 2, 3, 4 ]] is open.\nPlan: 1. Search.\n2. Open.\nAction: Click the box.\nGrounded Operation: \
         CLICK(box=[[352,102,786,139]], element_type='input', element_info='Search')\n<<一般操作>>",
     "Action: Type.\nGrounded Operation: TYPE(box=[[001,002,003,004]], text='it\\'s, \"well\"', element_info=\"a\")",
@@ -42,6 +42,12 @@ const ANSWERS: [&str; 10] = [
     "<phrase>a snowman</phrase><object><patch_index_0044><patch_index_0863></delimiter_of_multi_objects/>\
         <patch_index_0001><patch_index_0002></object>",
     "It is at [0.25, 0.25, 0.5, 0.3].",
+    "<think>The logo is at [1, 2, 3, 4].</think>\n<answer>{'bbox': {'x1': 10, 'y1': 20, 'x2': '30', 'y2': 40.5}}</answer>",
+    "Thought: see (1).\nAction: click(start_box='<|box_start|>(100,200)<|box_end|>')",
+    "<tool_call>\n{\"name\": \"computer_use\", \"arguments\": {\"action\": \"left_click\", \"coordinate\": [10, 20]}}\n</tool_call>",
+    "pyautogui.moveTo(x=0.1, y=0.4)\npyautogui.click()",
+    "［10%，20%，30%，40%］ <points x1=\"10\" y1=\"20\" alt=\"a\">a</points>",
+    "{\"name\": \"click\", \"arguments\": \"{\\\"x\\\": 10, \\\"y\\\": \\\"20\\\"}\", \"found\": false}",
 ];
 
 fn read_by_all(text: &str) {
@@ -100,6 +106,15 @@ fn edits() -> impl Strategy<Value = Edit> {
         "\u{0}",
         "é",
         "［",
+        "<think>",
+        "</think>",
+        "{\"",
+        "\": ",
+        "null",
+        "bbox_",
+        "-",
+        "%",
+        "</",
     ]);
     let bytes =
         prop_oneof![syntax.prop_map(|text| text.as_bytes().to_vec()), prop::collection::vec(any::<u8>(), 0..6),];
@@ -192,11 +207,40 @@ fn long_answers_are_read_soon() {
         "<<",
         "敏感操作",
         "1;",
+        "<think>",
+        "</think>",
+        "<a",
+        "</box>",
+        "<box>",
+        "</x>1",
+        "\"\n",
+        "{\"a\":\"",
+        "\":\"",
+        "\\\"",
+        "f(",
+        "f(1,",
+        "click(x=",
+        "[1,2],",
+        "[1,2] ",
+        "Thought: ",
+        "Action:",
+        "-",
+        "%",
+        "1 ",
+        "a:",
+        "null,",
+        "not found ",
+        "［",
+        "bbox_1_2_3_4 ",
     ];
-    for piece in pieces {
-        for before in
-            ["", "Grounded Operation: ", "Grounded Operation: GESTURE(actions=[", "Grounded Operation: TYPE(text='"]
-        {
+    let befores = [
+        "{\"bbox\": [1, ",
+        "Grounded Operation: ",
+        "Grounded Operation: GESTURE(actions=[",
+        "Grounded Operation: TYPE(text='",
+    ];
+    for (at, piece) in pieces.into_iter().enumerate() {
+        for before in ["", befores[at % befores.len()]] {
             let text = before.to_owned() + &piece.repeat(LONG / piece.len());
             let start = Instant::now();
             read_by_all(&text);

@@ -584,7 +584,10 @@ fn answers_within_a_grammar_are_read() {
             let text = system.tokenizer().decode(&answer.ids)?;
             assert_eq!(heard, answer.ids);
             assert!(answer.whole && answer.forced > 0 && answer.forced < answer.ids.len(), "{answer:?}: {text:?}");
-            read_answer(grammar, &text, size, size).unwrap_or_else(|error| panic!("{error}: {text:?}"));
+            // A model that knows nothing may write of places outside the picture.
+            if let Err(error) = read_answer(grammar, &text, size, size) {
+                assert!(error.is_refusal(), "{error}: {text:?}");
+            }
         }
 
         let options = GenerateOptions { max_tokens: 12, ..Default::default() };

@@ -47,20 +47,22 @@ fn constraints() -> Vec<(String, Constraint)> {
 }
 
 fn read(constraint: &Constraint, system: &System, ids: &[u32]) -> Outcome {
-    match constraint {
+    let (grammar, text) = match constraint {
         Constraint::CogAgent(_) => {
             system.tokenizer().decode(ids)?.parse::<CogAgentAnswer>()?;
+            return Ok(());
         }
-        Constraint::Grounding(Grammar::Kosmos2Cells | Grammar::Qwen2Boxes) => {
-            let Constraint::Grounding(grammar) = constraint else { return Ok(()) };
-            read_answer(*grammar, &system.tokenizer().decode_with_special(ids)?, SCREEN, SCREEN)?;
+        Constraint::Grounding(grammar @ (Grammar::Kosmos2Cells | Grammar::Qwen2Boxes)) => {
+            (*grammar, system.tokenizer().decode_with_special(ids)?)
         }
-        Constraint::Grounding(grammar) => {
-            read_answer(*grammar, &system.tokenizer().decode(ids)?, SCREEN, SCREEN)?;
-        }
+        Constraint::Grounding(grammar) => (*grammar, system.tokenizer().decode(ids)?),
         other => return Err(format!("{other:?} is no protocol").into()),
+    };
+    match read_answer(grammar, &text, SCREEN, SCREEN) {
+        // Random numbers are seldom about this picture: these are read, and refused.
+        Err(error) if !error.is_refusal() => Err(error.into()),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// `constraint`'s beginning, or `None` if the vocabulary has no such marks.

@@ -3,8 +3,8 @@
 use fovea_engine::text::{Message, Part};
 
 use super::{
-    Action, CogAgentAnswer, GroundingError, PixelBox, StepsAnswer, Target, parse_boxes, parse_detections,
-    parse_intern_boxes, parse_kosmos2_boxes, parse_qwen2_5_boxes, parse_qwen2_boxes, parse_unit_boxes,
+    Action, CogAgentAnswer, GroundingError, PixelBox, StepsAnswer, Target, parse_detections, parse_kosmos2_boxes,
+    reader::{self, Scale},
 };
 use crate::{
     image::Size,
@@ -42,8 +42,9 @@ pub fn question(grammar: Grammar, instruction: &str) -> Vec<Message> {
     vec![Message::user(vec![Part::Image, Part::text(text)])]
 }
 
-/// What an answer tells to do on a screenshot of `original` pixels that the model saw as `resized`. A model that
-/// answers with boxes alone tells to click into the first.
+/// What an answer says to do on a screenshot of `original` pixels that the model saw as `resized`. A model that answers with a
+/// place alone says to click there. What it thinks before it answers is no answer; the last whole place counts, of a list the
+/// first. [`Action::Absent`] if it says that nothing like it is there.
 ///
 /// # Errors
 /// [`GroundingError`] with the answer.
@@ -53,39 +54,39 @@ pub fn read_answer(
     original: Size,
     resized: Size,
 ) -> Result<Action<PixelBox>, GroundingError> {
-    let first = |found: Option<(PixelBox, Option<String>)>| match found {
-        Some((region, element_info)) => Ok(Action::Click(Target { element_info, ..Target::at(region) })),
-        None => Err(GroundingError::NoBox { text: answer.to_owned() }),
-    };
+    let thousandths = Scale::Thousandths { original };
+    let named = |region, element_info| Action::Click(Target { element_info, ..Target::at(region) });
+    // What a protocol cannot read may be written as other models write, or say in words that nothing is there.
+    let or_read = |error: GroundingError, scale| reader::read(answer, scale).map_err(|_| error.about(answer));
     match grammar {
-        Grammar::CogAgent => Ok(answer.parse::<CogAgentAnswer>()?.operation.map(|region| region.to_pixels(original))),
-        Grammar::CogAgentSteps => {
-            let operation = answer.parse::<StepsAnswer>()?.operation;
-            Ok(operation.into_action().map(|region| region.to_pixels(original)))
-        }
-        Grammar::Kosmos2Cells => {
-            let boxes = parse_kosmos2_boxes(answer)?;
-            first(boxes.into_iter().next().map(|it| (it.region.to_pixels(original), it.label)))
-        }
-        Grammar::CogBoxes => first(parse_boxes(answer)?.first().map(|region| (region.to_pixels(original), None))),
-        Grammar::InternBoxes => {
-            let boxes = parse_intern_boxes(answer)?;
-            first(boxes.into_iter().next().map(|it| (it.region.to_pixels(original), it.label)))
-        }
-        Grammar::PaliGemma => {
-            let found = parse_detections(answer)?;
-            first(found.into_iter().next().map(|it| (it.region.to_pixels(original), it.label)))
-        }
-        Grammar::Words => first(None),
-        Grammar::UnitBoxes => first(parse_unit_boxes(answer)?.first().map(|region| (region.to_pixels(original), None))),
-        Grammar::Qwen2Boxes => {
-            let boxes = parse_qwen2_boxes(answer)?;
-            first(boxes.into_iter().next().map(|it| (it.region.to_pixels(original), it.label)))
-        }
-        Grammar::Qwen2_5Json => {
-            let boxes = parse_qwen2_5_boxes(answer)?;
-            first(boxes.into_iter().next().map(|it| (it.region.to_pixels(original, resized), it.label)))
-        }
+        Grammar::CogAgent => match reader::without_tags(answer).parse::<CogAgentAnswer>() {
+            Ok(read) => Ok(read.operation.map(|region| region.to_pixels(original))),
+            Err(error @ GroundingError::UnknownOperation { .. }) => Err(error.about(answer)),
+            Err(error) => or_read(error, thousandths),
+        },
+        Grammar::CogAgentSteps => match reader::without_tags(answer).parse::<StepsAnswer>() {
+            Ok(read) => Ok(read.operation.into_action().map(|region| region.to_pixels(original))),
+            Err(error @ GroundingError::UnknownOperation { .. }) => Err(error.about(answer)),
+            Err(error) => or_read(error, thousandths),
+        },
+        Grammar::Kosmos2Cells => match parse_kosmos2_boxes(&reader::without_tags(answer)) {
+            Ok(boxes) => {
+                let first = boxes.into_iter().next().map(|it| named(it.region.to_pixels(original), it.label));
+                first.ok_or_else(|| GroundingError::NoBox { text: answer.to_owned() })
+            }
+            Err(error) => or_read(error, Scale::None),
+        },
+        Grammar::PaliGemma => match parse_detections(&reader::without_tags(answer)) {
+            Ok(found) => {
+                let first = found.into_iter().next().map(|it| named(it.region.to_pixels(original), it.label));
+                first.ok_or_else(|| GroundingError::NoBox { text: answer.to_owned() })
+            }
+            Err(error) => or_read(error, Scale::None),
+        },
+        Grammar::CogBoxes | Grammar::InternBoxes | Grammar::Qwen2Boxes => reader::read(answer, thousandths),
+        Grammar::UnitBoxes => reader::read(answer, Scale::Fractions { original }),
+        Grammar::Qwen2_5Json => reader::read(answer, Scale::Pixels { original, resized }),
+        Grammar::Words => reader::read(answer, Scale::None),
     }
 }
 

@@ -65,12 +65,6 @@ impl PixelBox {
     pub fn contains(&self, point: PixelPoint) -> bool {
         (self.left..=self.right).contains(&point.x) && (self.top..=self.bottom).contains(&point.y)
     }
-
-    fn within(self, size: Size) -> Self {
-        let x = |it: f32| it.clamp(0.0, size.width as f32);
-        let y = |it: f32| it.clamp(0.0, size.height as f32);
-        Self::new(x(self.left), y(self.top), x(self.right), y(self.bottom))
-    }
 }
 
 /// A box in thousandths of the width and of the height, as Qwen2-VL, the Cog family and the default model write.
@@ -150,34 +144,6 @@ impl UnitBox {
     }
 }
 
-/// A box in pixels of the picture as resized for the tower, as Qwen2.5-VL writes.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct ResizedBox {
-    left: f32,
-    top: f32,
-    right: f32,
-    bottom: f32,
-}
-
-impl ResizedBox {
-    /// From two opposite corners, in any order.
-    pub fn new(x0: f32, y0: f32, x1: f32, y1: f32) -> Self {
-        Self { left: x0.min(x1), top: y0.min(y1), right: x0.max(x1), bottom: y0.max(y1) }
-    }
-
-    /// Left, top, right, bottom.
-    pub fn corners(&self) -> [f32; 4] {
-        [self.left, self.top, self.right, self.bottom]
-    }
-
-    /// On a screenshot of `original` pixels that was given to the tower as `resized`; what lies outside is cut off.
-    pub fn to_pixels(&self, original: Size, resized: Size) -> PixelBox {
-        let x = |it: f32| it * original.width as f32 / resized.width.max(1) as f32;
-        let y = |it: f32| it * original.height as f32 / resized.height.max(1) as f32;
-        PixelBox::new(x(self.left), y(self.top), x(self.right), y(self.bottom)).within(original)
-    }
-}
-
 /// A box and what the model says it shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Labelled<B> {
@@ -206,8 +172,6 @@ mod tests {
         assert_eq!(UnitBox::new(0.5, 0.3, 0.25, 0.25).unwrap().to_pixels(SCREEN), button);
         assert_eq!(UnitBox::new(0.0, 0.0, 1.1, 0.0), None);
 
-        let half = Size::new(640, 400);
-        assert_eq!(ResizedBox::new(160.0, 100.0, 320.0, 120.0).to_pixels(SCREEN, half), button);
         assert_eq!(button.centre(), PixelPoint { x: 480.0, y: 220.0 });
         assert!(button.contains(button.centre()));
     }
@@ -218,14 +182,6 @@ mod tests {
         assert_eq!(swapped, Normalised1000::new(250, 250, 500, 300).unwrap());
         assert_eq!(PixelBox::new(9.0, 8.0, 1.0, 2.0), PixelBox::new(1.0, 2.0, 9.0, 8.0));
         assert_eq!(Normalised1000::new(0, 0, 1001, 0), None);
-    }
-
-    #[test]
-    fn what_lies_outside_is_cut_off() {
-        let far = ResizedBox::new(-50.0, 10.0, 1e30, 20.0).to_pixels(SCREEN, SCREEN);
-        assert_eq!(far, PixelBox::new(0.0, 10.0, 1280.0, 20.0));
-        let nowhere = ResizedBox::new(1.0, 1.0, 2.0, 2.0).to_pixels(SCREEN, Size::new(0, 0));
-        assert!(nowhere.right().is_finite());
     }
 
     proptest! {

@@ -87,9 +87,11 @@ impl<'a> Cursor<'a> {
     /// A coordinate as written to thousandths.
     fn thousandth(&self, written: &str) -> Result<u16, GroundingError> {
         let value = written.parse::<f64>().ok().filter(|it| *it <= 1000.0);
-        value
-            .map(|it| it.round() as u16)
-            .ok_or_else(|| GroundingError::OutOfRange { value: written.to_owned(), text: self.text.to_owned() })
+        value.map(|it| it.round() as u16).ok_or_else(|| GroundingError::OutOfRange {
+            value: written.to_owned(),
+            scale: "1000",
+            text: self.text.to_owned(),
+        })
     }
 
     /// A box of two corners, or of one, which makes a point.

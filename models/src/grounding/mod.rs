@@ -1,47 +1,39 @@
 //! What a model answers, as typed actions with boxes in pixels of the original screenshot.
 //!
-//! Each way of writing coordinates is a type of its own ([`Normalised1000`], [`UnitBox`], [`ResizedBox`], [`CellBox`],
-//! [`PixelBox`]), so that none is taken for another. A point is a box without area. Parsers accept what models really
-//! print (missing spaces, unpadded digits, single brackets, swapped corners, missing marks); what they cannot read is an
-//! error with the text.
+//! One reader ([`read_answer`]) takes what models really print: thinking before the answer, JSON that is none, tool calls, tags,
+//! running text, swapped corners, answers that break off, and words that nothing like it is there. What is on another scale
+//! than the system's, or outside the picture, is refused: an error with the text. A point is a box without area. Operations in
+//! CogAgent's protocols and places that are tokens (Kosmos-2, PaliGemma) have parsers of their own, and types for what they
+//! write ([`Normalised1000`], [`UnitBox`], [`CellBox`]), so that none is taken for another.
 
 mod action;
 mod alike;
 mod ask;
-mod boxes;
 mod cogagent;
 mod coordinates;
 mod cursor;
-mod intern;
 mod json;
 mod kosmos2;
 mod paligemma;
 mod quotations;
-mod qwen2;
-mod qwen2_5;
+mod reader;
 mod relation;
 mod steps;
 #[cfg(test)]
 pub(crate) mod testing;
-mod unit;
 
 pub(crate) use action::quoted;
 pub use action::{Action, Direction, Key, Target};
 pub(crate) use alike::APART;
 pub use alike::{alike, in_reading_order};
 pub use ask::{question, read_answer};
-pub use boxes::parse_boxes;
 pub use cogagent::{CogAgentAnswer, Sensitivity};
-pub use coordinates::{Labelled, Normalised1000, PixelBox, PixelPoint, ResizedBox, UnitBox};
-pub use intern::parse_intern_boxes;
+pub use coordinates::{Labelled, Normalised1000, PixelBox, PixelPoint, UnitBox};
 pub use kosmos2::{CellBox, parse_kosmos2_boxes};
 pub use paligemma::{Detection, parse_detections};
 pub(crate) use quotations::{dictated, is_apostrophe, quotations};
-pub use qwen2::parse_qwen2_boxes;
-pub use qwen2_5::parse_qwen2_5_boxes;
 pub use relation::{Area, Ordinal, Place, Relation, Side};
 pub use steps::{GroundedOperation, StepsAnswer, Verb};
-pub use unit::parse_unit_boxes;
 
 /// How an answer can be malformed; always with the whole answer, of which the message shows the beginning.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -79,11 +71,73 @@ pub enum GroundingError {
         /// The answer.
         text: String,
     },
-    /// A coordinate beyond the scale.
-    #[error("coordinate {} is outside the scale in the answer {}", short(value), excerpt(text))]
+    /// A coordinate beyond the scale on which the model writes.
+    #[error("{} on a scale of {scale} in the answer {}", short(value), excerpt(text))]
     OutOfRange {
         /// The coordinate as written.
         value: String,
+        /// The largest that there is.
+        scale: &'static str,
+        /// The answer.
+        text: String,
+    },
+    /// Fractions of the sides from a model that writes on another scale.
+    #[error("fractions on a scale of {scale} in the answer {}", excerpt(text))]
+    Fractions {
+        /// What the model writes: `1000`, or `pixels`.
+        scale: &'static str,
+        /// The answer.
+        text: String,
+    },
+    /// Some coordinates of a place are per cent, and some are not.
+    #[error("per cent beside other coordinates in the answer {}", excerpt(text))]
+    Mixed {
+        /// The answer.
+        text: String,
+    },
+    /// A coordinate in pixels that lies further outside the picture than a model misses an edge by.
+    #[error(
+        "{} is far outside the picture, which is {extent} pixels {side} as the model sees it, in the answer {}",
+        short(value),
+        excerpt(text)
+    )]
+    Outside {
+        /// The coordinate as written.
+        value: String,
+        /// `wide` or `high`.
+        side: &'static str,
+        /// Width or height of the picture as the model sees it.
+        extent: u32,
+        /// The answer.
+        text: String,
+    },
+    /// Neither two nor four coordinates.
+    #[error("{} ({}) where a place has two or four, in the answer {}", counted(numbers.len()), short(&numbers.join(", ")), excerpt(text))]
+    Count {
+        /// The coordinates as written.
+        numbers: Vec<String>,
+        /// The answer.
+        text: String,
+    },
+    /// Something else where coordinates should stand.
+    #[error("no coordinates in {:?} in the answer {}", short(found), excerpt(text))]
+    NoCoordinates {
+        /// What stands there.
+        found: String,
+        /// The answer.
+        text: String,
+    },
+    /// An operation that has no place.
+    #[error("no place: `{}` acts nowhere on the screen, in the answer {}", short(operation), excerpt(text))]
+    NoPlace {
+        /// The operation's name.
+        operation: String,
+        /// The answer.
+        text: String,
+    },
+    /// It ends before its coordinates do.
+    #[error("the answer breaks off within its coordinates: {}", excerpt(text))]
+    Cut {
         /// The answer.
         text: String,
     },
@@ -117,8 +171,51 @@ impl GroundingError {
             | Self::Argument { text, .. }
             | Self::OutOfRange { text, .. }
             | Self::Cell { text, .. }
+            | Self::Fractions { text, .. }
+            | Self::Mixed { text }
+            | Self::Outside { text, .. }
+            | Self::Count { text, .. }
+            | Self::NoCoordinates { text, .. }
+            | Self::NoPlace { text, .. }
+            | Self::Cut { text }
             | Self::Malformed { text, .. } => text,
         }
+    }
+
+    /// Whether the answer is well-formed, and refused because its coordinates are about another picture or on another scale.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Outside { .. } | Self::OutOfRange { .. } | Self::Fractions { .. } | Self::Mixed { .. })
+    }
+
+    /// The same about `answer`, of which its text is a part.
+    fn about(mut self, answer: &str) -> Self {
+        match &mut self {
+            Self::NoBox { text }
+            | Self::NoOperation { text }
+            | Self::UnknownOperation { text, .. }
+            | Self::Argument { text, .. }
+            | Self::OutOfRange { text, .. }
+            | Self::Cell { text, .. }
+            | Self::Fractions { text, .. }
+            | Self::Mixed { text }
+            | Self::Outside { text, .. }
+            | Self::Count { text, .. }
+            | Self::NoCoordinates { text, .. }
+            | Self::NoPlace { text, .. }
+            | Self::Cut { text }
+            | Self::Malformed { text, .. } => answer.clone_into(text),
+        }
+        self
+    }
+}
+
+/// How many numbers there are, in words where a person would.
+fn counted(count: usize) -> String {
+    match count {
+        1 => "one number".to_owned(),
+        3 => "three numbers".to_owned(),
+        5 => "five numbers".to_owned(),
+        count => format!("{count} numbers"),
     }
 }
 

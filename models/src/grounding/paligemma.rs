@@ -58,7 +58,11 @@ fn codes(cursor: &mut Cursor<'_>, mark: &str, limit: usize) -> Result<Vec<usize>
     let mut codes = Vec::new();
     while codes.len() < most && cursor.eat(mark) {
         let written = cursor.word();
-        let beyond = || GroundingError::OutOfRange { value: written.to_owned(), text: cursor.text().to_owned() };
+        let beyond = || GroundingError::OutOfRange {
+            value: written.to_owned(),
+            scale: if mark == "<loc" { "1023" } else { "127" },
+            text: cursor.text().to_owned(),
+        };
         codes.push(written.parse().ok().filter(|&code| code < limit).ok_or_else(beyond)?);
         if !cursor.eat(">") {
             return Err(cursor.malformed(">"));

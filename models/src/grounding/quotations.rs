@@ -12,7 +12,8 @@ pub(crate) fn is_apostrophe(text: &str, at: usize, mark: char) -> bool {
     word(before.and_then(|it| it.chars().next_back())) && word(behind.and_then(|it| it.chars().next()))
 }
 
-/// Where something stands between quotation marks, which are not part of it.
+/// Where something stands between quotation marks, which are not part of it. Within a quotation the same marks may quote again,
+/// as in `"{"a": 1}"`: the outermost count.
 pub(crate) fn quotations(text: &str) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut rest = 0;
@@ -23,16 +24,42 @@ pub(crate) fn quotations(text: &str) -> Vec<Range<usize>> {
             continue;
         };
         let begin = at + mark.len_utf8();
-        let behind = text.get(begin..).unwrap_or_default();
-        let end = behind.char_indices().find(|&(at, it)| it == *close && !is_apostrophe(text, begin + at, it));
-        if let Some(quotation) = end.and_then(|(end, _)| behind.get(..end)) {
-            rest = begin + quotation.len() + close.len_utf8();
-            if !quotation.trim().is_empty() {
-                found.push(begin..begin + quotation.len());
+        if let Some(end) = end_of(text, begin, *close, mark == *close) {
+            rest = end + close.len_utf8();
+            let quotation = begin..end;
+            if text.get(quotation.clone()).is_some_and(|it| !it.trim().is_empty()) {
+                found.push(quotation);
             }
         }
     }
     found
+}
+
+/// Where a quotation ends that begins at `begin`. Marks that look the same open where a word may begin, and close where one may
+/// end; if they do not pair, the last that closes is the end.
+fn end_of(text: &str, begin: usize, close: char, same: bool) -> Option<usize> {
+    let (mut depth, mut last) = (1, None);
+    let marks = text.get(begin..)?.match_indices(close).map(|(at, _)| begin + at);
+    for at in marks.filter(|&at| !is_apostrophe(text, at, close)) {
+        if !same {
+            return Some(at);
+        }
+        let before = text.get(..at).and_then(|it| it.chars().next_back());
+        let after = text.get(at + close.len_utf8()..).and_then(|it| it.chars().next());
+        let opens = before.is_none_or(|it| it.is_whitespace() || "([{<,:;=".contains(it))
+            && at > begin
+            && after.is_some_and(|it| !it.is_whitespace());
+        if opens {
+            depth += 1;
+            continue;
+        }
+        depth -= 1;
+        last = Some(at);
+        if depth == 0 {
+            break;
+        }
+    }
+    last
 }
 
 /// What an instruction that begins with a verb of writing says is to be written, without quotation marks: `type Y into X`,
@@ -81,7 +108,7 @@ mod tests {
 
     #[test]
     fn quotations_are_found() {
-        let cases: [(&str, &[&str]); 8] = [
+        let cases: [(&str, &[&str]); 15] = [
             ("type anna into Email", &[]),
             (r#"type "see you at 5" into the "Note" field"#, &["see you at 5", "Note"]),
             ("type 'don't' in Don't know", &["don't"]),
@@ -89,6 +116,13 @@ mod tests {
             ("type \"open into Email", &[]),
             ("type \"\" into Email", &[]),
             ("it's the users' page", &[]),
+            (r#"Type "{"a": [1, 2]}" into Search titles"#, &[r#"{"a": [1, 2]}"#]),
+            (r#"Type "{"a":"b","c":["d", ""]}" into the "Note" field"#, &[r#"{"a":"b","c":["d", ""]}"#, "Note"]),
+            (r#"type "say "hi" now" into Email"#, &[r#"say "hi" now"#]),
+            (r#"type "he said "hi"" into Email"#, &[r#"he said "hi""#]),
+            (r#"type "a"b" into Email"#, &[r#"a"b"#]),
+            ("type 'a' into the users' page", &["a"]),
+            ("type '{'a': 'it's'}' into Email", &["{'a': 'it's'}"]),
             ("", &[]),
         ];
         for (instruction, expected) in cases {

@@ -10,7 +10,7 @@
 
 use std::{fmt, str::FromStr};
 
-use super::{Action, GroundingError, Normalised1000, Target, parse_boxes};
+use super::{Action, GroundingError, Normalised1000, Target, cursor::Cursor};
 
 const PLAN: &str = "Plan:";
 const NEXT: &str = "Next Action:";
@@ -129,17 +129,26 @@ fn at_label<'a>(text: &'a str, label: &str) -> Option<(&'a str, &'a str)> {
     })
 }
 
+/// The first `[[x0,y0,x1,y1]]`, also with single brackets.
+fn region(place: &str) -> Result<Normalised1000, GroundingError> {
+    let mut cursor = Cursor::new(place);
+    while let Some(start) = cursor.rest().find('[') {
+        cursor.skip(start + 1);
+        let mut ahead = cursor;
+        ahead.eat("[");
+        let numbers = ahead.numbers();
+        if matches!(numbers.len(), 2 | 4) && ahead.eat("]") {
+            return ahead.region(&numbers);
+        }
+    }
+    Err(GroundingError::NoBox { text: place.to_owned() })
+}
+
 /// `operation` is a part of `answer`.
 fn parse(operation: &str, answer: &str) -> Result<GroundedOperation, GroundingError> {
     let text = || answer.to_owned();
     let (said, place) = operation.rsplit_once(PLACE).unwrap_or((operation, operation));
-    let region = *parse_boxes(place)
-        .map_err(|error| match error {
-            GroundingError::OutOfRange { value, .. } => GroundingError::OutOfRange { value, text: text() },
-            _ => GroundingError::NoBox { text: text() },
-        })?
-        .first()
-        .ok_or_else(|| GroundingError::NoBox { text: text() })?;
+    let region = region(place).map_err(|error| error.about(answer))?;
     let Some((element, verb)) = said.split_once("->") else {
         return Err(GroundingError::NoOperation { text: text() });
     };
