@@ -99,6 +99,15 @@ impl System {
         self.text.tokenizer()
     }
 
+    /// That it answers questions in words, which a model that only grounds instructions does not. Whoever lets it write
+    /// freely asks this first.
+    ///
+    /// # Errors
+    /// [`RunError::GroundsOnly`].
+    pub fn require_words(&self) -> Result<(), RunError> {
+        if self.blueprint.grounds_only { Err(RunError::GroundsOnly) } else { Ok(()) }
+    }
+
     /// What its answer to `instruction` must look like, so that [`crate::grounding::read_answer`] reads it.
     pub fn grounding(&self, instruction: &str) -> Constraint {
         match self.blueprint.quotes {

@@ -126,6 +126,7 @@ impl From<RunError> for Failure {
             RunError::Image(_) | RunError::Prompt(_) | RunError::TooLong { .. } | RunError::Pixels { .. } => {
                 Kind::Input
             }
+            RunError::GroundsOnly => Kind::Usage,
             RunError::Text(_) | RunError::Token { .. } | RunError::Constraint(_) => Kind::Model,
             RunError::Gpu(_) | RunError::Op(OpError::Gpu(_)) => Kind::Gpu,
             _ => Kind::Defect,

@@ -393,6 +393,16 @@ fn wrong_usage() {
     assert_fails(&output, USAGE, &["--quant all"]);
 }
 
+/// nano has words for grounding only: a question is refused by the key that says so, not answered with noise.
+#[test]
+fn a_model_that_only_grounds_refuses_questions() {
+    let nano = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/nano");
+    for more in [&[][..], &["--beams", "2"], &["--raw"]] {
+        let output = fovea().args(["generate", "What is this page about?", "--model"]).arg(&nano).args(more).output();
+        assert_fails(&output.unwrap(), USAGE, &["only grounds instructions", "fovea_grounds_only"]);
+    }
+}
+
 /// Random weights write noise, which is no box.
 #[test]
 fn malformed_answers_are_shown() {

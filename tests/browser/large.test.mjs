@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 
 import { launch } from './browser.mjs';
-import { ROOT, serve } from './server.mjs';
+import { ROOT, servePages } from './server.mjs';
 
 const MiB = 1 << 20;
 const CHUNK = 4 * MiB;
@@ -138,7 +138,7 @@ test('1 GiB loads with less than 256 MiB of WebAssembly memory', { skip, timeout
   files['model.safetensors'] = generated(shapes);
   assert.ok(files['model.safetensors'].bytes >= 1 << 30, `${files['model.safetensors'].bytes} bytes`);
 
-  const server = await serve({ '/': 'tests/browser/pages', '/dist/': 'web/js/dist', '/samples/': 'models/nano/samples' });
+  const server = await servePages();
   const browser = await launch();
   try {
     for (const [name, file] of Object.entries(files)) server.generate(`/large/${name}`, file);

@@ -6,8 +6,9 @@
 //   await fault.hit;             // a request has met the fault
 //   await server.close();
 
+import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { stat } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { extname, join, normalize, resolve, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -24,6 +25,14 @@ export const STRICT_CSP = [
   "img-src 'self' data: blob:",
   "style-src 'self'",
 ].join('; ');
+
+/** The strict policy with the hash of a page's import map, which is inline as it has to be. */
+export async function strictCsp(page) {
+  const html = await readFile(resolve(ROOT, page), 'utf8');
+  const map = /<script type="importmap">([^]*?)<\/script>/.exec(html)[1];
+  const hash = createHash('sha256').update(map).digest('base64');
+  return STRICT_CSP.replace("'wasm-unsafe-eval'", `'wasm-unsafe-eval' 'sha256-${hash}'`);
+}
 
 const TYPES = {
   '.css': 'text/css; charset=utf-8',
@@ -215,6 +224,13 @@ export async function serve(mounts, { csp = STRICT_CSP, headers: extra = {}, por
       await new Promise((done) => server.close(done));
     },
   };
+}
+
+/** The tests' own page with both packages; `more` mounts. */
+export async function servePages(more = {}) {
+  const pages = 'tests/browser/pages';
+  const mounts = { '/': pages, '/dist/': 'web/js/dist', '/nano/': 'web/nano', '/samples/': 'models/nano/samples' };
+  return serve({ ...mounts, ...more }, { csp: await strictCsp(`${pages}/index.html`) });
 }
 
 /** A generated file in pieces, so that no large range is ever whole in memory. */

@@ -12,7 +12,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 
 import { launch } from './browser.mjs';
-import { ROOT, serve } from './server.mjs';
+import { ROOT, servePages } from './server.mjs';
 
 const ROUNDS = Number(process.argv[2] ?? 5);
 const INSTRUCTION = 'click Sign in';
@@ -26,7 +26,7 @@ const env = { VK_DRIVER_FILES: '/usr/lib/chromium/vk_swiftshader_icd.json', NODE
 const median = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
 
 await stat(NATIVE);
-const server = await serve({ '/': 'tests/browser/pages', '/dist/': 'web/js/dist', '/samples/': 'models/nano/samples' });
+const server = await servePages();
 const browser = await launch();
 const page = await browser.page(server.url);
 await page.waitForFunction(() => globalThis.test);

@@ -10,6 +10,7 @@ import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
 
 import { launch } from './browser.mjs';
+import { install } from './packed.mjs';
 import { ROOT, serve, STRICT_CSP } from './server.mjs';
 
 const exec = promisify(execFile);
@@ -19,11 +20,7 @@ let folder, lines;
 
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), 'fovea-tarball-'));
-  const { stdout } = await exec('npm', ['pack', '--json', '--pack-destination', folder], { cwd: source });
-  // The build's own words come first.
-  const [{ filename }] = JSON.parse(stdout.slice(stdout.indexOf('[\n')));
-  await writeFile(join(folder, 'package.json'), '{ "private": true, "type": "module" }\n');
-  await exec('npm', ['install', '--offline', '--no-audit', '--no-fund', join(folder, filename)], { cwd: folder });
+  await install(folder);
   const readme = await readFile(join(folder, 'node_modules/fovea/README.md'), 'utf8');
   lines = /```ts\n([\s\S]*?)```/.exec(readme)[1];
 });
@@ -42,10 +39,24 @@ test('the package has what it needs, and nothing else', async () => {
     'src',
   ]);
   assert.ok((await stat(join(root, 'dist/wasm/fovea_web_bg.wasm'))).size < 6 << 20);
-  assert.ok((await readdir(join(root, 'dist/models/nano'))).includes('manifest.json'));
+  assert.deepEqual((await readdir(join(root, 'dist'))).filter((name) => /models|safetensors/.test(name)), []);
+  const nano = join(folder, 'node_modules/fovea-nano');
+  assert.deepEqual((await readdir(nano)).sort(), [
+    'LICENSE-APACHE',
+    'LICENSE-MIT',
+    'README.md',
+    'index.d.ts',
+    'index.js',
+    'model',
+    'package.json',
+  ]);
+  const before = await readFile(join(nano, 'model/manifest.json'));
   const program = join(folder, 'node_modules/.bin/fovea-manifest');
-  const { stdout } = await exec(program, [join(root, 'dist/models/nano')]);
+  const { stdout } = await exec(program, [join(nano, 'model')]);
   assert.match(stdout, /manifest\.json: 7 files/);
+  assert.deepEqual(await readFile(join(nano, 'model/manifest.json')), before);
+  const hash = createHash('sha256').update(before).digest('base64');
+  assert.ok(stdout.includes(`integrity: sha256-${hash}\n`), stdout);
 });
 
 test("the README's lines are right in strict TypeScript", { timeout }, async () => {
@@ -62,7 +73,9 @@ test("the README's lines run", { timeout }, async () => {
   assert.ok(lines.trim().split('\n').filter((line) => line.trim()).length <= 5, lines);
   await copyFile(join(ROOT, 'models/nano/samples/signin.png'), join(folder, 'signin.png'));
   await mkdir(join(folder, 'app'), { recursive: true });
-  const map = '{ "imports": { "fovea": "./node_modules/fovea/dist/index.js" } }';
+  // The README's own map.
+  const readme = await readFile(join(folder, 'node_modules/fovea/README.md'), 'utf8');
+  const map = /<script type="importmap">([^]*?)<\/script>/.exec(readme)[1];
   const page = `<!doctype html><link rel="icon" href="data:,"><script type="importmap">${map}</script><script type="module" src="app/main.js"></script>`;
   await writeFile(join(folder, 'index.html'), page);
   // A small part of the sample stands in for the picture: a processor is slow.

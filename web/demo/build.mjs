@@ -2,7 +2,8 @@
 //
 //   node web/demo/build.mjs && npx sirv-cli target/web/site
 //
-// The package has to be built before, into web/js/dist; its copy becomes the site's folder `fovea`.
+// The package has to be built before, into web/js/dist; its copy becomes the site's folder `fovea`, that
+// of fovea-nano `fovea-nano`.
 
 import { spawnSync } from 'node:child_process';
 import { access, cp, mkdir, rm } from 'node:fs/promises';
@@ -31,12 +32,15 @@ await access(join(dist, 'index.js')).catch(() => {
 await rm(site, { recursive: true, force: true });
 await mkdir(join(site, 'samples'), { recursive: true });
 
-// TypeScript is a dependency of the package, whose folder has the only node_modules.
+// TypeScript is a dependency of the package.
 const tsc = createRequire(join(root, 'web/js/package.json')).resolve('typescript/bin/tsc');
 const { status } = spawnSync(process.execPath, [tsc, '--project', demo, '--outDir', site], { stdio: 'inherit' });
 if (status !== 0) process.exit(1);
 
 await cp(dist, join(site, 'fovea'), { recursive: true });
+for (const part of ['index.js', 'model']) {
+  await cp(join(root, 'web/nano', part), join(site, 'fovea-nano', part), { recursive: true });
+}
 for (const file of ['index.html', 'style.css', 'icon.svg']) await cp(join(demo, file), join(site, file));
 for (const [name, file] of Object.entries(SAMPLES)) await cp(join(root, file), join(site, 'samples', name));
 console.log(`the demo page is in ${site}`);

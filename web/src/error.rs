@@ -44,7 +44,7 @@ impl Failure {
                 GpuError::NoAdapter { .. } | GpuError::NoDevice { .. } => ("webgpu-unavailable", vec![]),
                 GpuError::TooSmall { what, has, needs, .. } => {
                     let detail = vec![
-                        ("limit", JsValue::from_str(what)),
+                        ("limit", JsValue::from_str(&in_camel_case(what))),
                         ("has", JsValue::from_f64(*has as f64)),
                         ("needs", JsValue::from_f64(*needs as f64)),
                     ];
@@ -65,7 +65,9 @@ impl Failure {
         }
         match self {
             Self::Load(LoadError::Image(_)) | Self::Run(RunError::Image(_)) => ("image", vec![]),
-            Self::Load(_) | Self::Run(RunError::Text(TextError::NoTemplate)) => ("model", vec![]),
+            Self::Load(_) | Self::Run(RunError::Text(TextError::NoTemplate) | RunError::GroundsOnly) => {
+                ("model", vec![])
+            }
             Self::Run(RunError::Op(_)) | Self::Gpu(_) | Self::Busy => ("internal", vec![]),
             Self::Run(_) | Self::Argument(_) => ("prompt", vec![]),
             Self::Answer(error) => ("answer", vec![("text", JsValue::from_str(error.text()))]),
@@ -85,6 +87,16 @@ impl From<Failure> for JsValue {
         }
         error.into()
     }
+}
+
+/// A limit's name as WebGPU spells it, from wgpu's.
+fn in_camel_case(name: &str) -> String {
+    let mut words = name.split('_');
+    let first = words.next().unwrap_or_default().to_owned();
+    words.fold(first, |name, word| {
+        let (initial, rest) = word.split_at(word.chars().next().map_or(0, char::len_utf8));
+        name + &initial.to_uppercase() + rest
+    })
 }
 
 /// Sets a field of a plain object, which cannot fail.
@@ -125,6 +137,7 @@ mod tests {
             (LoadError::MissingFile { file: "config.json".to_owned() }.into(), "model"),
             (RunError::Image(ImageError::Empty { width: 0, height: 1 }).into(), "image"),
             (RunError::NotInPrompt.into(), "prompt"),
+            (RunError::GroundsOnly.into(), "model"),
             (Failure::Argument("no".to_owned()), "prompt"),
             (Failure::Busy, "internal"),
         ] {
@@ -142,7 +155,7 @@ mod tests {
         let adapter = "small".to_owned();
         let limit = GpuError::TooSmall { adapter, what: "max_compute_workgroup_storage_size", has: 16, needs: 32 };
         let detail = field(&Failure::from(limit).into(), "detail");
-        assert_eq!(field(&detail, "limit"), JsValue::from_str("max_compute_workgroup_storage_size"));
+        assert_eq!(field(&detail, "limit"), JsValue::from_str("maxComputeWorkgroupStorageSize"));
         assert_eq!((field(&detail, "has"), field(&detail, "needs")), (JsValue::from(16), JsValue::from(32)));
     }
 

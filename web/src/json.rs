@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use wasm_bindgen::JsValue;
 
-use crate::error::Failure;
+use crate::error::{Failure, message};
 
 /// A JavaScript value of plain data.
 pub(crate) fn to_js(value: &Value) -> Result<JsValue, JsValue> {
@@ -14,8 +14,10 @@ pub(crate) fn to_js(value: &Value) -> Result<JsValue, JsValue> {
 
 /// Plain data of JavaScript's as a type; `what` names it in errors.
 pub(crate) fn from_js<T: DeserializeOwned>(what: &str, value: &JsValue) -> Result<T, JsValue> {
-    let text = JSON::stringify(value)?.as_string().unwrap_or_default();
-    serde_json::from_str(&text).map_err(|error| Failure::Argument(format!("{what}: {error}")).into())
+    let failed = |reason: String| Failure::Argument(format!("{what}: {reason}")).into();
+    // Cycles and whole numbers of any size have no JSON.
+    let text = JSON::stringify(value).map_err(|thrown| failed(message(&thrown)))?.as_string().unwrap_or_default();
+    serde_json::from_str(&text).map_err(|error| failed(error.to_string()))
 }
 
 #[cfg(all(test, target_arch = "wasm32"))]
@@ -44,7 +46,11 @@ mod tests {
             assert!(field("message").is_some_and(|message| message.starts_with("messages: ")), "{error:?}");
         }
         for unwritable in [JsValue::UNDEFINED, BigInt::from(1).into()] {
-            assert!(from_js::<Vec<Message>>("messages", &unwritable).is_err());
+            let error = from_js::<Vec<Message>>("messages", &unwritable).expect_err("no JSON");
+            assert_eq!(
+                Reflect::get(&error, &"code".into()).ok().and_then(|it| it.as_string()).as_deref(),
+                Some("prompt")
+            );
         }
     }
 }

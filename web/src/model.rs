@@ -13,7 +13,7 @@ use fovea_engine::{
 use fovea_models::{
     EncodedImage, GenerateOptions, Prepared, RunError, Session, Stage, System,
     constraint::Constraint,
-    image::{ImageError, Picture, Size},
+    image::{Picture, Size},
 };
 use js_sys::{Float32Array, Function, Object, Reflect};
 use serde_json::json;
@@ -93,32 +93,6 @@ impl Image {
     #[wasm_bindgen(getter)]
     pub fn milliseconds(&self) -> f64 {
         self.milliseconds
-    }
-}
-
-impl Model {
-    async fn see(
-        &self,
-        open: impl FnOnce() -> Result<Picture, ImageError>,
-        on_stage: Option<Function>,
-        signal: Option<AbortSignal>,
-    ) -> Result<Image, JsValue> {
-        until_abort(signal, async {
-            let mut session = self.session()?;
-            let told = RefCell::new(None);
-            let fresh = Cell::new(false);
-            let hear = |stage: Stage| {
-                fresh.set(true);
-                hear_stage(&told, on_stage.as_ref(), stage);
-            };
-            let start = milliseconds();
-            let picture = open().map_err(|error| Failure::from(RunError::from(error)))?;
-            let encoded = session.encode(&picture, &hear).await;
-            told.take().map_or(Ok(()), Err)?;
-            let encoded = encoded.map_err(Failure::from)?;
-            Ok(self.hold(encoded, if fresh.get() { milliseconds() - start } else { 0.0 }))
-        })
-        .await
     }
 }
 
@@ -222,20 +196,23 @@ impl Model {
         on_stage: Option<Function>,
         signal: Option<AbortSignal>,
     ) -> Result<Image, JsValue> {
-        self.see(|| Picture::from_rgba(Size::new(width, height), rgba), on_stage, signal).await
-    }
-
-    /// Encodes a picture from an encoded file (PNG, JPEG, WebP, GIF, BMP), as [`Model::encode`].
-    ///
-    /// # Errors
-    /// As [`Model::encode`].
-    pub async fn encode_file(
-        &self,
-        file: &[u8],
-        on_stage: Option<Function>,
-        signal: Option<AbortSignal>,
-    ) -> Result<Image, JsValue> {
-        self.see(|| Picture::decode(file), on_stage, signal).await
+        let picture = Picture::from_rgba(Size::new(width, height), rgba);
+        let picture = picture.map_err(|error| Failure::from(RunError::from(error)))?;
+        until_abort(signal, async {
+            let mut session = self.session()?;
+            let told = RefCell::new(None);
+            let fresh = Cell::new(false);
+            let hear = |stage: Stage| {
+                fresh.set(true);
+                hear_stage(&told, on_stage.as_ref(), stage);
+            };
+            let start = milliseconds();
+            let encoded = session.encode(&picture, &hear).await;
+            told.take().map_or(Ok(()), Err)?;
+            let encoded = encoded.map_err(Failure::from)?;
+            Ok(self.hold(encoded, if fresh.get() { milliseconds() - start } else { 0.0 }))
+        })
+        .await
     }
 
     /// Says where to carry out an instruction on a picture. `options`: `{max_tokens: number, heat: boolean, free:
@@ -272,6 +249,7 @@ impl Model {
             let text = self.system.decode_answer(&written.ids).map_err(Failure::from)?;
             let answer = written.object(&text);
             let action = asked.read(grammar, &text, &encoded).map_err(Failure::from)?;
+            set(&answer, "found", &JsValue::from_bool(action.is_found()));
             set(&answer, "action", &to_js(&action.to_json())?);
             if truthy(&options, "heat") {
                 let looks = match asked.closer {
@@ -289,7 +267,7 @@ impl Model {
     /// temperature, top_k, top_p, seed}`, all numbers, and perhaps `grammar`: `{jsonSchema}`, `{regex}` or `{ebnf}`.
     ///
     /// # Errors
-    /// `prompt`; `model` without a chat template; the device's failures; the signal's reason.
+    /// `prompt`; `model` without a chat template, or if the model only grounds; the device's failures; the signal's reason.
     pub async fn generate(
         &self,
         messages: JsValue,
@@ -299,6 +277,7 @@ impl Model {
         on_token: Option<Function>,
         signal: Option<AbortSignal>,
     ) -> Result<Answer, JsValue> {
+        self.system.require_words().map_err(Failure::from)?;
         let messages: Vec<Message> = from_js("messages", &messages)?;
         let constraint = grammar(&options)?;
         let options = GenerateOptions {

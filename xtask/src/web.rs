@@ -31,7 +31,7 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     command(serve.arg(site).args(["--port", "8080", "--quiet"]))
 }
 
-/// The package's folder, which also has the only `node_modules`.
+/// The package's folder, with the `node_modules` of its development.
 pub(crate) fn package() -> PathBuf {
     root().join("web/js")
 }
@@ -45,7 +45,7 @@ pub(crate) fn node(folder: &Path, script: &str) -> Command {
 
 /// Builds module, package and page; for a release also makes the module smaller, which takes minutes.
 pub(crate) fn build(release: bool) -> Outcome {
-    install()?;
+    install(&package())?;
     let module = compile()?;
     let made = package().join("dist/wasm");
     command(Command::new(bundle()?).arg(module).arg(&made))?;
@@ -75,14 +75,14 @@ fn bundle() -> Result<PathBuf, String> {
     Ok(target_dir().join("debug/fovea-web-bundle"))
 }
 
-/// The npm packages of the lock file, if they are not there yet.
-fn install() -> Outcome {
+/// The npm packages of a folder's lock file, if they are not there yet.
+pub(crate) fn install(folder: &Path) -> Outcome {
     let time = |path: PathBuf| fs::metadata(path).and_then(|it| it.modified()).ok();
-    let (lock, installed) = (package().join("package-lock.json"), package().join("node_modules/.package-lock.json"));
+    let (lock, installed) = (folder.join("package-lock.json"), folder.join("node_modules/.package-lock.json"));
     if time(installed) >= time(lock) {
         return Ok(());
     }
-    command(Command::new("npm").current_dir(package()).args(["ci", "--no-audit", "--no-fund"]))
+    command(Command::new("npm").current_dir(folder).args(["ci", "--no-audit", "--no-fund"]))
 }
 
 fn compile() -> Result<PathBuf, String> {

@@ -25,7 +25,7 @@ def config():
         'vision_start_token_id': sid['<|vision_start|>'], 'vision_end_token_id': sid['<|vision_end|>'], 'vision_token_id': sid['<|vision_pad|>'],
         'image_token_id': sid['<|image_pad|>'], 'video_token_id': sid['<|video_pad|>'],
         'hidden_act': 'silu', 'hidden_size': 256, 'initializer_range': 0.02, 'intermediate_size': 640, 'max_position_embeddings': 32768,
-        'max_window_layers': 4, 'fovea_grounding': 'cogagent', 'fovea_quotes': True, 'fovea_relations': True, 'model_type': 'qwen2_5_vl', 'num_attention_heads': 4, 'num_hidden_layers': 4, 'num_key_value_heads': 4,
+        'max_window_layers': 4, 'fovea_grounding': 'cogagent', 'fovea_quotes': True, 'fovea_relations': True, 'fovea_grounds_only': True, 'model_type': 'qwen2_5_vl', 'num_attention_heads': 4, 'num_hidden_layers': 4, 'num_key_value_heads': 4,
         'rms_norm_eps': 1e-6, 'rope_theta': 10000.0, 'sliding_window': 32768, 'tie_word_embeddings': True, 'torch_dtype': 'float16',
         'transformers_version': '4.49.0', 'use_cache': True, 'use_sliding_window': False,
         'vision_config': {'depth': 8, 'hidden_act': 'silu', 'hidden_size': 160, 'intermediate_size': 448, 'num_heads': 5, 'in_chans': 3,

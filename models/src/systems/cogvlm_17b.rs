@@ -149,6 +149,7 @@ impl Config {
             heat_layer: None,
             quotes: false,
             relations: false,
+            grounds_only: false,
         })
     }
 }

@@ -132,5 +132,6 @@ pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
         heat_layer: None,
         quotes: false,
         relations: false,
+        grounds_only: false,
     })
 }

@@ -104,6 +104,9 @@ pub struct Blueprint {
     pub quotes: bool,
     /// Whether it finds names alone, so that an instruction that tells a place is taken apart.
     pub relations: bool,
+    /// Whether it was trained to ground instructions and nothing else: it has no words for other questions
+    /// (`fovea_grounds_only`).
+    pub grounds_only: bool,
 }
 
 /// What a `config.json` tells the system by.

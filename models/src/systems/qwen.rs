@@ -58,6 +58,7 @@ pub(super) struct Config<V> {
     heat_layer: Option<usize>,
     quotes: bool,
     relations: bool,
+    grounds_only: bool,
     eos: Option<OneOrMany>,
 }
 
@@ -105,6 +106,7 @@ impl<V: serde::de::DeserializeOwned> Config<V> {
         let heat_layer = own(&json, "fovea_heat_layer")?;
         let quotes = own(&json, "fovea_quotes")?.unwrap_or_default();
         let relations = own(&json, "fovea_relations")?.unwrap_or_default();
+        let grounds_only = own(&json, "fovea_grounds_only")?.unwrap_or_default();
         let eos = text.get("eos_token_id").cloned().filter(|value| !value.is_null());
         Ok(Self {
             text: serde_json::from_value(text.into()).map_err(file)?,
@@ -116,6 +118,7 @@ impl<V: serde::de::DeserializeOwned> Config<V> {
             heat_layer,
             quotes,
             relations,
+            grounds_only,
             image_token: serde_json::from_value(image_token).map_err(file)?,
             eos: eos.map(serde_json::from_value).transpose().map_err(file)?,
         })
@@ -137,7 +140,7 @@ impl<V: serde::de::DeserializeOwned> Config<V> {
         check_vision(&tower, &merger, inner, decoder.hidden)?;
         Ok(Blueprint {
             name,
-            image: ImageConfig::Qwen(QwenImageConfig::read(&files.preprocessor()?)?),
+            image: ImageConfig::Qwen(QwenImageConfig::from_json(files.need("preprocessor_config.json")?)?),
             slot: ImageSlot::token(self.image_token),
             positions: PositionRule::Mrope,
             chat: ChatFormat::Template,
@@ -159,6 +162,7 @@ impl<V: serde::de::DeserializeOwned> Config<V> {
             heat_layer: self.heat_layer,
             quotes: self.quotes,
             relations: self.relations,
+            grounds_only: self.grounds_only,
         })
     }
 

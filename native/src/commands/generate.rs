@@ -73,6 +73,7 @@ pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -
     };
     let pictures = arguments.images.images.iter().map(|path| picture::open(path)).collect::<Outcome<Vec<_>>>()?;
     let loaded = common.model.load(&common.gpu, Quantisation::Q4)?;
+    loaded.system.require_words()?;
     let mut session = Session::new(&loaded.system)?;
 
     let stages = Stages::new();

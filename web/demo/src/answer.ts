@@ -65,7 +65,8 @@ function detailOf(run: RunState): string {
   const { action, box } = run.result.grounding;
   if (action.kind === 'absent') return 'The model sees nothing like that in the picture.';
   if (action.kind === 'end') return 'The model takes the task as done.';
-  const parts = [action.elementType, action.elementInfo && `“${shortened(action.elementInfo)}”`, box && extent(box)];
+  const { elementType, elementInfo } = 'box' in action ? action : {};
+  const parts = [elementType, elementInfo && `“${shortened(elementInfo)}”`, box && extent(box)];
   const said = parts.filter((part) => part).join(', ');
   return said && said[0]!.toUpperCase() + said.slice(1);
 }

@@ -61,12 +61,12 @@ const VERBS: Record<Action['kind'], string> = {
 /** "Type “anna”", "Scroll down 3 steps": the action without its place. */
 export function verb(action: Action): string {
   const words = [VERBS[action.kind]];
-  if (action.text !== undefined) words.push(`“${shortened(action.text)}”`);
-  if (action.direction) words.push(action.direction);
-  if (action.steps !== undefined) words.push(`${action.steps} ${action.steps === 1 ? 'step' : 'steps'}`);
-  if (action.key !== undefined) words.push(action.key);
-  if (action.keys) words.push(action.keys.map((key) => key.key).join(' + '));
-  if (action.app ?? action.url) words.push((action.app ?? action.url)!);
+  if ('text' in action) words.push(`“${shortened(action.text)}”`);
+  if (action.kind === 'scroll') words.push(action.direction);
+  if (action.kind === 'scroll') words.push(`${action.steps} ${action.steps === 1 ? 'step' : 'steps'}`);
+  if (action.kind === 'key_press') words.push(action.key);
+  if (action.kind === 'gesture') words.push(action.keys.map((key) => key.key).join(' + '));
+  if (action.kind === 'launch') words.push(action.app ?? action.url ?? '');
   return words.join(' ');
 }
 

@@ -11,7 +11,7 @@ import { pathToFileURL } from 'node:url';
 const CHUNK = 4 * 1024 * 1024;
 
 /** Files that a model consists of; others in its folder (cards, samples, training) are not listed. */
-const WANTED = /^(.*\.safetensors(\.index\.json)?|(config|generation_config|preprocessor_config|processor_config|tokenizer|tokenizer_config|chat_template)\.json|tokenizer\.model|chat_template\.jinja)$/;
+const WANTED = /^(.*\.safetensors(\.index\.json)?|(config|generation_config|preprocessor_config|tokenizer|tokenizer_config|chat_template)\.json|tokenizer\.model|chat_template\.jinja)$/;
 
 /** The manifest of a folder. Files are read as streams, so their size does not matter. */
 export async function manifest(folder) {
@@ -45,9 +45,14 @@ export async function manifest(folder) {
   return { version: 1, chunk: CHUNK, files };
 }
 
+/** The hash of a manifest, as the option `integrity` takes it. */
+export function integrity(text) {
+  return `sha256-${createHash('sha256').update(text).digest('base64')}`;
+}
+
 async function main([folder, ...rest]) {
   if (!folder || rest.length > 0 || folder.startsWith('-')) {
-    console.error('usage: fovea-manifest DIR\n\nWrites DIR/manifest.json for a model in DIR.');
+    console.error('usage: fovea-manifest DIR\n\nWrites DIR/manifest.json for a model in DIR, and prints its hash for the option `integrity`.');
     return 2;
   }
   if (!(await stat(folder).catch(() => undefined))?.isDirectory()) {
@@ -56,9 +61,11 @@ async function main([folder, ...rest]) {
   }
   try {
     const made = await manifest(folder);
-    await writeFile(join(folder, 'manifest.json'), `${JSON.stringify(made)}\n`);
+    const text = `${JSON.stringify(made)}\n`;
+    await writeFile(join(folder, 'manifest.json'), text);
     const bytes = made.files.reduce((sum, file) => sum + file.bytes, 0);
     console.log(`${join(folder, 'manifest.json')}: ${made.files.length} files, ${bytes} bytes`);
+    console.log(`integrity: ${integrity(text)}`);
     return 0;
   } catch (error) {
     console.error(`fovea-manifest: ${error.message}`);

@@ -37,6 +37,8 @@ export interface BridgeImage {
 
 export interface BridgeAnswer {
   text: string;
+  /** Whether the action is something to do. */
+  found: boolean;
   action: Action;
   heat?: HeatMap;
   /** Milliseconds. */
@@ -69,8 +71,6 @@ export interface BridgeModel {
   kv_bytes(): number;
   /** RGBA, row by row. */
   encode(rgba: Uint8Array, width: number, height: number, on_stage: OnStage | undefined, signal: AbortSignal | undefined): Promise<BridgeImage>;
-  /** A PNG, JPEG, WebP, GIF or BMP file. */
-  encode_file(file: Uint8Array, on_stage: OnStage | undefined, signal: AbortSignal | undefined): Promise<BridgeImage>;
   ground(
     image: BridgeImage,
     instruction: string,
@@ -79,7 +79,7 @@ export interface BridgeModel {
     on_token: OnToken | undefined,
     signal: AbortSignal | undefined,
   ): Promise<BridgeAnswer>;
-  /** `messages`: as the public `Message[]`. The answer has no `action` and no `heat`. */
+  /** `messages`: as the public `Message[]`. The answer has no `found`, `action` and `heat`. */
   generate(
     messages: unknown,
     images: BridgeImage[],
@@ -87,7 +87,7 @@ export interface BridgeModel {
     on_stage: OnStage | undefined,
     on_token: OnToken | undefined,
     signal: AbortSignal | undefined,
-  ): Promise<Omit<BridgeAnswer, 'action' | 'heat'>>;
+  ): Promise<Omit<BridgeAnswer, 'found' | 'action' | 'heat'>>;
   free(): void;
 }
 

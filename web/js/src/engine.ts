@@ -1,16 +1,18 @@
 /** Runs the calls: one model on one device, in whichever thread it was made. */
 
 import { follow, Queue } from './abort.js';
+import { adapterName } from './adapter.js';
 import type { Bridge, BridgeDevice, BridgeImage, BridgeModel } from './bridge.js';
 import { DeviceLostError, DisposedError, FoveaError, ImageError, QuotaError } from './errors.js';
 import { fromBridge } from './failures.js';
-import type { PictureFile, Pixels } from './image.js';
-import { numbered, toPixels, unreadableFile } from './image.js';
+import type { Pixels } from './image.js';
+import { toPixels } from './image.js';
 import type { Listing } from './listing.js';
 import { keepListing, resolveListing } from './listing.js';
 import { Network } from './network.js';
 import { Tracker } from './progress.js';
 import type { Emit, Host, LoadParams, Method, Params, Result, WirePicture } from './protocol.js';
+import { relayedFetch } from './relay.js';
 import { ModelSource } from './source.js';
 import type { ChunkStore, StorageEnvironment } from './store.js';
 import { environment, NoStore, openStore } from './store.js';
@@ -19,8 +21,11 @@ import type { Capabilities, Generation, Grounding, Memory, ModelInfo, Tier, Timi
 
 /** What the engine stands on; tests put their own in. */
 export interface EngineOptions {
-  /** Instantiates the WebAssembly module. `attempt` counts from 0; a later one follows a breakdown. */
-  bridge?: (attempt: number) => Promise<Bridge>;
+  /**
+   * Instantiates the WebAssembly module. `attempt` counts from 0; a later one follows a breakdown. `assets`: the folder
+   * that has the package's files, if it is not where they are by themselves.
+   */
+  bridge: (attempt: number, assets: string | undefined) => Promise<Bridge>;
   storage?: StorageEnvironment;
   fetch?: typeof fetch;
   pixels?: typeof toPixels;
@@ -38,7 +43,7 @@ interface Loaded {
 
 /** A picture in use. Its pixels stay, so that another device can encode it again. */
 interface Held {
-  pixels: Pixels | PictureFile;
+  pixels: Pixels;
   encoded?: { by: Loaded; image: BridgeImage };
   /** Holders: the caller's handle, and calls that wait or run. The last one to leave lets go of it. */
   uses: number;
@@ -65,13 +70,15 @@ export class Engine implements Host {
   #bridge: Promise<Bridge> | undefined;
   #store: Promise<ChunkStore> | undefined;
   #params: LoadParams | undefined;
+  /** The page's, for a worker. */
+  #fetch: typeof fetch | undefined;
   #loaded: Loaded | undefined;
   /** The device while a model loads onto it. */
   #device: BridgeDevice | undefined;
   #next = 1;
   #memory: Memory = { gpu: 0, weights: 0, kvCache: 0, wasm: 0, stored: 0 };
 
-  constructor(options: EngineOptions = {}, onCrash: (error: FoveaError) => void = () => undefined) {
+  constructor(options: EngineOptions, onCrash: (error: FoveaError) => void = () => undefined) {
     this.#options = options;
     this.#onCrash = onCrash;
     globalThis.addEventListener?.('error', this.#uncaught);
@@ -86,7 +93,7 @@ export class Engine implements Host {
       ground: (params, context) => this.#ground(params, context),
       generate: (params, context) => this.#generate(params, context),
       memory: () => this.#measure(),
-      capabilities: ({ tier }) => this.#capabilities(tier),
+      capabilities: (params) => this.#capabilities(params),
     };
     return methods[method](params, context);
   }
@@ -137,11 +144,11 @@ export class Engine implements Host {
       const token = onToken(emit, maxTokens);
       const answer = await loaded.model.ground(image, instruction, options, onStage(emit), token, signal);
       emit('stage', { stage: 'decode', done: 1 });
-      const { action, text, heat: map } = answer;
+      const { found, action, text, heat: map } = answer;
       return {
+        found,
         action,
-        ...(action.box ? { box: action.box } : {}),
-        ...(action.point ? { point: action.point } : {}),
+        ...('box' in action ? { box: action.box, point: action.point } : {}),
         text,
         ...(map ? { heat: map } : {}),
         timings: timingsOf(answer, held!.milliseconds, milliseconds, image.tokens, start),
@@ -155,9 +162,8 @@ export class Engine implements Host {
       const start = performance.now();
       const encoded: BridgeImage[] = [];
       let [decode, encode, tokens] = [0, 0, 0];
-      for (const [index, held] of pictures.entries()) {
-        const work = this.#encoded(loaded, held, signal, emit);
-        const { image, milliseconds } = await numbered(index, pictures.length, work);
+      for (const held of pictures) {
+        const { image, milliseconds } = await this.#encoded(loaded, held, signal, emit);
         decode += held.milliseconds;
         encode += milliseconds;
         tokens += image.tokens;
@@ -197,8 +203,8 @@ export class Engine implements Host {
     return this.#memory;
   }
 
-  async #capabilities(tier: Params<'capabilities'>['tier']): Promise<Capabilities> {
-    const bridge = await this.#module();
+  async #capabilities({ tier, assets }: Params<'capabilities'>): Promise<Capabilities> {
+    const bridge = await this.#module(assets);
     try {
       const device = await this.#open(bridge, tier);
       const capabilities = device.capabilities();
@@ -325,9 +331,7 @@ export class Engine implements Host {
     task: (loaded: Loaded, pictures: Held[], signal: AbortSignal) => Promise<T>,
   ): Promise<T> {
     // Decoded at once, before the call's turn: frames of a video are scarce, and must be closed soon.
-    const outcomes = await Promise.allSettled(
-      images.map((image, index) => numbered(index, images.length, this.#picture(image, context.emit))),
-    );
+    const outcomes = await Promise.allSettled(images.map((image) => this.#picture(image, context.emit)));
     const pictures = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []));
     try {
       for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
@@ -369,27 +373,18 @@ export class Engine implements Host {
     emit: Emit,
   ): Promise<{ image: BridgeImage; milliseconds: number }> {
     if (held.encoded?.by === loaded) return { image: held.encoded.image, milliseconds: 0 };
-    const image = await this.#encodePixels(loaded, held.pixels, emit, signal);
+    const { rgba, width, height } = held.pixels;
+    const image = await loaded.model.encode(rgba, width, height, onStage(emit), signal);
     held.encoded = { by: loaded, image };
     return { image, milliseconds: image.milliseconds };
   }
 
-  async #encodePixels({ model }: Loaded, pixels: Pixels | PictureFile, emit: Emit, signal: AbortSignal): Promise<BridgeImage> {
-    if ('rgba' in pixels) return model.encode(pixels.rgba, pixels.width, pixels.height, onStage(emit), signal);
-    try {
-      return await model.encode_file(pixels.file, onStage(emit), signal);
-    } catch (thrown) {
-      const error = fromBridge(thrown);
-      throw error instanceof ImageError ? unreadableFile(pixels, error) : thrown;
-    }
-  }
-
   // ----------------------------------------------------------------------------------------------------- loading
 
-  #module(): Promise<Bridge> {
-    this.#bridge ??= (this.#options.bridge ?? instantiate)(this.#attempt).catch((error: unknown) => {
+  #module(assets: string | undefined): Promise<Bridge> {
+    this.#bridge ??= this.#options.bridge(this.#attempt, assets).catch((error: unknown) => {
       this.#bridge = undefined;
-      throw new FoveaError('internal', `the WebAssembly module does not start: ${String(error)}`, { cause: error });
+      throw error;
     });
     return this.#bridge;
   }
@@ -410,7 +405,7 @@ export class Engine implements Host {
     tracker.tell(true);
 
     const life = this.#life;
-    const opened = this.#module().then(async (bridge) => {
+    const opened = this.#module(params.assets).then(async (bridge) => {
       const device = await this.#open(bridge, params.tier);
       if (this.#life === life) this.#device = device;
       return { bridge, device };
@@ -466,12 +461,17 @@ export class Engine implements Host {
       tracker.retries += 1;
       tracker.tell(true);
     };
+    if (params.fetch) this.#fetch ??= relayedFetch(params.fetch);
+    const fetch = this.#options.fetch ?? this.#fetch;
     const network = new Network({
       onRetry: retried,
       onBytes: (bytes) => tracker.arrived(bytes),
-      ...(this.#options.fetch ? { fetch: this.#options.fetch } : {}),
+      headers: params.headers,
+      ...(params.credentials ? { credentials: params.credentials } : {}),
+      ...(fetch ? { fetch } : {}),
     });
-    const listing = await resolveListing(params.location, network, store, { signal });
+    const { integrity } = params;
+    const listing = await resolveListing(params.location, network, store, { signal, integrity });
     signal.throwIfAborted();
 
     const required = params.cache === 'required';
@@ -521,26 +521,6 @@ export class Engine implements Host {
       onRetry: retried,
     });
   }
-}
-
-/** The module of this package; after a breakdown under another address, because a module is instantiated once. */
-async function instantiate(attempt: number): Promise<Bridge> {
-  let module: Bridge;
-  if (attempt === 0) {
-    module = (await import('./wasm/fovea_web.js')) as unknown as Bridge;
-  } else {
-    const url = new URL('./wasm/fovea_web.js', import.meta.url);
-    module = (await import(/* @vite-ignore */ /* webpackIgnore: true */ `${url.href}?${attempt}`)) as Bridge;
-  }
-  await module.default({ module_or_path: new URL('./wasm/fovea_web_bg.wasm', import.meta.url) });
-  return module;
-}
-
-/** Browsers tell little of an adapter, and Chromium leaves the description empty, which the module goes by. */
-async function adapterName(): Promise<string> {
-  const adapter = await navigator.gpu?.requestAdapter({ powerPreference: 'high-performance' });
-  const { description, vendor, architecture, device } = adapter?.info ?? {};
-  return description || [vendor, architecture, device].filter(Boolean).join(' ') || 'unknown';
 }
 
 const isTrap = (error: unknown) =>

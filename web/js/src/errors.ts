@@ -2,6 +2,9 @@
 
 /** What kind of failure this is: stable across versions, unlike the message. */
 export type ErrorCode =
+  | 'option'
+  | 'asset'
+  | 'storage'
   | 'webgpu-unavailable'
   | 'adapter-too-small'
   | 'device-lost'
@@ -25,6 +28,31 @@ export class FoveaError extends Error {
     super(message, options);
     this.name = new.target.name;
     this.code = code;
+  }
+}
+
+/** An option or an argument is not one of those that the types allow; the message names it. */
+export class OptionError extends FoveaError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('option', message, options);
+  }
+}
+
+/** A part of this package, its worker or its WebAssembly module, is not where the page looks for it. */
+export class AssetError extends FoveaError {
+  /** Where it was looked for, without a query; empty if the bundle does not know its own address. */
+  readonly url: string;
+
+  constructor(message: string, url: string, options?: ErrorOptions) {
+    super('asset', message, options);
+    this.url = url;
+  }
+}
+
+/** The browser's storage cannot be read or written, as a whole. */
+export class StorageError extends FoveaError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('storage', message, options);
   }
 }
 
@@ -68,7 +96,7 @@ export class OutOfMemoryError extends FoveaError {
 
 /** A file could not be fetched, after several attempts. What has arrived is kept. */
 export class DownloadError extends FoveaError {
-  /** What was asked for. */
+  /** What was asked for, without a query, which may hold a secret. */
   readonly url: string;
   /** HTTP status of the last attempt; 0 if there was no answer. */
   readonly status: number;

@@ -5,6 +5,7 @@ import type { ErrorCode } from './errors.js';
 import {
   AdapterTooSmallError,
   AnswerError,
+  AssetError,
   DeviceLostError,
   DisposedError,
   DownloadError,
@@ -12,9 +13,11 @@ import {
   ImageError,
   IntegrityError,
   ModelError,
+  OptionError,
   OutOfMemoryError,
   PromptError,
   QuotaError,
+  StorageError,
   WebGpuUnavailableError,
 } from './errors.js';
 
@@ -24,6 +27,9 @@ const number = (value: string | number | undefined) => Number(value ?? 0);
 const text = (value: string | number | undefined) => String(value ?? '');
 
 const MAKE: Record<ErrorCode, (message: string, detail: Detail, options?: ErrorOptions) => FoveaError> = {
+  option: (message, _, options) => new OptionError(message, options),
+  asset: (message, { url }, options) => new AssetError(message, text(url), options),
+  storage: (message, _, options) => new StorageError(message, options),
   'webgpu-unavailable': (message, _, options) => new WebGpuUnavailableError(message, options),
   'adapter-too-small': (message, { limit, has, needs }, options) =>
     new AdapterTooSmallError(message, text(limit), number(has), number(needs), options),

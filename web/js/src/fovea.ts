@@ -1,17 +1,31 @@
 /** The package's face: what a page calls. */
 
 import { abortable, follow } from './abort.js';
-import { Engine } from './engine.js';
-import { DisposedError, FoveaError, ImageError, PromptError, WebGpuUnavailableError } from './errors.js';
-import { numbered, toWire } from './image.js';
+import { missing, probe } from './adapter.js';
+import { assetsFolder, startWorkerScript, workerMissing } from './assets.js';
+import {
+  AssetError,
+  DisposedError,
+  FoveaError,
+  ImageError,
+  OptionError,
+  PromptError,
+  StorageError,
+  WebGpuUnavailableError,
+} from './errors.js';
+import { toWire } from './image.js';
 import { forget } from './listing.js';
-import { locate } from './location.js';
+import { idOf, locate } from './locate.js';
+import { checkCount, checkNumber, checkTier, loadParams } from './options.js';
 import type { CallContext, LoadParams, Method, Params, Result, WirePicture } from './protocol.js';
-import { Client, Direct } from './rpc.js';
+import { serveFetch } from './relay.js';
+import { Client } from './rpc.js';
+import type { ChunkStore } from './store.js';
 import { openStore } from './store.js';
 import type {
   CallOptions,
   Capabilities,
+  CapabilityOptions,
   EncodedImageHandle,
   GenerateOptions,
   Generation,
@@ -24,33 +38,35 @@ import type {
   ModelInfo,
   ModelLocation,
   StoredModel,
-  Tier,
   Token,
 } from './types.js';
 
 /** An engine, here or in a worker. */
 interface Backend {
   call<M extends Method>(method: M, params: Params<M>, context?: CallContext): Promise<Result<M>>;
-  /** Rejects what is under way, and frees everything. */
-  stop(error: Error): void;
+  /** Rejects what is under way, and frees everything; settles when that is done. */
+  stop(error: Error): Promise<void>;
 }
 
 /** `ended` is called if the worker breaks down. */
-function startWorker(ended: () => void): Backend {
-  const worker = new Worker(new URL('./worker.js', import.meta.url), { type: 'module', name: 'fovea' });
-  const stop = (error: Error) => {
+function startWorker({ worker: given, assets }: Pick<LoadOptions, 'worker' | 'assets'>, ended: () => void): Backend {
+  const { worker, url } = startWorkerScript(given, assetsFolder(assets));
+  const stop = async (error: Error) => {
     worker.terminate();
     client.fail(error);
   };
   const crashed = (error: Error) => {
     ended();
-    stop(error);
+    void stop(error);
   };
   const client = new Client(worker, crashed);
+  let heard = false;
+  worker.addEventListener('message', () => (heard = true), { once: true });
   worker.addEventListener('error', (event) => {
     event.preventDefault();
     // A script that cannot be fetched gives a plain event without a message.
-    const why = event.message ? `broke down: ${event.message}` : 'does not start';
+    if (!event.message && !heard) return crashed(workerMissing(url));
+    const why = event.message ? `broke down: ${event.message}` : 'broke down';
     crashed(new FoveaError('internal', `the worker ${why}; the next call starts anew`, { cause: event.error }));
   });
   worker.addEventListener('messageerror', () => {
@@ -59,25 +75,22 @@ function startWorker(ended: () => void): Backend {
   return { call: (method, params, context) => client.call(method, params, context), stop };
 }
 
-/** The engine starts anew by itself if its module breaks down. */
-function startHere(): Backend {
-  const engine = new Engine();
-  const direct = new Direct(engine);
+/** In this thread. What it takes is loaded only now. */
+function startHere(fetch: LoadOptions['fetch']): Backend {
+  const started = import('./here.js').then(
+    ({ startEngine }) => startEngine(fetch),
+    (cause: unknown) => {
+      throw new AssetError(`the engine cannot be loaded: ${cause instanceof Error ? cause.message : String(cause)}`, '');
+    },
+  );
   return {
-    call: (method, params, context) => direct.call(method, params, context),
-    stop: (error) => {
+    call: async (method, params, context) => (await abortable(started, context?.signal)).direct.call(method, params, context),
+    stop: async (error) => {
+      const { direct, engine } = await started;
       direct.fail(error);
-      void engine.dispose();
+      await engine.dispose();
     },
   };
-}
-
-/** Why this page has no WebGPU, if it has none. */
-function missing(): string | undefined {
-  if (globalThis.navigator?.gpu) return undefined;
-  return globalThis.isSecureContext === false
-    ? 'WebGPU needs a secure page: one from https:// or from localhost'
-    : 'this browser has no WebGPU (navigator.gpu is missing)';
 }
 
 /** A picture that stays encoded. */
@@ -104,6 +117,10 @@ class EncodedImage implements EncodedImageHandle {
     // Whatever has become of the engine: the picture is gone.
     this.backend.call('release', { id: this.id }).catch(() => undefined);
   }
+
+  [Symbol.dispose](): void {
+    this.release();
+  }
 }
 
 /**
@@ -124,27 +141,28 @@ class EncodedImage implements EncodedImageHandle {
  */
 export class Fovea {
   readonly #options: LoadOptions;
-  readonly #params: LoadParams;
+  readonly #params: Omit<LoadParams, 'location'>;
   #backend: Backend | undefined;
   #starting: Promise<Backend> | undefined;
   #info: ModelInfo | undefined;
   #disposed = false;
 
   private constructor(options: LoadOptions) {
-    const { model = 'nano', quantisation = 'q4', tier = {}, cache = 'auto', parallel = 4 } = options;
     this.#options = options;
-    this.#params = { location: locate(model), quantisation, tier, cache, parallel };
+    this.#params = loadParams(options);
   }
 
   /**
    * Opens the GPU and loads a model: from the network the first time, from what this browser kept afterwards.
    *
-   * @throws {@link WebGpuUnavailableError}, {@link AdapterTooSmallError} if it cannot run here;
+   * @throws {@link OptionError}; {@link WebGpuUnavailableError}, {@link AdapterTooSmallError} if it cannot run here;
+   *   {@link AssetError} if the worker or the WebAssembly module is not where it is looked for;
    *   {@link DownloadError}, {@link IntegrityError}, {@link QuotaError} if the files do not come, or cannot be kept;
    *   {@link ModelError} if they are not a model that this package runs; {@link OutOfMemoryError},
    *   {@link DeviceLostError}; the signal's reason.
    */
   static async load(options: LoadOptions = {}): Promise<Fovea> {
+    if (typeof options !== 'object' || options === null) throw new OptionError('expected an object of options');
     options.signal?.throwIfAborted();
     const why = missing();
     if (why) throw new WebGpuUnavailableError(why);
@@ -155,49 +173,63 @@ export class Fovea {
       await fovea.#start(options.signal);
       return fovea;
     } catch (error) {
-      fovea.#stop(error instanceof Error ? error : new DisposedError());
+      void fovea.#stop(error instanceof Error ? error : new DisposedError());
       throw error;
     }
   }
 
-  /** Whether this browser can run the engine, and if not, why. It never throws for lack of WebGPU. */
-  static async capabilities(tier: Tier = {}): Promise<Capabilities> {
-    const reason = missing();
-    if (reason) {
-      const none = { f16: false, subgroups: false, timestamps: false, software: false };
-      return { supported: false, reason, ...none, maxBufferSize: 0, maxStorageBufferBindingSize: 0 };
-    }
-    const backend = startWorker(() => undefined);
+  /**
+   * Whether this browser can run the engine, and if not, why: as the adapter says, with no device opened and nothing
+   * fetched. It does not throw for lack of WebGPU.
+   *
+   * @throws {@link OptionError}; with `device` {@link AssetError} too.
+   */
+  static async capabilities(options: CapabilityOptions = {}): Promise<Capabilities> {
+    const tier = checkTier(options.tier);
+    const found = await probe(tier);
+    if (!options.device || !found.supported) return found;
+    const assets = assetsFolder(options.assets);
+    const backend = startWorker(options, () => undefined);
     try {
-      return await backend.call('capabilities', { tier });
+      return await backend.call('capabilities', { tier, ...(assets === undefined ? {} : { assets }) });
     } finally {
-      backend.stop(new DisposedError());
+      void backend.stop(new DisposedError());
     }
   }
 
-  /** The models of which this browser keeps files. */
+  /**
+   * The models of which this browser keeps files.
+   *
+   * @throws {@link StorageError}
+   */
   static async stored(): Promise<StoredModel[]> {
-    const store = await openStore();
-    const sizes = await store.sizes();
-    return (await store.records()).map(({ location, files }) => ({
-      location,
-      bytes: files.reduce((sum, { bytes }) => sum + bytes, 0),
-      stored: files
-        .flatMap(({ chunks }) => chunks)
-        .reduce((sum, { key, start, end }) => sum + (sizes.get(key) === end - start ? end - start : 0), 0),
-    }));
+    return withStore(async (store) => {
+      const sizes = await store.sizes();
+      return (await store.records()).map(({ location, files }) => ({
+        location,
+        bytes: files.reduce((sum, { bytes }) => sum + bytes, 0),
+        stored: files
+          .flatMap(({ chunks }) => chunks)
+          .reduce((sum, { key, start, end }) => sum + (sizes.get(key) === end - start ? end - start : 0), 0),
+      }));
+    });
   }
 
-  /** Deletes kept files: of one model, or without an argument of all. Models that are loaded stay loaded. */
+  /**
+   * Deletes kept files: of one model, or without an argument of all. Models that are loaded stay loaded.
+   *
+   * @throws {@link OptionError}, {@link ModelError} for the argument; {@link StorageError}
+   */
   static async clear(model?: ModelLocation): Promise<void> {
-    const store = await openStore();
-    const wanted = model === undefined ? undefined : locate(model).id;
-    for (const record of await store.records()) {
-      if (wanted === undefined || record.location === wanted) await forget(record, store);
-    }
-    if (wanted !== undefined) return;
-    // Chunks of downloads that ended before their record was written.
-    for (const key of (await store.sizes()).keys()) await store.delete(key);
+    const wanted = model === undefined ? undefined : idOf(model);
+    return withStore(async (store) => {
+      for (const record of await store.records()) {
+        if (wanted === undefined || record.location === wanted) await forget(record, store);
+      }
+      if (wanted !== undefined) return;
+      // Chunks of downloads that ended before their record was written.
+      for (const key of (await store.sizes()).keys()) await store.delete(key);
+    });
   }
 
   /** What is loaded, and on which adapter. */
@@ -240,6 +272,14 @@ export class Fovea {
   ): AsyncGenerator<Token, Generation, void> {
     const { images = [], maxTokens = 256, temperature = 0, topK = 0, topP = 1, seed = 0, grammar } = options;
     checkCount('maxTokens', maxTokens);
+    checkNumber('temperature', temperature, 0, Number.MAX_VALUE);
+    checkNumber('topK', topK, 0, 2 ** 32 - 1);
+    checkNumber('topP', topP, Number.MIN_VALUE, 1);
+    checkNumber('seed', seed, 0, 2 ** 32 - 1);
+    if (!Array.isArray(images)) throw new PromptError('images: expected a list');
+    if (typeof messages !== 'string' && !Array.isArray(messages)) {
+      throw new PromptError('expected a question, or a list of messages');
+    }
     const turns: Message[] =
       typeof messages === 'string'
         ? [{ role: 'user', content: [...images.map(() => ({ type: 'image' as const })), { type: 'text', text: messages }] }]
@@ -308,31 +348,48 @@ export class Fovea {
    * are. A second time does nothing.
    */
   dispose(): void {
-    this.#stop(new DisposedError());
+    void this.#stop(new DisposedError());
   }
 
-  #stop(error: Error): void {
+  /** The same at the end of a block, `await using fovea = await Fovea.load()`; settles when all is given back. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#stop(new DisposedError());
+  }
+
+  async #stop(error: Error): Promise<void> {
     this.#disposed = true;
-    this.#backend?.stop(error);
+    const backend = this.#backend;
     this.#backend = undefined;
+    // What it had is gone with it, whatever it says.
+    await backend?.stop(error).catch(() => undefined);
   }
 
   /** The engine with the model; started anew if the last one broke down. */
   #start(signal?: AbortSignal): Promise<Backend> {
     if (this.#starting) return this.#starting;
     const launch = async () => {
-      const backend =
-        this.#options.thread === 'page'
-          ? startHere()
-          : startWorker(() => {
-              // What runs is rejected by the worker's client; the next call finds nothing here, and starts another.
-              if (this.#backend === backend) this.#backend = this.#starting = undefined;
-            });
+      const { model = 'nano', onProgress, fetch, thread } = this.#options;
+      const location = await abortable(locate(model), signal);
+      if (this.#disposed) throw new DisposedError();
+      const here = thread === 'page';
+      const backend = here
+        ? startHere(fetch)
+        : startWorker(this.#options, () => {
+            // What runs is rejected by the worker's client; the next call finds nothing here, and starts another.
+            if (this.#backend === backend) this.#backend = this.#starting = undefined;
+          });
       // Known from the beginning, so that `dispose` and `memory` reach it while it loads.
       this.#backend = backend;
-      const { onProgress } = this.#options;
       const listeners = onProgress ? { progress: onProgress } : {};
-      this.#info = await backend.call('load', this.#params, { signal, listeners });
+      const params: LoadParams = { ...this.#params, location };
+      const transfer: Transferable[] = [];
+      if (fetch && !here) {
+        const { port1, port2 } = new MessageChannel();
+        serveFetch(port1, fetch);
+        params.fetch = port2;
+        transfer.push(port2);
+      }
+      this.#info = await backend.call('load', params, { signal, listeners, transfer });
       return backend;
     };
     const starting = launch();
@@ -359,9 +416,7 @@ export class Fovea {
     // First the pictures: a frame of a video may be gone when a lost engine has loaded.
     const wired = await abortable(
       Promise.all(
-        images.map(async (image, index) =>
-          image instanceof EncodedImage ? image : numbered(index, images.length, toWire(image as ImageInput, take)),
-        ),
+        images.map(async (image) => (image instanceof EncodedImage ? image : await toWire(image as ImageInput, take))),
       ),
       signal,
     );
@@ -391,7 +446,9 @@ export class Fovea {
         } catch (error) {
           // What the browser says if a picture may not leave its thread, as from another origin without its consent.
           if (!(error instanceof DOMException && error.name === 'DataCloneError')) throw error;
-          throw new ImageError(`the picture cannot be handed over: ${error.message}`, { cause: error });
+          const what = pictures.length > 0 ? 'the picture' : 'the conversation';
+          const text = `${what} cannot be handed over: ${error.message}`;
+          throw pictures.length > 0 ? new ImageError(text, { cause: error }) : new PromptError(text, { cause: error });
         }
       },
       backend,
@@ -399,6 +456,12 @@ export class Fovea {
   }
 }
 
-function checkCount(name: string, value: number): void {
-  if (!Number.isSafeInteger(value) || value < 1) throw new PromptError(`${name}: expected a positive whole number`);
+/** Work on what this browser keeps; what goes wrong with it is told in one class. */
+async function withStore<T>(work: (store: ChunkStore) => Promise<T>): Promise<T> {
+  try {
+    return await work(await openStore());
+  } catch (cause) {
+    if (cause instanceof FoveaError) throw cause;
+    throw new StorageError(`storage fails: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+  }
 }

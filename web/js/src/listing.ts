@@ -1,9 +1,9 @@
 /** Which files a model has, how long they are, and how their chunks are checked and kept. */
 
-import { DownloadError, ModelError } from './errors.js';
+import { DownloadError, IntegrityError, ModelError } from './errors.js';
 import type { Location } from './location.js';
-import { urlOf } from './location.js';
-import { CHUNK, isFileName, parseManifest, sha256 } from './manifest.js';
+import { shown, urlOf } from './location.js';
+import { CHUNK, isFileName, LARGEST_FILE, MOST_FILES, parseManifest, sha256 } from './manifest.js';
 import type { Network, Reply } from './network.js';
 import { readAll } from './network.js';
 import type { ChunkStore, StoredListing } from './store.js';
@@ -26,6 +26,7 @@ export interface ListedFile {
   chunks: Chunk[];
 }
 
+/** What is kept of a model, and where its files are just now. */
 export interface Listing extends StoredListing {
   files: ListedFile[];
 }
@@ -35,7 +36,6 @@ export const SMALL_FILES = [
   'config.json',
   'generation_config.json',
   'preprocessor_config.json',
-  'processor_config.json',
   'tokenizer.json',
   'tokenizer.model',
   'tokenizer_config.json',
@@ -52,6 +52,8 @@ export interface ListingOptions {
   signal?: AbortSignal;
   /** Milliseconds to wait for news about a model that is kept (default 3000). */
   patience?: number;
+  /** SHA-256 that the manifest must have, in hexadecimal. */
+  integrity?: string | undefined;
 }
 
 /**
@@ -62,26 +64,37 @@ export async function resolveListing(
   location: Location,
   network: Network,
   store: ChunkStore,
-  { signal, patience = PATIENCE }: ListingOptions = {},
+  { signal, patience = PATIENCE, integrity }: ListingOptions = {},
 ): Promise<Listing> {
-  const records = (await store.records()) as Listing[];
-  const kept = records.find((record) => record.location === location.id);
-  if (!kept) return find(location, network, signal);
+  const kept = (await store.records()).find((record) => record.location === location.id);
+  // With a manifest of a known hash there is no news: what was kept of that one is it.
+  if (integrity !== undefined && kept?.manifest === integrity) return listingOf(kept, location);
+  if (!kept || integrity !== undefined) return find(location, network, { signal, integrity });
   const controller = new AbortController();
   const late = setTimeout(() => controller.abort(new DownloadError('no answer in time', location.id, 0)), patience);
   const abort = () => controller.abort(signal?.reason);
   signal?.addEventListener('abort', abort, { once: true });
   try {
     signal?.throwIfAborted();
-    return await find(location, network, controller.signal, 1);
+    return await find(location, network, { signal: controller.signal, attempts: 1 });
   } catch {
     signal?.throwIfAborted();
-    // Unreachable, broken, or a captive portal's page: go on with what is kept. Its addresses may have changed since.
-    return { ...kept, files: kept.files.map((file) => ({ ...file, url: urlOf(location, file.name) ?? file.url })) };
+    // Unreachable, broken, or a captive portal's page: go on with what is kept.
+    return listingOf(kept, location);
   } finally {
     clearTimeout(late);
     signal?.removeEventListener('abort', abort);
   }
+}
+
+/** What was kept, with the addresses that the files have now. */
+function listingOf(kept: StoredListing, location: Location): Listing {
+  const files = kept.files.map((file): ListedFile => {
+    const url = urlOf(location, file.name);
+    if (url === undefined) throw new ModelError(`${location.id}: what was kept of it lists ${file.name}, which it does not have`);
+    return { ...file, url };
+  });
+  return { ...kept, files };
 }
 
 /** Keeps the listing for the next time, and deletes chunks that only its predecessor had. */
@@ -89,8 +102,10 @@ export async function keepListing(listing: Listing, store: ChunkStore): Promise<
   const records = await store.records();
   const before = records.find((record) => record.location === listing.location);
   const name = await recordName(listing.location);
-  if (before && JSON.stringify(before) === JSON.stringify(listing)) return;
-  await store.putRecord(name, listing);
+  // Without addresses: the next load has its own, and a query may be a secret.
+  const kept: StoredListing = { ...listing, files: listing.files.map(({ name, bytes, chunks }) => ({ name, bytes, chunks })) };
+  if (before && JSON.stringify(before) === JSON.stringify(kept)) return;
+  await store.putRecord(name, kept);
   if (before) await sweep(before, store);
 }
 
@@ -114,31 +129,44 @@ async function recordName(location: string): Promise<string> {
   return `${await sha256(new TextEncoder().encode(location))}.json`;
 }
 
-async function find(location: Location, network: Network, signal?: AbortSignal, attempts?: number): Promise<Listing> {
+async function find(
+  location: Location,
+  network: Network,
+  { signal, attempts, integrity }: { signal?: AbortSignal | undefined; attempts?: number; integrity?: string | undefined },
+): Promise<Listing> {
   const options = { cache: 'no-cache' as const, ...(signal ? { signal } : {}), ...(attempts ? { attempts } : {}) };
-  const json = async (name: string): Promise<unknown> => {
+  const bytesOf = async (name: string): Promise<Uint8Array<ArrayBuffer> | undefined> => {
     const url = urlOf(location, name);
     if (!url) return undefined;
-    const text = await absentIfMissing(() =>
+    return absentIfMissing(() =>
       network.request(url, options, async (reply) => {
         // Servers of single-page applications answer everything with their page.
-        if (isPage(reply)) return undefined;
-        return new TextDecoder().decode(await readAll(reply, MOST));
+        return isPage(reply) ? undefined : readAll(reply, MOST);
       }),
     );
-    if (text === undefined) return undefined;
+  };
+  const parsed = (name: string, bytes: Uint8Array): unknown => {
     try {
-      return JSON.parse(text);
+      return JSON.parse(new TextDecoder().decode(bytes));
     } catch (cause) {
-      throw new ModelError(`${url}: this is not JSON`, { cause });
+      throw new ModelError(`${location.id}: ${name} is not JSON`, { cause });
     }
   };
 
-  const found = await json('manifest.json');
-  if (found !== undefined) {
-    const { chunk, files } = parseManifest(found, urlOf(location, 'manifest.json') ?? location.id);
+  const manifest = await bytesOf('manifest.json');
+  if (manifest === undefined && integrity !== undefined) {
+    throw new ModelError(`${location.id}: there is no manifest.json, whose hash the option \`integrity\` gives`);
+  }
+  if (manifest !== undefined) {
+    const hash = await sha256(manifest);
+    if (integrity !== undefined && hash !== integrity) {
+      const text = `${location.id}: manifest.json is not the one whose hash the option \`integrity\` gives`;
+      throw new IntegrityError(text, 'manifest.json', integrity, hash);
+    }
+    const { chunk, files } = parseManifest(parsed('manifest.json', manifest), `${location.id}: manifest.json`);
     return {
       location: location.id,
+      manifest: hash,
       files: files.map(({ name, bytes, chunks }) => {
         const url = urlOf(location, name);
         if (!url) throw new ModelError(`${location.id}: the manifest lists ${name}, which this model does not have`);
@@ -154,22 +182,26 @@ async function find(location: Location, network: Network, signal?: AbortSignal, 
   }
 
   // A published checkpoint, without a manifest.
-  const index = await json('model.safetensors.index.json');
+  const INDEX = 'model.safetensors.index.json';
+  const index = await bytesOf(INDEX);
   const names = [...SMALL_FILES];
   if (index === undefined) names.push('model.safetensors');
-  else names.push('model.safetensors.index.json', ...shards(index, location));
+  else names.push(INDEX, ...shards(parsed(INDEX, index), location));
   const files = await Promise.all(
     names.map(async (name): Promise<ListedFile | undefined> => {
       const url = urlOf(location, name);
       const size = url && (await absentIfMissing(() => probe(url, network, options)));
       if (!size) {
         if (SMALL_FILES.indexOf(name) > 0) return undefined;
-        throw new ModelError(`${location.id}: there is no ${name}`);
+        const served = location.urls ? ': a bundler has not copied it, or it is not served' : '';
+        throw new ModelError(`${location.id}: there is no ${name}${served}`);
       }
       const chunks: Chunk[] = [];
       for (let start = 0; start < size.bytes; start += CHUNK) {
         const end = Math.min(size.bytes, start + CHUNK);
-        const named = new TextEncoder().encode(`${url}\n${size.version}\n${size.bytes}\n${start}`);
+        // The query may be a token that changes. Where nothing else tells versions apart, it counts.
+        const address = size.version ? shown(url) : url;
+        const named = new TextEncoder().encode(`${address}\n${size.version}\n${size.bytes}\n${start}`);
         chunks.push({ key: await sha256(named), start, end });
       }
       return { name, bytes: size.bytes, url, chunks };
@@ -181,8 +213,8 @@ async function find(location: Location, network: Network, signal?: AbortSignal, 
 function shards(index: unknown, location: Location): string[] {
   const map = (index as { weight_map?: unknown } | null)?.weight_map;
   const names = typeof map === 'object' && map !== null ? [...new Set(Object.values(map))] : [];
-  if (names.length === 0 || !names.every(isFileName)) {
-    throw new ModelError(`${location.id}: model.safetensors.index.json has no weight_map of file names`);
+  if (names.length === 0 || names.length > MOST_FILES || !names.every(isFileName)) {
+    throw new ModelError(`${location.id}: model.safetensors.index.json has no weight_map of 1 to ${MOST_FILES} file names`);
   }
   return (names as string[]).sort();
 }
@@ -204,16 +236,22 @@ async function probe(
     const length = headers.get('content-length');
     if (length !== null && !headers.get('content-encoding')) return { bytes: Number(length), version };
     let bytes = 0;
-    for (let piece = await reply.next(); piece; piece = await reply.next()) bytes += piece.length;
+    for (let piece = await reply.next(); piece && bytes <= LARGEST_FILE; piece = await reply.next()) bytes += piece.length;
     return { bytes, version };
   });
-  if (!answer || !Number.isNaN(answer.bytes)) return answer;
+  if (!answer) return undefined;
+  const known = (bytes: number) => {
+    if (Number.isSafeInteger(bytes) && bytes >= 0 && bytes <= LARGEST_FILE) return { ...answer, bytes };
+    const address = shown(url);
+    const text = Number.isNaN(bytes) ? 'the server does not tell the file\'s size' : `${bytes} bytes, more than ${LARGEST_FILE}`;
+    throw new DownloadError(`${address}: ${text}`, address, 200);
+  };
+  if (!Number.isNaN(answer.bytes)) return known(answer.bytes);
   // Another origin's Content-Range can be hidden from us; Content-Length never is.
   const bytes = await network.request(url, { ...options, method: 'HEAD' }, async ({ headers }) =>
     Number(headers.get('content-length') ?? NaN),
   );
-  if (!Number.isSafeInteger(bytes)) throw new DownloadError(`${url}: the server does not tell the file's size`, url, 200);
-  return { ...answer, bytes };
+  return known(bytes);
 }
 
 const isPage = ({ headers }: Reply) => (headers.get('content-type') ?? '').startsWith('text/html');

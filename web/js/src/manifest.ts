@@ -4,6 +4,13 @@ import { ModelError } from './errors.js';
 
 /** Bytes of a chunk, except the last of a file. */
 export const CHUNK = 4 * 1024 * 1024;
+/** Bytes that a manifest may make a chunk have: a smaller one is a request too many, a larger one too much memory. */
+export const SMALLEST_CHUNK = 64 * 1024;
+export const LARGEST_CHUNK = 8 * 1024 * 1024;
+/** Bytes that a file may have; Hugging Face takes none above 50 GB. */
+export const LARGEST_FILE = 64 * 1024 ** 3;
+/** Files that a model may have. */
+export const MOST_FILES = 1024;
 
 export interface ManifestFile {
   /** Path within the model's folder. */
@@ -42,8 +49,12 @@ export function parseManifest(json: unknown, where: string): Manifest {
   if (!isRecord(json)) return wrong('a manifest is an object');
   const { version, chunk, files } = json;
   if (version !== 1) return wrong(`version ${JSON.stringify(version)} is unknown; this package reads version 1`);
-  if (!isSize(chunk) || chunk < 1 || chunk > 64 * CHUNK) return wrong('chunk: expected a number of bytes');
-  if (!Array.isArray(files) || files.length === 0) return wrong('files: expected a list');
+  if (!isSize(chunk) || chunk < SMALLEST_CHUNK || chunk > LARGEST_CHUNK) {
+    return wrong(`chunk: expected ${SMALLEST_CHUNK} to ${LARGEST_CHUNK} bytes`);
+  }
+  if (!Array.isArray(files) || files.length === 0 || files.length > MOST_FILES) {
+    return wrong(`files: expected a list of 1 to ${MOST_FILES}`);
+  }
   const names = new Set<string>();
   files.forEach((file: unknown, index) => {
     const at = `files[${index}]`;
@@ -51,7 +62,7 @@ export function parseManifest(json: unknown, where: string): Manifest {
     if (!isFileName(file.name)) return wrong(`${at}.name: ${JSON.stringify(file.name)} is not a relative file name`);
     if (names.has(file.name)) return wrong(`${at}.name: ${file.name} is listed twice`);
     names.add(file.name);
-    if (!isSize(file.bytes)) return wrong(`${at}.bytes: expected a number of bytes`);
+    if (!isSize(file.bytes) || file.bytes > LARGEST_FILE) return wrong(`${at}.bytes: expected at most ${LARGEST_FILE} bytes`);
     if (!isHash(file.sha256)) return wrong(`${at}.sha256: expected 64 hexadecimal digits`);
     const count = Math.ceil(file.bytes / chunk);
     if (!Array.isArray(file.chunks) || !file.chunks.every(isHash) || file.chunks.length !== count) {

@@ -2,6 +2,7 @@
 
 import { follow, sleep } from './abort.js';
 import { DownloadError } from './errors.js';
+import { shown } from './location.js';
 
 export interface NetworkOptions {
   /** Attempts for a request, the first included (default 6). */
@@ -12,8 +13,12 @@ export interface NetworkOptions {
   onRetry?: (error: unknown) => void;
   /** Hears how many bytes have arrived. */
   onBytes?: (bytes: number) => void;
-  /** Replaced by tests. */
+  /** Instead of the browser's own. */
   fetch?: typeof fetch;
+  /** Sent with every request. */
+  headers?: Record<string, string>;
+  credentials?: RequestCredentials;
+  /** Replaced by tests. */
   sleep?: typeof sleep;
   random?: () => number;
 }
@@ -77,7 +82,10 @@ export class Network {
         if (!(error instanceof Failure)) throw error;
         if (!error.passing || attempt >= attempts) {
           const times = attempt > 1 ? `, after ${attempt} attempts` : '';
-          throw new DownloadError(`${url}: ${error.message}${times}`, url, error.status, { cause: error.cause });
+          const said = withoutSecrets(error.message, url);
+          const { cause } = error;
+          const quiet = cause instanceof Error && withoutSecrets(cause.message, url) === cause.message;
+          throw new DownloadError(`${shown(url)}: ${said}${times}`, shown(url), error.status, quiet ? { cause } : {});
         }
         this.#options.onRetry?.(error);
         // Exponential backoff with jitter, so that many tabs do not come back in step.
@@ -108,13 +116,14 @@ export class Network {
     };
     let reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
     try {
-      const headers: Record<string, string> = {};
+      const headers: Record<string, string> = { ...this.#options.headers };
       if (options.range) headers.range = `bytes=${options.range[0]}-${options.range[1]}`;
       const init: RequestInit = {
         method: options.method ?? 'GET',
         headers,
         cache: options.cache ?? 'default',
         signal: controller.signal,
+        ...(this.#options.credentials ? { credentials: this.#options.credentials } : {}),
       };
       const response = await awaited((this.#options.fetch ?? fetch)(url, init));
       const { status } = response;
@@ -144,6 +153,13 @@ export class Network {
       reader?.releaseLock();
     }
   }
+}
+
+/** A message that may repeat the address, without what is secret in it. */
+function withoutSecrets(message: string, url: string): string {
+  const query = /\?.*$/s.exec(url)?.[0];
+  const plain = message.replaceAll(url, shown(url));
+  return query ? plain.replaceAll(query, '') : plain;
 }
 
 /** Exactly `length` bytes of a body; fewer or more is a failure that may pass. */

@@ -20,6 +20,14 @@ import type {
 /** {@link LoadOptions}, without what cannot cross to a worker. */
 export interface LoadParams extends Pick<Required<LoadOptions>, 'quantisation' | 'tier' | 'cache' | 'parallel'> {
   location: Location;
+  headers: Record<string, string>;
+  credentials?: RequestCredentials;
+  /** SHA-256 of the manifest, in hexadecimal. */
+  integrity?: string;
+  /** The folder of the package's own files, if not where they are by themselves. */
+  assets?: string;
+  /** By which the page fetches for the worker (`relay.ts`). */
+  fetch?: MessagePort;
 }
 
 /** A picture, or the number of one that was encoded before. */
@@ -42,7 +50,7 @@ export interface Methods {
     result: Generation;
   };
   memory: { params: undefined; result: Memory };
-  capabilities: { params: { tier: Tier }; result: Capabilities };
+  capabilities: { params: { tier: Tier; assets?: string }; result: Capabilities };
 }
 
 export type Method = keyof Methods;

@@ -2,7 +2,7 @@
 
 import { DisposedError } from './errors.js';
 import type { WireError } from './failures.js';
-import { decodeError, encodeError } from './failures.js';
+import { decodeError, encodeError, fromBridge } from './failures.js';
 import type { CallContext, Emit, Events, Host, Listeners, Method, Params, Result } from './protocol.js';
 
 type Request = { id: number; method: Method; params: unknown } | { id: number; abort: true };
@@ -108,7 +108,8 @@ export function answer(port: Port, host: Host): { crash(error: unknown): void } 
       .then(() => host.call(method, params as never, { signal: controller.signal, emit }))
       .then(
         (result) => send({ id, result }),
-        (error: unknown) => send({ id, error: encodeError(error) }),
+        // Of a call that was aborted nobody hears: what else goes wrong has a code.
+        (error: unknown) => send({ id, error: encodeError(fromBridge(error)) }),
       )
       .finally(() => running.delete(id));
   });
@@ -151,7 +152,7 @@ export class Direct {
       };
       Promise.resolve()
         .then(() => this.#host.call(method, params, { signal: controller.signal, emit }))
-        .then(resolve, reject)
+        .then(resolve, (error: unknown) => reject(controller.signal.aborted ? error : fromBridge(error)))
         .finally(() => {
           signal?.removeEventListener('abort', abort);
           this.#pending.delete(stop);

@@ -7,7 +7,9 @@
 export interface StoredListing {
   /** The model's {@link Location.id}. */
   location: string;
-  files: { name: string; bytes: number; url: string; chunks: { key: string; start: number; end: number; sha256?: string }[] }[];
+  /** SHA-256 of its manifest, if it has one. */
+  manifest?: string;
+  files: { name: string; bytes: number; chunks: { key: string; start: number; end: number; sha256?: string }[] }[];
 }
 
 export interface ChunkStore {

@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 /** The shapes of what goes in and comes out. */
 
 /** A picture: anything a page can hold one in. */
@@ -6,13 +7,25 @@ export type ImageInput = Blob | ImageBitmap | ImageData | HTMLCanvasElement | Of
 /** How weight matrices are stored on the GPU. `q4` keeps the vision tower in 8 bits. */
 export type Quantisation = 'f32' | 'f16' | 'q8' | 'q4';
 
+/** A model as a package of its own, such as `fovea-nano`: the address of each file. */
+export interface ModelPackage {
+  /** What kept files are listed under. */
+  name: string;
+  /** Addresses by file name: `manifest.json` and what it lists, or the files that a published checkpoint has. */
+  files: Record<string, string>;
+}
+
 /** Where a model's files are. */
 export type ModelLocation =
-  /** The model in this package. */
+  /** The small model of the package `fovea-nano`, which has to be installed as well. */
   | 'nano'
-  /** A folder: `manifest.json` is read from it, or else the files that a published checkpoint has. */
+  /**
+   * A folder: `manifest.json` is read from it, or else the files that a published checkpoint has. A query, such as a token,
+   * is sent with every file, but the model is known without it: `?v=1` and `?v=2` are the same model.
+   */
   | (string & {})
-  | URL;
+  | URL
+  | ModelPackage;
 
 /** Which parts of the adapter to leave unused, for comparison or to avoid a driver's defect. */
 export interface Tier {
@@ -44,8 +57,35 @@ export interface LoadOptions {
    * in front of them, so this is for a moment at which they expect it.
    */
   persist?: boolean;
-  /** Requests at once (default 4). */
+  /** Requests at once, 1 to 64 (default 4). */
   parallel?: number;
+  /**
+   * Sent with every request for the model's files, such as `{ authorization: 'Bearer ...' }`. Another origin has to allow
+   * them (CORS). A server that redirects gets to choose who sees them, except `authorization`.
+   */
+  headers?: HeadersInit;
+  /** Whether cookies go with these requests; as in `fetch` (default `'same-origin'`). */
+  credentials?: RequestCredentials;
+  /**
+   * Fetches the model's files instead of the browser's `fetch`; called in the page's thread, with an address, method,
+   * headers, credentials, cache mode and signal.
+   */
+  fetch?: typeof fetch;
+  /**
+   * The hash that `manifest.json` must have, `sha256-` and base64, as `fovea-manifest` prints it: then every byte of the
+   * model is the one that was meant, whoever serves it. Without the right manifest loading fails.
+   */
+  integrity?: string;
+  /**
+   * A folder with a copy of this package's `dist`, of the same version: the worker and the WebAssembly module come from
+   * there. For bundlers that do not copy them, such as esbuild and Rollup, and for other origins.
+   */
+  assets?: string | URL;
+  /**
+   * The worker's script, or a function that starts it, for a bundler's own way: with Vite
+   * `import FoveaWorker from 'fovea/worker?worker'` and `worker: () => new FoveaWorker()`.
+   */
+  worker?: string | URL | (() => Worker);
   /** Called about ten times a second, and again when a lost device or worker makes the model load anew. */
   onProgress?: (progress: Progress) => void;
   /** Ends loading; the promise rejects with the signal's reason. What has arrived is kept. */
@@ -91,30 +131,42 @@ export interface Point {
   y: number;
 }
 
-/** What to do, in CogAgent's vocabulary. Which optional fields there are depends on `kind`. */
-export interface Action {
-  kind:
-    | 'click' | 'double_click' | 'right_click' | 'hover' | 'type' | 'select' | 'scroll' | 'key_press' | 'gesture'
-    | 'launch' | 'quote_text' | 'quote_clipboard' | 'llm' | 'end' | 'absent';
-  /** The element's place. */
-  box?: Box;
+/** An element of the picture, and what the model says about it. */
+export interface Target {
+  box: Box;
   /** Where to click: the middle of the box. */
-  point?: Point;
+  point: Point;
   elementType?: string;
   elementInfo?: string;
-  /** To type, or the option to select. */
-  text?: string;
-  direction?: 'up' | 'down' | 'left' | 'right';
-  steps?: number;
-  key?: string;
-  keys?: { kind: 'down' | 'press' | 'up'; key: string }[];
-  app?: string;
-  url?: string;
-  output?: string;
-  prompt?: string;
-  result?: string;
-  autoScroll?: boolean;
 }
+
+/** A key of a gesture, by the model's name for it, such as `Lcontrol`, `Return` or `A`. */
+export interface KeyStroke {
+  kind: 'down' | 'press' | 'up';
+  key: string;
+}
+
+/** What to do, in CogAgent's vocabulary; `kind` says which fields there are. */
+export type Action =
+  | ({ kind: 'click' | 'double_click' | 'right_click' | 'hover' } & Target)
+  /** Type into an element. */
+  | ({ kind: 'type'; text: string } & Target)
+  /** Choose an option of an element. */
+  | ({ kind: 'select'; text: string } & Target)
+  /** Turn the wheel over an element, by so many notches. */
+  | ({ kind: 'scroll'; direction: 'up' | 'down' | 'left' | 'right'; steps: number } & Target)
+  | { kind: 'key_press'; key: string }
+  | { kind: 'gesture'; keys: KeyStroke[] }
+  /** Open a program, or a page. */
+  | { kind: 'launch'; app?: string; url?: string }
+  /** Read the text of an element into the variable `output`; `result` is what the model has read. */
+  | ({ kind: 'quote_text'; output: string; result?: string; autoScroll?: boolean } & Target)
+  | { kind: 'quote_clipboard'; output: string; result?: string }
+  | { kind: 'llm'; prompt: string; output: string; result?: string }
+  /** The task is done. */
+  | { kind: 'end' }
+  /** Nothing in the picture is what was asked for. */
+  | { kind: 'absent' };
 
 /** Where the model looked: one number for each image token, row by row, the largest 1. */
 export interface HeatMap {
@@ -143,6 +195,8 @@ export interface Timings {
 }
 
 export interface Grounding {
+  /** Whether there is something to do: `false` with an action of the kind `absent` or `end`. */
+  found: boolean;
   action: Action;
   /** The action's box, if it has a place. */
   box?: Box;
@@ -244,6 +298,8 @@ export interface EncodedImageHandle {
   readonly tokens: number;
   /** Lets go of the picture; a second time does nothing. */
   release(): void;
+  /** The same, at the end of a block: `using page = await fovea.encodeImage(picture)`. */
+  [Symbol.dispose](): void;
 }
 
 export interface ModelInfo {
@@ -274,12 +330,21 @@ export interface Memory {
 
 /** A model of which files are kept in this browser. */
 export interface StoredModel {
-  /** Its folder's address, or `nano`. */
+  /** Its folder's address without a query, or its package's name. */
   location: string;
   /** Bytes of all its files. */
   bytes: number;
   /** Bytes of those that are kept. */
   stored: number;
+}
+
+/** What {@link Fovea.capabilities} looks at. */
+export interface CapabilityOptions extends Pick<LoadOptions, 'tier' | 'assets' | 'worker'> {
+  /**
+   * Open a device in the engine, as loading would (default false). That fetches the worker and the WebAssembly module, and
+   * finds what an adapter does not say of itself.
+   */
+  device?: boolean;
 }
 
 /** Whether and how this browser can run the engine. */

@@ -11,11 +11,13 @@ import { ModelSource } from '../dist/source.js';
 import { CacheApiStore, MemoryStore, NoStore, openStore } from '../dist/store.js';
 import { fakeCaches, FakeServer, fakeStorage, manifestOf, noise, streamOf } from './fakes.js';
 
-const CHUNK = 4096;
+/** The smallest that a manifest may have. */
+const CHUNK = 64 * 1024;
+const BYTES = 20 * CHUNK + 123;
 const location = { id: 'https://host/model/', base: 'https://host/model/' };
 
 /** A server with one large and one small file, and a manifest of them. */
-function makeServer({ manifest = true, bytes = 20 * CHUNK + 123 } = {}) {
+function makeServer({ manifest = true, bytes = BYTES } = {}) {
   const files = { 'config.json': new TextEncoder().encode('{"a":1}'), 'model.safetensors': noise(bytes) };
   const server = new FakeServer({ ...files });
   if (manifest) server.files['manifest.json'] = new TextEncoder().encode(JSON.stringify(manifestOf(files, CHUNK)));
@@ -43,7 +45,7 @@ async function open(server, { store = new NoStore(), network: more = {}, ...opti
 }
 
 /** The weights, front to back in ranges that fit no chunk. */
-async function readAll(source, step = 5000) {
+async function readAll(source, step = 80_000) {
   const { bytes } = source.files.find(({ name }) => name === 'model.safetensors');
   const whole = new Uint8Array(bytes);
   for (let at = 0; at < bytes; at += step) {
@@ -71,7 +73,7 @@ test('reads in any order', async () => {
   const server = makeServer();
   const { source } = await open(server);
   const want = server.files['model.safetensors'];
-  for (const [start, end] of [[70000, 82043], [0, 9000], [40000, 40001], [4096, 8192], [60000, 82043]]) {
+  for (const [start, end] of [[17 * CHUNK + 400, BYTES], [0, 2 * CHUNK + 800], [640_000, 640_001], [CHUNK, 2 * CHUNK], [15 * CHUNK - 99, BYTES]]) {
     assert.deepEqual(await source.read('model.safetensors', start, end), want.slice(start, end));
   }
 });
@@ -185,7 +187,7 @@ test('servers without ranges: going back starts again, unless it was kept', asyn
     server.ranges = false;
     const { source } = await open(server, { store });
     const want = server.files['model.safetensors'];
-    for (const [start, end] of [[60000, 82043], [0, 9000], [9000, 12000]]) {
+    for (const [start, end] of [[15 * CHUNK - 99, BYTES], [0, 2 * CHUNK + 800], [2 * CHUNK + 800, 3 * CHUNK - 50]]) {
       assert.deepEqual(await source.read('model.safetensors', start, end), want.slice(start, end));
     }
     assert.equal(server.requests.filter((request) => isWeights(request) && request.start === undefined).length, times);
@@ -199,7 +201,7 @@ test('servers without ranges: wrong bytes and broken connections are repeated', 
   const want = server.files['model.safetensors'];
   const bad = want.slice();
   bad[3 * CHUNK] ^= 1;
-  const bodies = [(signal) => streamOf(want, signal, 10000), (signal) => streamOf(bad, signal)];
+  const bodies = [(signal) => streamOf(want, signal, 160_000), (signal) => streamOf(bad, signal)];
   server.faults = (request, signal) =>
     isWeights(request) && request.start === undefined && bodies.length > 0 ? new Response(bodies.shift()(signal)) : undefined;
   const { source } = await open(server);
@@ -290,7 +292,7 @@ test('storage that fills up: goes on without keeping, or fails if keeping is req
   assert.deepEqual(await readAll(easy.source), server.files['model.safetensors']);
   await easy.source.settled();
   assert.equal(problems.length, 1);
-  assert.match(problems[0], /storage is full: of the model's 82050 bytes it has taken 0/);
+  assert.match(problems[0], /storage is full: of the model's 1310850 bytes it has taken 0/);
   const chunks = Object.entries(full.root.list()).filter(([path]) => path.startsWith('fovea/chunks/'));
   assert.ok(chunks.length > 0 && chunks.every(([, bytes]) => bytes.length > 0), 'no empty files are left');
 
@@ -298,7 +300,7 @@ test('storage that fills up: goes on without keeping, or fails if keeping is req
   const strict = await open(server, { store: await openStore(again), required: true, taken: async () => 40960 });
   await assert.rejects(
     readAll(strict.source).then(() => strict.source.settled()),
-    (error) => error instanceof QuotaError && error.needed === 82050 && error.available === 40960,
+    (error) => error instanceof QuotaError && error.needed === BYTES + 7 && error.available === 40960,
   );
 });
 
@@ -390,13 +392,13 @@ test('without a manifest, a published checkpoint is found file by file', async (
   assert.deepEqual(listing.files.map(({ name, bytes }) => [name, bytes]), [
     ['config.json', 7],
     ['tokenizer.json', 2],
-    ['model.safetensors', 82043],
+    ['model.safetensors', BYTES],
   ]);
   assert.ok(listing.files.every(({ chunks }) => chunks.every(({ sha256 }) => sha256 === undefined)));
   assert.deepEqual(await readAll(source), server.files['model.safetensors']);
   await source.settled();
   // A new version has another ETag, hence other keys.
-  server.files['model.safetensors'] = noise(82043, 5);
+  server.files['model.safetensors'] = noise(BYTES, 5);
   const second = await open(server, { store });
   assert.deepEqual(await readAll(second.source), server.files['model.safetensors']);
 });
@@ -423,7 +425,7 @@ test('without a manifest: shards, hidden ranges, pages in place of files', async
     'model-1.safetensors',
     'model-2.safetensors',
   ]);
-  assert.equal(listing.files[2].bytes, 82043);
+  assert.equal(listing.files[2].bytes, BYTES);
 
   server.files['model.safetensors.index.json'] = new TextEncoder().encode('{"weight_map":{"a":"../secret"}}');
   await assert.rejects(open(server), /weight_map/);
@@ -433,11 +435,16 @@ test('without a manifest: shards, hidden ranges, pages in place of files', async
 });
 
 test('manifests are checked', () => {
-  const good = () => manifestOf({ 'a.json': noise(10), 'b/c.bin': noise(9000) }, CHUNK);
+  const good = () => manifestOf({ 'a.json': noise(10), 'b/c.bin': noise(2 * CHUNK + 99) }, CHUNK);
   assert.equal(parseManifest(good(), 'm').files.length, 2);
   const cases = [
     [(m) => (m.version = 2), /version 2/],
-    [(m) => (m.chunk = 0), /chunk/],
+    [(m) => (m.chunk = 0), /chunk: expected 65536 to 8388608 bytes/],
+    [(m) => (m.chunk = CHUNK - 1), /chunk: expected/],
+    [(m) => (m.chunk = 8 * 1024 * 1024 + 1), /chunk: expected/],
+    [(m) => (m.chunk = '65536'), /chunk: expected/],
+    [(m) => (m.files[1].bytes = 2 ** 37), /bytes: expected at most/],
+    [(m) => (m.files = Array.from({ length: 1025 }, () => m.files[0])), /files: expected a list of 1 to 1024/],
     [(m) => (m.files = []), /files/],
     [(m) => (m.files[0].name = '../x'), /files\[0\]\.name/],
     [(m) => (m.files[0].name = '/x'), /files\[0\]\.name/],

@@ -20,7 +20,7 @@ import { answer, Client, Direct } from '../dist/rpc.js';
 import { FakeServer, fakeStorage, manifestOf, noise } from './fakes.js';
 
 const location = { id: 'https://host/model/', base: 'https://host/model/' };
-const params = { location, quantisation: 'q4', tier: {}, cache: 'auto', parallel: 4 };
+const params = { location, quantisation: 'q4', tier: {}, cache: 'auto', parallel: 4, headers: {} };
 const bridgeError = (code, message, detail) => Object.assign(new Error(message), { code, detail });
 
 function deferred() {
@@ -97,12 +97,6 @@ class FakeModule {
                 module.images = [...(module.images ?? []), image];
                 return image;
               }),
-            encode_file: (file, onStage, signal) =>
-              once(signal, async () => {
-                onStage?.('encode', 1);
-                if (file[0] === 0) throw Object.assign(new Error('this is a HEIC picture'), { code: 'image' });
-                return { width: 1, height: 1, tokens: 4, milliseconds: 5, device, free: () => undefined };
-              }),
             ground: (image, instruction, options, onStage, onToken, signal) =>
               once(signal, async () => {
                 assert.equal(image.device, device, 'a picture of this device');
@@ -112,7 +106,7 @@ class FakeModule {
                 await module.hooks.ground?.(instruction, signal);
                 const box = { left: 1, top: 2, right: 3, bottom: 4 };
                 const action = { kind: 'click', box, point: { x: 2, y: 3 } };
-                return { text: instruction, action, prefill: 1, decode: 2, prompt_tokens: 9, answer_tokens: 1, forced_tokens: 0 };
+                return { text: instruction, found: true, action, prefill: 1, decode: 2, prompt_tokens: 9, answer_tokens: 1, forced_tokens: 0 };
               }),
             generate: (messages, images, options, onStage, onToken, signal) =>
               once(signal, async () => {
@@ -132,7 +126,7 @@ function setup({ quota } = {}) {
   const module = new FakeModule();
   const files = { 'config.json': noise(10), 'model.safetensors': noise(20000) };
   const server = new FakeServer({ ...files });
-  server.files['manifest.json'] = new TextEncoder().encode(JSON.stringify(manifestOf(files, 4096)));
+  server.files['manifest.json'] = new TextEncoder().encode(JSON.stringify(manifestOf(files, 64 * 1024)));
   const { root, storage } = fakeStorage(quota);
   const attempts = [];
   const options = {
@@ -144,7 +138,6 @@ function setup({ quota } = {}) {
     fetch: server.fetch,
     pixels: async (image) => {
       if (image.broken) throw makeError('image', 'broken');
-      if (image.file) return { file: Uint8Array.from(image.file), what: 'a Blob' };
       return { rgba: new Uint8Array(16).fill(image.colour ?? 0), width: 2, height: 2 };
     },
   };
@@ -181,18 +174,6 @@ test('loads with progress, grounds, frees the picture', async () => {
   await engine.dispose();
   assert.equal(module.device.destroyed, 1);
   await assert.rejects(ground(direct, {}, 'late'), { code: 'disposed' });
-});
-
-test('of several pictures the bad one is named', async () => {
-  const { direct } = setup();
-  await direct.call('load', params);
-  const ask = (...images) => direct.call('generate', { messages: [], images, sampling: { max_tokens: 4 } });
-  const [good, broken, heic] = [{ file: [1] }, { broken: true }, { file: [0] }];
-  await ask(good, good);
-  await assert.rejects(ask(good, broken, good), { code: 'image', message: 'picture 2 of 3: broken' });
-  const said = 'cannot read a Blob as a picture: this is a HEIC picture';
-  await assert.rejects(ask(good, heic), { code: 'image', message: `picture 2 of 2: ${said}` });
-  await assert.rejects(ask(heic), { code: 'image', message: said });
 });
 
 test('handles are encoded once, and released in their turn', async () => {
