@@ -27,6 +27,11 @@ pub(crate) fn run(filter: &[String]) -> Outcome {
     steps.run("bridge", || libtest(web::bridge_tests()?, &mut counts));
     steps.run("package", || node_tests("test", &mut counts));
     steps.run("browser", || node_tests("../../tests/browser", &mut counts));
+    steps.run("bundles", || {
+        // Bundlers are many megabytes: only this needs them.
+        web::install(&root().join("tests/bundles"))?;
+        node_tests("../../tests/bundles", &mut counts)
+    });
     let outcome = steps.finish();
     println!("\n{} passed, {} failed", counts.passed, counts.failed);
     outcome
