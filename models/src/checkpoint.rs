@@ -10,13 +10,18 @@ use fovea_engine::{
 use serde::{Deserialize, de::DeserializeOwned};
 use thiserror::Error;
 
-use crate::{constraint::ConstraintError, image::ImageError, prompt::PromptError};
+use crate::{
+    constraint::ConstraintError,
+    image::{ImageError, Preprocessor},
+    prompt::PromptError,
+};
 
 /// Small files of a checkpoint that any system may read; whoever opens a checkpoint hands over those that exist.
-pub const SMALL_FILES: [&str; 9] = [
+pub const SMALL_FILES: [&str; 10] = [
     "config.json",
     "generation_config.json",
     "preprocessor_config.json",
+    "processor_config.json",
     "tokenizer.json",
     "tokenizer.model",
     "tokenizer_config.json",
@@ -188,6 +193,24 @@ impl<'a> Files<'a> {
         let bytes = self.need(name)?;
         serde_json::from_slice(bytes)
             .map_err(|error| LoadError::File { file: name.to_owned(), reason: error.to_string() })
+    }
+
+    /// How pictures are prepared: `image_processor` of `processor_config.json`, or `preprocessor_config.json`.
+    ///
+    /// # Errors
+    /// [`LoadError::MissingFile`] if neither says so, [`LoadError::Image`].
+    pub fn preprocessor(self) -> Result<Preprocessor, LoadError> {
+        let found = self.find_preprocessor()?;
+        let file = "preprocessor_config.json, or `image_processor` in processor_config.json,";
+        found.ok_or_else(|| LoadError::MissingFile { file: file.to_owned() })
+    }
+
+    /// As [`Self::preprocessor`], if a file describes one.
+    ///
+    /// # Errors
+    /// [`LoadError::Image`].
+    pub fn find_preprocessor(self) -> Result<Option<Preprocessor>, LoadError> {
+        Ok(Preprocessor::find(self.get("preprocessor_config.json"), self.get("processor_config.json"))?)
     }
 
     /// Names of the files that hold the weights: [`WEIGHTS`] if it is there or there is no index, else the shards that

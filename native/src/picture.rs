@@ -19,10 +19,23 @@ const LARGEST_FILE: u64 = 256 << 20;
 const RED: [u8; 3] = [230, 30, 60];
 const WHITE: [u8; 3] = [255, 255, 255];
 
-/// Reads a picture.
+/// Reads a picture, as a person sees it: turned as its Exif data says, transparent parts on white.
 pub(crate) fn open(path: &Path) -> Outcome<Picture> {
+    refuse_addresses(path)?;
     let bytes = read_bounded(path, LARGEST_FILE).map_err(|error| Failure::file(path, error))?;
     Picture::decode(&bytes).map_err(|error| Failure::picture(path, &error))
+}
+
+/// What stands for a picture elsewhere is no path here. The reader of pictures says what to do with it.
+fn refuse_addresses(path: &Path) -> Outcome {
+    const SCHEMES: [&str; 5] = ["data:", "http://", "https://", "file:", "blob:"];
+    let text = path.to_string_lossy();
+    if !SCHEMES.iter().any(|scheme| text.to_ascii_lowercase().starts_with(scheme)) || path.exists() {
+        return Ok(());
+    }
+    let Err(error) = Picture::decode(text.as_bytes()) else { return Ok(()) };
+    let beginning: String = text.chars().take(40).collect();
+    Err(Failure::file(Path::new(&beginning), error))
 }
 
 /// Writes the picture with a box around the target and a mark where to click, as PNG or what the file's ending says.

@@ -25,7 +25,7 @@ const timeout = 900_000;
 let server, browser;
 
 before(async () => {
-  server = await servePages({ '/words/': 'tests/golden/smolvlm' });
+  server = await servePages({ '/words/': 'tests/golden/smolvlm', '/cases/': 'tests/cases' });
   browser = await launch();
 });
 
@@ -580,22 +580,26 @@ test('pictures of every kind give the same pixels, and stay usable', { timeout }
     for (const [kind, input] of Object.entries(inputs)) {
       for (let time = 0; time < 2; time += 1) {
         const { image } = await test.toWire(input, false);
-        const { rgba, width, height } = await test.toPixels(image);
-        hashes[`${kind} ${time}`] = `${width}x${height} ${await test.digest(rgba)}`;
+        const { rgb, width, height } = await test.asRead(await test.toPixels(image));
+        hashes[`${kind} ${time}`] = `${width}x${height} ${await test.digest(rgb)}`;
       }
     }
     inputs.VideoFrame.close();
     const taken = await createImageBitmap(blob);
     await test.toPixels((await test.toWire(taken, true)).image);
 
-    // Alpha is dropped, not blended.
+    // Transparent parts are white, whatever colour stands in them.
     const clear = new ImageData(new Uint8ClampedArray([200, 100, 50, 255, 200, 100, 50, 3, 200, 100, 50, 0, 9, 8, 7, 128]), 4);
     const see = await createImageBitmap(clear, { premultiplyAlpha: 'none', colorSpaceConversion: 'none' });
-    const colours = [...(await test.toPixels((await test.toWire(see, false)).image)).rgba];
+    const colours = [];
+    for (const input of [see, clear]) {
+      const { image } = await test.toWire(input, false);
+      colours.push([...(await test.asRead(await test.toPixels(image))).rgb]);
+    }
 
     const fail = async (input) => {
       const { image } = await test.toWire(input, false);
-      await test.toPixels(image);
+      await test.asRead(await test.toPixels(image));
     };
     const closed = await createImageBitmap(blob);
     closed.close();
@@ -622,15 +626,93 @@ test('pictures of every kind give the same pixels, and stay usable', { timeout }
   assert.equal(hashes.size, 1, JSON.stringify(seen.hashes, null, 2));
   assert.match([...hashes][0], /^224x140 /);
   assert.equal(seen.taken, 0, 'handed over on request');
-  assert.deepEqual(seen.colours, [200, 100, 50, 255, 200, 100, 50, 3, 200, 100, 50, 0, 9, 8, 7, 128]);
+  const white = [200, 100, 50, 254, 253, 253, 255, 255, 255, 132, 131, 131];
+  const [bitmap, data] = seen.colours;
+  assert.deepEqual(data, white);
+  // The canvas has multiplied by alpha, and divided again.
+  bitmap.forEach((value, index) => assert.ok(Math.abs(value - white[index]) <= 1, `${bitmap}`));
   for (const error of seen.errors) assert.equal(error.class, 'ImageError', error.message);
   const said = seen.errors.map(({ message }) => message);
   assert.match(said[0], /Blob of type "" with 0 bytes/);
+  assert.match(said[0], /empty file/);
   assert.match(said[1], /Blob of type "text\/plain" with 13 bytes/);
   assert.match(said[2], /ImageBitmap of 0 x 0/);
   assert.match(said[3], /HTMLCanvasElement of 0 x/);
   assert.match(said[5], /a string/);
   assert.match(said[6], /null/);
+});
+
+test('files are read as the browser shows them, bit by bit as natively', { timeout }, async () => {
+  const page = await open();
+  const names = ['exif6.jpg', 'exif6.png', 'upright.jpg', 'omit_background.png', 'opaque.png', 'black_on_transparent.png'];
+  names.push('trns_rgb.png', 'palette_trns.png', 'transparent.gif', 'interlaced.gif', 'alpha_lossy.webp', 'progressive.jpg');
+  const seen = await page.evaluate(async (names) => {
+    const found = {};
+    for (const name of names) {
+      const blob = await (await fetch(`/cases/pictures/${name}`)).blob();
+      const { rgb, width, height } = await test.asRead(await test.toPixels(blob));
+      const bitmap = await createImageBitmap(blob, { imageOrientation: 'from-image', colorSpaceConversion: 'none' });
+      const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext('2d');
+      context.fillStyle = 'white';
+      context.fillRect(0, 0, bitmap.width, bitmap.height);
+      context.drawImage(bitmap, 0, 0);
+      const shown = context.getImageData(0, 0, bitmap.width, bitmap.height).data;
+      let [most, sum] = [0, 0];
+      for (let at = 0; at < rgb.length; at += 1) {
+        const difference = Math.abs(rgb[at] - shown[Math.floor(at / 3) * 4 + (at % 3)]);
+        most = Math.max(most, difference);
+        sum += difference;
+      }
+      // The same file as an element, which the browser decodes and turns.
+      const element = new Image();
+      element.src = URL.createObjectURL(blob);
+      const wired = await test.toWire(element, false);
+      const ofElement = await test.asRead(await test.toPixels(wired.image));
+      found[name] = {
+        size: [width, height],
+        shown: [bitmap.width, bitmap.height],
+        element: [ofElement.width, ofElement.height],
+        most,
+        mean: sum / rgb.length,
+      };
+    }
+    const cut = await test.failure(
+      (async () => test.asRead(await test.toPixels(await (await fetch('/cases/pictures/cut_b.jpg')).blob())))(),
+    );
+    return { found, cut };
+  }, names);
+  for (const [name, { size, shown, element, most, mean }] of Object.entries(seen.found)) {
+    assert.deepEqual(size, shown, name);
+    assert.deepEqual(size, element, name);
+    // Lossy formats: decoders round transforms and colours in their own ways.
+    const lossy = /jpg|lossy/.test(name);
+    assert.ok(lossy ? mean < 2 : most <= 1, `${name}: ${most}, ${mean} on average`);
+  }
+  assert.equal(seen.cut.class, 'ImageError');
+  assert.match(seen.cut.message, /JPEG picture is cut off/);
+});
+
+test('pictures beyond the limit are refused before they are decoded, and named', { timeout }, async () => {
+  const page = await open();
+  const seen = await page.evaluate(async () => {
+    // A bitmap file of a header that promises 60000 x 60000 pixels.
+    const bomb = new DataView(new ArrayBuffer(54));
+    [0x42, 0x4d].forEach((byte, at) => bomb.setUint8(at, byte));
+    [[10, 54], [14, 40], [18, 60_000], [22, 60_000]].forEach(([at, value]) => bomb.setUint32(at, value, true));
+    bomb.setUint16(26, 1, true);
+    bomb.setUint16(28, 24, true);
+    const canvas = new OffscreenCanvas(1, 1);
+    canvas.width = canvas.height = 20_000;
+    const read = async (input) => test.asRead(await test.toPixels((await test.toWire(input, false)).image));
+    const bytes = await test.wasmBytes();
+    const errors = [await test.failure(read(new Blob([bomb.buffer]))), await test.failure(read(canvas))];
+    return { errors, grown: (await test.wasmBytes()) - bytes };
+  });
+  for (const error of seen.errors) {
+    assert.equal(error.class, 'ImageError');
+    assert.match(error.message, /more than 100000000 pixels/);
+  }
+  assert.ok(seen.grown < 1 << 20, `${seen.grown} bytes`);
 });
 
 test('chunks are kept in the Cache API too', { timeout }, async () => {

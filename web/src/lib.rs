@@ -12,8 +12,10 @@ mod device;
 mod error;
 mod json;
 mod model;
+mod picture;
 mod source;
 mod stages;
 
 pub use device::{Device, wasm_bytes};
 pub use model::{Answer, Image, Model};
+pub use picture::{composite_picture, decode_picture};

@@ -13,7 +13,7 @@ use fovea_engine::{
 use fovea_models::{
     EncodedImage, GenerateOptions, Prepared, RunError, Session, Stage, System,
     constraint::Constraint,
-    image::{Picture, Size},
+    image::{ImageError, Picture, Size},
 };
 use js_sys::{Float32Array, Function, Object, Reflect};
 use serde_json::json;
@@ -93,6 +93,32 @@ impl Image {
     #[wasm_bindgen(getter)]
     pub fn milliseconds(&self) -> f64 {
         self.milliseconds
+    }
+}
+
+impl Model {
+    async fn see(
+        &self,
+        open: impl FnOnce() -> Result<Picture, ImageError>,
+        on_stage: Option<Function>,
+        signal: Option<AbortSignal>,
+    ) -> Result<Image, JsValue> {
+        until_abort(signal, async {
+            let mut session = self.session()?;
+            let told = RefCell::new(None);
+            let fresh = Cell::new(false);
+            let hear = |stage: Stage| {
+                fresh.set(true);
+                hear_stage(&told, on_stage.as_ref(), stage);
+            };
+            let start = milliseconds();
+            let picture = open().map_err(|error| Failure::from(RunError::from(error)))?;
+            let encoded = session.encode(&picture, &hear).await;
+            told.take().map_or(Ok(()), Err)?;
+            let encoded = encoded.map_err(Failure::from)?;
+            Ok(self.hold(encoded, if fresh.get() { milliseconds() - start } else { 0.0 }))
+        })
+        .await
     }
 }
 
@@ -196,23 +222,20 @@ impl Model {
         on_stage: Option<Function>,
         signal: Option<AbortSignal>,
     ) -> Result<Image, JsValue> {
-        let picture = Picture::from_rgba(Size::new(width, height), rgba);
-        let picture = picture.map_err(|error| Failure::from(RunError::from(error)))?;
-        until_abort(signal, async {
-            let mut session = self.session()?;
-            let told = RefCell::new(None);
-            let fresh = Cell::new(false);
-            let hear = |stage: Stage| {
-                fresh.set(true);
-                hear_stage(&told, on_stage.as_ref(), stage);
-            };
-            let start = milliseconds();
-            let encoded = session.encode(&picture, &hear).await;
-            told.take().map_or(Ok(()), Err)?;
-            let encoded = encoded.map_err(Failure::from)?;
-            Ok(self.hold(encoded, if fresh.get() { milliseconds() - start } else { 0.0 }))
-        })
-        .await
+        self.see(|| Picture::from_rgba(Size::new(width, height), rgba), on_stage, signal).await
+    }
+
+    /// Encodes a picture from an encoded file (PNG, JPEG, WebP, GIF, BMP), as [`Model::encode`].
+    ///
+    /// # Errors
+    /// As [`Model::encode`].
+    pub async fn encode_file(
+        &self,
+        file: &[u8],
+        on_stage: Option<Function>,
+        signal: Option<AbortSignal>,
+    ) -> Result<Image, JsValue> {
+        self.see(|| Picture::decode(file), on_stage, signal).await
     }
 
     /// Says where to carry out an instruction on a picture. `options`: `{max_tokens: number, heat: boolean, free:

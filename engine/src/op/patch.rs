@@ -18,19 +18,20 @@ pub struct Patchify {
     pub temporal: usize,
     /// Patches of a side of the blocks in which patches are ordered.
     pub merge: usize,
-    /// Mean of each channel, for values of 0 to 1.
+    /// What bytes are multiplied by first; 1/255 for values of 0 to 1.
+    pub scale: f64,
+    /// Mean of each channel, after that.
     pub mean: [f32; 3],
     /// Standard deviation of each channel.
     pub std: [f32; 3],
 }
 
 impl Patchify {
-    /// The normalised value of each byte of each channel, with the roundings of the reference: the product with 1/255
+    /// The normalised value of each byte of each channel, with the roundings of the reference: the product with `scale`
     /// in f64, rounded to f32; the rest in f32.
     fn values(&self) -> Vec<f32> {
-        let value = |channel: usize, byte: u8| {
-            ((f64::from(byte) * (1.0 / 255.0)) as f32 - self.mean[channel]) / self.std[channel]
-        };
+        let value =
+            |channel: usize, byte: u8| ((f64::from(byte) * self.scale) as f32 - self.mean[channel]) / self.std[channel];
         (0..3).flat_map(|channel| (0..=255).map(move |byte| value(channel, byte))).collect()
     }
 }
@@ -234,6 +235,7 @@ mod tests {
         fn patches_are_those_of_the_reference(
             (blocks_h, blocks_w, patch) in (1usize..5, 1usize..5, 1usize..15),
             (temporal, merge) in (1usize..3, 1usize..4),
+            scale in prop::sample::select(vec![1.0 / 255.0, 1.0 / 127.5, 1.0]),
             seed: u64,
         ) {
             let (height, width) = (blocks_h * merge * patch, blocks_w * merge * patch);
@@ -244,7 +246,7 @@ mod tests {
                 .map(|word| word.iter().rev().fold(0, |bits, &byte| bits << 8 | u32::from(byte)))
                 .collect();
             let (mean, std) = ([0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_6, 0.275_777_1]);
-            let how = Patchify { width, height, patch, temporal, merge, mean, std };
+            let how = Patchify { width, height, patch, temporal, merge, scale, mean, std };
             let expected = reference::patchify(&bytes, &how);
             on_every_gpu(|gpu, run| {
                 let image = gpu.upload("image", &[words.len()], &words)?;
@@ -314,8 +316,16 @@ mod tests {
     fn wrong_arguments_are_named() {
         on_every_gpu(|gpu, run| {
             let image = gpu.upload("image", &[100], &[0u32; 100])?;
-            let how =
-                Patchify { width: 28, height: 28, patch: 14, temporal: 2, merge: 2, mean: [0.0; 3], std: [1.0; 3] };
+            let how = Patchify {
+                width: 28,
+                height: 28,
+                patch: 14,
+                temporal: 2,
+                merge: 2,
+                scale: 1.0,
+                mean: [0.0; 3],
+                std: [1.0; 3],
+            };
             let wrong = |how| run.record(|rec| Ok(rec.patchify(&image, how)?)).unwrap_err().to_string();
             assert_eq!(wrong(how), "patchify: image is [100], expected 588 words for 28 x 28 pixels");
             assert_eq!(wrong(Patchify { width: 30, ..how }), "patchify: width is 30, expected a multiple of 28 pixels");

@@ -3,7 +3,6 @@
 //! Preparation ends with resized RGB bytes: cutting into patches and normalising happen on the GPU. `pixel_values`
 //! functions do the same on the CPU in the reference's order and float arithmetic, for tests and for `dump`.
 
-#[cfg(feature = "decode")]
 mod decode;
 mod picture;
 mod prepare;
@@ -65,7 +64,21 @@ pub enum ImageError {
         /// Bytes given.
         actual: u64,
     },
-    /// The file is no picture, damaged, or of a format that is not built in.
+    /// The file is no picture, or of a format that is not decoded.
+    #[error("this is {what}; PNG, JPEG, WebP, GIF and BMP can be read: {advice}")]
+    Format {
+        /// What it is, as far as its first bytes say.
+        what: &'static str,
+        /// What can be done.
+        advice: &'static str,
+    },
+    /// Part of the file is missing.
+    #[error("the {format} picture is cut off, part of the file is missing: download or copy it again")]
+    Cut {
+        /// Its format.
+        format: &'static str,
+    },
+    /// The file is damaged, or uses what its decoder cannot do.
     #[error("the picture cannot be decoded: {0}")]
     Decode(String),
     /// One side is too many times longer than the other for the model.
@@ -78,6 +91,18 @@ pub enum ImageError {
         /// Largest ratio.
         limit: u32,
     },
+    /// The preparation resizes nothing, and the picture does not fit as it is.
+    #[error(
+        "the picture is {width}x{height}: the model's `do_resize` is false, so that its sides must be multiples of {step}"
+    )]
+    Unresized {
+        /// In pixels.
+        width: u32,
+        /// In pixels.
+        height: u32,
+        /// Side of the square of pixels that becomes one token.
+        step: u32,
+    },
     /// The JSON of a preparation is malformed.
     #[error("{file}: {reason}")]
     File {
@@ -85,6 +110,16 @@ pub enum ImageError {
         file: &'static str,
         /// What its parser said.
         reason: String,
+    },
+    /// A field of a preparation that is not understood: it might change numbers.
+    #[error("{file}: field `{field}` ({value}) is not understood for this system, and may change what the model sees")]
+    Unknown {
+        /// Name of the file.
+        file: &'static str,
+        /// Name of the field.
+        field: String,
+        /// The beginning of its value.
+        value: String,
     },
     /// A field of a preparation has a wrong type or an impossible value.
     #[error("{file}: field `{field}` must be {expected}, not {actual}")]

@@ -152,7 +152,7 @@ impl ImageConfig {
         let resized = self.resized_size(picture.size())?;
         let views = match self {
             Self::Qwen(config) => {
-                vec![View { picture: picture.resized(resized)?, cut: config.cut(resized), planar: false }]
+                vec![View { picture: config.resize(picture)?, cut: config.cut(resized), planar: false }]
             }
             Self::Squares(squares) => {
                 let view = |square: &Square| {
@@ -177,8 +177,8 @@ fn grid(size: Size, patch: u32) -> PatchGrid {
 /// How a view of `size` is cut.
 fn cut(size: Size, config: &ViewsConfig) -> Patchify {
     let (width, height, patch) = (size.width as usize, size.height as usize, config.patch as usize);
-    let Normalisation { mean, std } = config.normalisation;
-    Patchify { width, height, patch, temporal: 1, merge: 1, mean, std }
+    let Normalisation { scale, mean, std } = config.normalisation;
+    Patchify { width, height, patch, temporal: 1, merge: 1, scale, mean, std }
 }
 
 impl Square {
@@ -188,8 +188,8 @@ impl Square {
 
     fn cut(&self) -> Patchify {
         let side = self.squash.side() as usize;
-        let (mean, std) = self.squash.normalisation();
-        Patchify { width: side, height: side, patch: self.patch as usize, temporal: 1, merge: 1, mean, std }
+        let Normalisation { scale, mean, std } = self.squash.normalisation();
+        Patchify { width: side, height: side, patch: self.patch as usize, temporal: 1, merge: 1, scale, mean, std }
     }
 }
 

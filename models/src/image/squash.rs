@@ -1,19 +1,17 @@
 //! Preparation of the Cog family: the whole picture pressed into a square.
 
-use super::{CLIP_MEAN, CLIP_STD, ImageError, Picture, Size};
+use super::{CLIP_MEAN, CLIP_STD, ImageError, Normalisation, Picture, Size};
 
 /// Resizes to a square without keeping the aspect ratio.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Squash {
     side: u32,
-    mean: [f32; 3],
-    std: [f32; 3],
 }
 
 impl Squash {
     /// To `side` x `side` pixels, normalised as CLIP.
     pub const fn to(side: u32) -> Self {
-        Self { side, mean: CLIP_MEAN, std: CLIP_STD }
+        Self { side }
     }
 
     /// The side of the square, in pixels.
@@ -21,9 +19,9 @@ impl Squash {
         self.side
     }
 
-    /// Mean and standard deviation of each channel.
-    pub fn normalisation(&self) -> ([f32; 3], [f32; 3]) {
-        (self.mean, self.std)
+    /// CLIP's.
+    pub fn normalisation(&self) -> Normalisation {
+        Normalisation::of_unit(CLIP_MEAN, CLIP_STD)
     }
 
     /// The square picture, `[side, side, 3]` bytes.
@@ -37,7 +35,8 @@ impl Squash {
     /// `[3, height, width]`, normalised, of a prepared picture, in the reference's (torchvision's) arithmetic.
     pub fn pixel_values(&self, resized: &Picture) -> Vec<f32> {
         let (pixels, _) = resized.rgb().as_chunks::<3>();
-        let channels = self.mean.iter().zip(&self.std).enumerate();
+        let Normalisation { mean, std, .. } = self.normalisation();
+        let channels = mean.into_iter().zip(std).enumerate();
         channels
             .flat_map(|(channel, (mean, std))| {
                 pixels.iter().map(move |pixel| {

@@ -86,7 +86,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        image::{Picture, QwenImageConfig, Size},
+        image::{Picture, Preprocessor, QwenImageConfig, Size},
         prompt::{Filling, ImageSlot, expand_slots},
     };
 
@@ -101,8 +101,10 @@ mod tests {
                 ..TemplateFiles::default()
             })
             .unwrap();
-            let image =
-                QwenImageConfig::from_json(&golden::bytes(&format!("{model}/preprocessor_config.json"))).unwrap();
+            let image = {
+                let json = golden::bytes(&format!("{model}/preprocessor_config.json"));
+                QwenImageConfig::read(&Preprocessor::from_json(&json).unwrap()).unwrap()
+            };
             let placeholder = tokenizer.required_id("<|image_pad|>").unwrap();
 
             for case in 0..3 {

@@ -48,7 +48,7 @@ pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
     divide("vision_config.image_size / patch_size", tower.side, "scale_factor", config.scale_factor)?;
     Ok(Blueprint {
         name: "idefics3",
-        image: ImageConfig::Views(ViewsConfig::split(files.need("preprocessor_config.json")?, tower.patch as u32)?),
+        image: ImageConfig::Views(ViewsConfig::split(&files.preprocessor()?, tower.patch as u32)?),
         vision: VisionConfig {
             connector: ConnectorConfig::Projector(ProjectorConfig {
                 width: tower.layer.hidden,

@@ -59,7 +59,7 @@ pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
     let act = config.projector_hidden_act.as_deref();
     Ok(Blueprint {
         name: "internvl",
-        image: ImageConfig::Views(ViewsConfig::grid(files.need("preprocessor_config.json")?, tower.patch as u32)?),
+        image: ImageConfig::Views(ViewsConfig::grid(&files.preprocessor()?, tower.patch as u32)?),
         vision: VisionConfig {
             connector: ConnectorConfig::Projector(ProjectorConfig {
                 width: tower.layer.hidden,

@@ -18,7 +18,7 @@ use crate::{
         LatentQueriesConfig, Norm, ProjectionNames, RotaryConfig, TowerConfig, VisionConfig, VitConfig,
     },
     checkpoint::{Files, LoadError},
-    image::ImageConfig,
+    image::{ImageConfig, ViewsConfig},
     prompt::{ChatFormat, ImageSlot, PositionRule},
 };
 
@@ -106,10 +106,14 @@ pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
             .checked_sub(behind)
             .ok_or_else(|| wrong("text_config.vocab_size", text.vocab_size.to_string(), expected))
     };
-    let image = [tags(IMAGE)?, tags(IMAGE_END)?];
+    let tags = [tags(IMAGE)?, tags(IMAGE_END)?];
     // The norm behind the tower is the connector's.
     let tower = VitConfig { stored_norm: false, ..vision_config.clip(-1)? };
     let square = cog::square("vision_config.image_size", (tower.side * tower.patch) as u32, tower.patch as u32)?;
+    let image = match files.find_preprocessor()? {
+        Some(read) => ImageConfig::Views(ViewsConfig::middle(&read, square.patch)?),
+        None => ImageConfig::Squares(vec![square]),
+    };
     Ok(Blueprint {
         name: "kosmos2",
         vision: VisionConfig {
@@ -155,15 +159,15 @@ pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
                 ..DecoderOptions::default()
             },
         },
-        image: ImageConfig::Squares(vec![square]),
+        image,
         slot: ImageSlot {
-            before: vec![image[0]],
-            behind: vec![image[1]],
+            before: vec![tags[0]],
+            behind: vec![tags[1]],
             counted_from: Some(FIRST_ROW),
-            ..ImageSlot::token(image[0])
+            ..ImageSlot::token(tags[0])
         },
         positions: PositionRule::Sequential { first: FIRST_POSITION },
-        chat: ChatFormat::Kosmos2 { begin: text.bos_token_id, image },
+        chat: ChatFormat::Kosmos2 { begin: text.bos_token_id, image: tags },
         tiktoken: None,
         stop: stop(files, text.eos_token_id)?,
         max_positions: text.max_position_embeddings,

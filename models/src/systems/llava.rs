@@ -106,7 +106,7 @@ pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
     let variant = Variant {
         name: "llava",
         tower_at: "vision_tower.vision_model",
-        image: ViewsConfig::middle(files.need("preprocessor_config.json")?, tower.patch as u32)?,
+        image: ViewsConfig::middle(&files.preprocessor()?, tower.patch as u32)?,
         tower,
         newline: None,
         slot: SlotText::Rows,

@@ -17,7 +17,7 @@ pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
     let variant = llava::Variant {
         name: "llava_next",
         tower_at: "vision_tower.vision_model",
-        image: ViewsConfig::anyres(files.need("preprocessor_config.json")?, tower.patch as u32)?,
+        image: ViewsConfig::anyres(&files.preprocessor()?, tower.patch as u32)?,
         tower,
         newline: Some("image_newline"),
         slot: SlotText::Rows,

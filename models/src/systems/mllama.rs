@@ -106,7 +106,7 @@ pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
     decoder.gated = Some(GatedCrossConfig { layers: config.text_config.cross_layers(decoder.layers)? });
     Ok(Blueprint {
         name: "mllama",
-        image: ImageConfig::Views(ViewsConfig::canvas(files.need("preprocessor_config.json")?, tower.patch as u32)?),
+        image: ImageConfig::Views(ViewsConfig::canvas(&files.preprocessor()?, tower.patch as u32)?),
         vision: VisionConfig {
             connector: ConnectorConfig::Projector(ProjectorConfig {
                 width: tower.width(),

@@ -44,7 +44,7 @@ pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
     decoder.options = DecoderOptions { whole_prompt: true, ..decoder.options };
     Ok(Blueprint {
         name: "paligemma",
-        image: ImageConfig::Views(ViewsConfig::whole(files.need("preprocessor_config.json")?, tower.patch as u32)?),
+        image: ImageConfig::Views(ViewsConfig::whole(&files.preprocessor()?, tower.patch as u32)?),
         vision: VisionConfig {
             connector: ConnectorConfig::Projector(ProjectorConfig {
                 width: tower.layer.hidden,

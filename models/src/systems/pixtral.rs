@@ -13,7 +13,7 @@ use crate::{
 pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
     let config: llava::Config = files.json(CONFIG)?;
     let tower = config.vision_config.pixtral()?;
-    let image = ViewsConfig::native(files.need("preprocessor_config.json")?, tower.patch as u32)?;
+    let image = ViewsConfig::native(&files.preprocessor()?, tower.patch as u32)?;
     let variant = llava::Variant {
         name: "pixtral",
         tower_at: "vision_tower",

@@ -140,7 +140,7 @@ impl<V: serde::de::DeserializeOwned> Config<V> {
         check_vision(&tower, &merger, inner, decoder.hidden)?;
         Ok(Blueprint {
             name,
-            image: ImageConfig::Qwen(QwenImageConfig::from_json(files.need("preprocessor_config.json")?)?),
+            image: ImageConfig::Qwen(QwenImageConfig::read(&files.preprocessor()?)?),
             slot: ImageSlot::token(self.image_token),
             positions: PositionRule::Mrope,
             chat: ChatFormat::Template,

@@ -254,7 +254,8 @@ impl Cases<'_> {
         let (wide, high) = (1288, 812);
         let image = gpu.upload("picture", &[wide * high * 3 / 4], &vec![0x8040_2010u32; wide * high * 3 / 4])?;
         let (mean, std) = (fovea_models::image::CLIP_MEAN, fovea_models::image::CLIP_STD);
-        let patchify = Patchify { width: wide, height: high, patch: 14, temporal: 2, merge: 2, mean, std };
+        let patchify =
+            Patchify { width: wide, height: high, patch: 14, temporal: 2, merge: 2, scale: 1.0 / 255.0, mean, std };
         self.add(&format!("patchify {wide}x{high}"), |rec| Ok(rec.patchify(&image, patchify).map(|_| ())?))?;
         let vocabulary = 151_936;
         let logits = self.floats(&[1, vocabulary])?;

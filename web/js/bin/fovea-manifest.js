@@ -11,7 +11,7 @@ import { pathToFileURL } from 'node:url';
 const CHUNK = 4 * 1024 * 1024;
 
 /** Files that a model consists of; others in its folder (cards, samples, training) are not listed. */
-const WANTED = /^(.*\.safetensors(\.index\.json)?|(config|generation_config|preprocessor_config|tokenizer|tokenizer_config|chat_template)\.json|tokenizer\.model|chat_template\.jinja)$/;
+const WANTED = /^(.*\.safetensors(\.index\.json)?|(config|generation_config|preprocessor_config|processor_config|tokenizer|tokenizer_config|chat_template)\.json|tokenizer\.model|chat_template\.jinja)$/;
 
 /** The manifest of a folder. Files are read as streams, so their size does not matter. */
 export async function manifest(folder) {

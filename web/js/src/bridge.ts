@@ -71,6 +71,8 @@ export interface BridgeModel {
   kv_bytes(): number;
   /** RGBA, row by row. */
   encode(rgba: Uint8Array, width: number, height: number, on_stage: OnStage | undefined, signal: AbortSignal | undefined): Promise<BridgeImage>;
+  /** A PNG, JPEG, WebP, GIF or BMP file. */
+  encode_file(file: Uint8Array, on_stage: OnStage | undefined, signal: AbortSignal | undefined): Promise<BridgeImage>;
   ground(
     image: BridgeImage,
     instruction: string,

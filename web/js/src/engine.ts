@@ -5,8 +5,8 @@ import { adapterName } from './adapter.js';
 import type { Bridge, BridgeDevice, BridgeImage, BridgeModel } from './bridge.js';
 import { DeviceLostError, DisposedError, FoveaError, ImageError, QuotaError } from './errors.js';
 import { fromBridge } from './failures.js';
-import type { Pixels } from './image.js';
-import { toPixels } from './image.js';
+import type { PictureFile, Pixels } from './image.js';
+import { numbered, toPixels, unreadableFile } from './image.js';
 import type { Listing } from './listing.js';
 import { keepListing, resolveListing } from './listing.js';
 import { Network } from './network.js';
@@ -43,7 +43,7 @@ interface Loaded {
 
 /** A picture in use. Its pixels stay, so that another device can encode it again. */
 interface Held {
-  pixels: Pixels;
+  pixels: Pixels | PictureFile;
   encoded?: { by: Loaded; image: BridgeImage };
   /** Holders: the caller's handle, and calls that wait or run. The last one to leave lets go of it. */
   uses: number;
@@ -162,8 +162,9 @@ export class Engine implements Host {
       const start = performance.now();
       const encoded: BridgeImage[] = [];
       let [decode, encode, tokens] = [0, 0, 0];
-      for (const held of pictures) {
-        const { image, milliseconds } = await this.#encoded(loaded, held, signal, emit);
+      for (const [index, held] of pictures.entries()) {
+        const work = this.#encoded(loaded, held, signal, emit);
+        const { image, milliseconds } = await numbered(index, pictures.length, work);
         decode += held.milliseconds;
         encode += milliseconds;
         tokens += image.tokens;
@@ -331,7 +332,9 @@ export class Engine implements Host {
     task: (loaded: Loaded, pictures: Held[], signal: AbortSignal) => Promise<T>,
   ): Promise<T> {
     // Decoded at once, before the call's turn: frames of a video are scarce, and must be closed soon.
-    const outcomes = await Promise.allSettled(images.map((image) => this.#picture(image, context.emit)));
+    const outcomes = await Promise.allSettled(
+      images.map((image, index) => numbered(index, images.length, this.#picture(image, context.emit))),
+    );
     const pictures = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []));
     try {
       for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
@@ -373,10 +376,19 @@ export class Engine implements Host {
     emit: Emit,
   ): Promise<{ image: BridgeImage; milliseconds: number }> {
     if (held.encoded?.by === loaded) return { image: held.encoded.image, milliseconds: 0 };
-    const { rgba, width, height } = held.pixels;
-    const image = await loaded.model.encode(rgba, width, height, onStage(emit), signal);
+    const image = await this.#encodePixels(loaded, held.pixels, emit, signal);
     held.encoded = { by: loaded, image };
     return { image, milliseconds: image.milliseconds };
+  }
+
+  async #encodePixels({ model }: Loaded, pixels: Pixels | PictureFile, emit: Emit, signal: AbortSignal): Promise<BridgeImage> {
+    if ('rgba' in pixels) return model.encode(pixels.rgba, pixels.width, pixels.height, onStage(emit), signal);
+    try {
+      return await model.encode_file(pixels.file, onStage(emit), signal);
+    } catch (thrown) {
+      const error = fromBridge(thrown);
+      throw error instanceof ImageError ? unreadableFile(pixels, error) : thrown;
+    }
   }
 
   // ----------------------------------------------------------------------------------------------------- loading

@@ -13,7 +13,7 @@ import {
   StorageError,
   WebGpuUnavailableError,
 } from './errors.js';
-import { toWire } from './image.js';
+import { numbered, toWire } from './image.js';
 import { forget } from './listing.js';
 import { idOf, locate } from './locate.js';
 import { checkCount, checkNumber, checkTier, loadParams } from './options.js';
@@ -416,7 +416,9 @@ export class Fovea {
     // First the pictures: a frame of a video may be gone when a lost engine has loaded.
     const wired = await abortable(
       Promise.all(
-        images.map(async (image) => (image instanceof EncodedImage ? image : await toWire(image as ImageInput, take))),
+        images.map(async (image, index) =>
+          image instanceof EncodedImage ? image : numbered(index, images.length, toWire(image as ImageInput, take)),
+        ),
       ),
       signal,
     );

@@ -1,10 +1,20 @@
-/** Turns whatever holds a picture into RGBA bytes. */
+/**
+ * Makes any picture ready for the engine. Files stay encoded: the engine has one reader of them, the same as natively.
+ * What the browser holds in pixels is read back as RGBA, for the engine to composite on white.
+ */
 
 import { ImageError } from './errors.js';
 import type { ImageInput } from './types.js';
 
 /** What crosses to the engine's thread. The engine owns it, and closes what can be closed. */
 export type WireImage = Blob | ImageBitmap | ImageData | VideoFrame;
+
+/** An encoded file. */
+export interface PictureFile {
+  file: Uint8Array<ArrayBuffer>;
+  /** What it is, for messages. */
+  what: string;
+}
 
 export interface Pixels {
   /** Row by row; alpha stands beside the colours, which are not multiplied by it. */
@@ -13,8 +23,18 @@ export interface Pixels {
   height: number;
 }
 
-/** Stored bytes as they are: no conversion to the screen's colours, nothing multiplied. */
-const AS_STORED: ImageBitmapOptions = { colorSpaceConversion: 'none', premultiplyAlpha: 'none' };
+/** Most pixels of a picture: `Picture::PIXEL_LIMIT` of the engine. */
+export const PIXEL_LIMIT = 100_000_000;
+
+/** Largest encoded file, in bytes. */
+const FILE_LIMIT = 256 * 1024 * 1024;
+
+/** As people see it and as it is stored: turned, no conversion to the screen's colours, nothing multiplied. */
+const AS_SHOWN: ImageBitmapOptions = {
+  imageOrientation: 'from-image',
+  colorSpaceConversion: 'none',
+  premultiplyAlpha: 'none',
+};
 
 /** The kind of an object; unlike `instanceof`, also for objects of another frame. */
 const tagOf = (value: unknown) => Object.prototype.toString.call(value).slice(8, -1);
@@ -50,37 +70,48 @@ export async function toWire(image: ImageInput, take: boolean): Promise<{ image:
         return { image: frame, transfer: [frame] };
       }
       case 'ImageBitmap': {
-        const bitmap = take ? (image as ImageBitmap) : await createImageBitmap(image as ImageBitmap, AS_STORED);
+        const bitmap = take ? (image as ImageBitmap) : await createImageBitmap(image as ImageBitmap, AS_SHOWN);
         return { image: bitmap, transfer: [bitmap] };
       }
       case 'HTMLImageElement':
         await (image as HTMLImageElement).decode();
+        checkSize((image as HTMLImageElement).naturalWidth, (image as HTMLImageElement).naturalHeight);
         break;
       case 'HTMLCanvasElement':
       case 'OffscreenCanvas':
+        checkSize((image as OffscreenCanvas).width, (image as OffscreenCanvas).height);
         break;
       default:
         throw new TypeError(
           'expected a Blob, ImageBitmap, ImageData, VideoFrame, HTMLImageElement, HTMLCanvasElement or OffscreenCanvas',
         );
     }
-    const bitmap = await createImageBitmap(image as HTMLImageElement | HTMLCanvasElement | OffscreenCanvas, AS_STORED);
+    const bitmap = await createImageBitmap(image as HTMLImageElement | HTMLCanvasElement | OffscreenCanvas, AS_SHOWN);
     return { image: bitmap, transfer: [bitmap] };
   } catch (cause) {
     throw unreadable(image, cause);
   }
 }
 
-/** Decodes and reads back. */
-export async function toPixels(image: WireImage): Promise<Pixels> {
+/** Reads a file's bytes, or the pixels of anything else. */
+export async function toPixels(image: WireImage): Promise<Pixels | PictureFile> {
   try {
+    if (image instanceof Blob) {
+      if (image.size > FILE_LIMIT) throw new TypeError(`it has more than ${FILE_LIMIT / 1024 / 1024} MiB`);
+      return { file: new Uint8Array(await image.arrayBuffer()), what: describe(image) };
+    }
     if (tagOf(image) === 'ImageData') {
       const { data, width, height } = image as ImageData;
+      checkSize(width, height);
       if (data.length !== width * height * 4) throw new TypeError('its bytes do not fit its size');
       if (!(data instanceof Uint8ClampedArray)) throw new TypeError('only 8 bits a channel can be read');
       return { rgba: new Uint8Array(data), width, height };
     }
-    const bitmap = tagOf(image) === 'ImageBitmap' ? (image as ImageBitmap) : await createImageBitmap(image, AS_STORED);
+    if (tagOf(image) === 'VideoFrame') {
+      const { displayWidth, displayHeight } = image as VideoFrame;
+      checkSize(displayWidth, displayHeight);
+    }
+    const bitmap = tagOf(image) === 'ImageBitmap' ? (image as ImageBitmap) : await createImageBitmap(image, AS_SHOWN);
     try {
       return readBack(bitmap);
     } finally {
@@ -93,49 +124,41 @@ export async function toPixels(image: WireImage): Promise<Pixels> {
   }
 }
 
+/** What the engine says about a file, with what the file is. */
+export function unreadableFile({ what }: PictureFile, cause: ImageError): ImageError {
+  return new ImageError(`cannot read ${what} as a picture: ${cause.message}`, { cause });
+}
+
+/** Says which of several pictures an error is about. */
+export async function numbered<T>(index: number, count: number, work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    if (!(error instanceof ImageError) || count === 1) throw error;
+    throw new ImageError(`picture ${index + 1} of ${count}: ${error.message}`, { cause: error });
+  }
+}
+
+function checkSize(width: number, height: number): void {
+  if (width * height > PIXEL_LIMIT) throw new TypeError(`${width} x ${height} are more than ${PIXEL_LIMIT} pixels`);
+}
+
 function unreadable(image: unknown, cause: unknown): ImageError {
   const why = cause instanceof Error ? cause.message : String(cause);
   return new ImageError(`cannot read ${describe(image)} as a picture: ${why}`, { cause });
 }
 
+/**
+ * A 2D canvas multiplies colours by alpha and divides again, which rounds what is transparent: composited on white, a
+ * channel may be off by one.
+ */
 function readBack(bitmap: ImageBitmap): Pixels {
   const { width, height } = bitmap;
   if (width === 0 || height === 0) throw new TypeError('it is empty or closed');
+  checkSize(width, height);
   const context = new OffscreenCanvas(width, height).getContext('2d', { willReadFrequently: true });
   if (!context) throw new TypeError('no canvas of this size can be made');
   context.drawImage(bitmap, 0, 0);
   const { data } = context.getImageData(0, 0, width, height);
-  let rgba = new Uint8Array(data.buffer as ArrayBuffer);
-  if (!isOpaque(rgba)) rgba = readUnmultiplied(bitmap) ?? rgba;
-  return { rgba, width, height };
-}
-
-function isOpaque(rgba: Uint8Array): boolean {
-  for (let at = 3; at < rgba.length; at += 4) if (rgba[at] !== 255) return false;
-  return true;
-}
-
-/**
- * A 2D canvas multiplies colours by alpha, which rounds them, and blackens what is transparent. The engine drops alpha
- * as the reference does, so it needs the colours as they stand in the file: WebGL hands them out.
- */
-function readUnmultiplied(bitmap: ImageBitmap): Uint8Array<ArrayBuffer> | undefined {
-  const { width, height } = bitmap;
-  const gl = new OffscreenCanvas(1, 1).getContext('webgl2');
-  if (!gl) return undefined;
-  try {
-    if (Math.max(width, height) > (gl.getParameter(gl.MAX_TEXTURE_SIZE) as number)) return undefined;
-    gl.pixelStorei(gl.UNPACK_PREMULTIPLY_ALPHA_WEBGL, false);
-    gl.pixelStorei(gl.UNPACK_COLORSPACE_CONVERSION_WEBGL, gl.NONE);
-    const texture = gl.createTexture();
-    gl.bindTexture(gl.TEXTURE_2D, texture);
-    gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, gl.RGBA, gl.UNSIGNED_BYTE, bitmap);
-    gl.bindFramebuffer(gl.FRAMEBUFFER, gl.createFramebuffer());
-    gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_2D, texture, 0);
-    const rgba = new Uint8Array(width * height * 4);
-    gl.readPixels(0, 0, width, height, gl.RGBA, gl.UNSIGNED_BYTE, rgba);
-    return gl.getError() === gl.NO_ERROR ? rgba : undefined;
-  } finally {
-    gl.getExtension('WEBGL_lose_context')?.loseContext();
-  }
+  return { rgba: new Uint8Array(data.buffer as ArrayBuffer), width, height };
 }

@@ -36,6 +36,7 @@ export const SMALL_FILES = [
   'config.json',
   'generation_config.json',
   'preprocessor_config.json',
+  'processor_config.json',
   'tokenizer.json',
   'tokenizer.model',
   'tokenizer_config.json',

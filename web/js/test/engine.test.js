@@ -97,6 +97,12 @@ class FakeModule {
                 module.images = [...(module.images ?? []), image];
                 return image;
               }),
+            encode_file: (file, onStage, signal) =>
+              once(signal, async () => {
+                onStage?.('encode', 1);
+                if (file[0] === 0) throw Object.assign(new Error('this is a HEIC picture'), { code: 'image' });
+                return { width: 1, height: 1, tokens: 4, milliseconds: 5, device, free: () => undefined };
+              }),
             ground: (image, instruction, options, onStage, onToken, signal) =>
               once(signal, async () => {
                 assert.equal(image.device, device, 'a picture of this device');
@@ -138,6 +144,7 @@ function setup({ quota } = {}) {
     fetch: server.fetch,
     pixels: async (image) => {
       if (image.broken) throw makeError('image', 'broken');
+      if (image.file) return { file: Uint8Array.from(image.file), what: 'a Blob' };
       return { rgba: new Uint8Array(16).fill(image.colour ?? 0), width: 2, height: 2 };
     },
   };
@@ -174,6 +181,18 @@ test('loads with progress, grounds, frees the picture', async () => {
   await engine.dispose();
   assert.equal(module.device.destroyed, 1);
   await assert.rejects(ground(direct, {}, 'late'), { code: 'disposed' });
+});
+
+test('of several pictures the bad one is named', async () => {
+  const { direct } = setup();
+  await direct.call('load', params);
+  const ask = (...images) => direct.call('generate', { messages: [], images, sampling: { max_tokens: 4 } });
+  const [good, broken, heic] = [{ file: [1] }, { broken: true }, { file: [0] }];
+  await ask(good, good);
+  await assert.rejects(ask(good, broken, good), { code: 'image', message: 'picture 2 of 3: broken' });
+  const said = 'cannot read a Blob as a picture: this is a HEIC picture';
+  await assert.rejects(ask(good, heic), { code: 'image', message: `picture 2 of 2: ${said}` });
+  await assert.rejects(ask(heic), { code: 'image', message: said });
 });
 
 test('handles are encoded once, and released in their turn', async () => {

@@ -96,7 +96,7 @@ pub fn patchify(image: &[u8], how: &Patchify) -> Vec<f32> {
                 for y in row * how.patch..(row + 1) * how.patch {
                     for x in column * how.patch..(column + 1) * how.patch {
                         let byte = image[(y * how.width + x) * 3 + channel];
-                        let value = (f64::from(byte) * (1.0 / 255.0)) as f32;
+                        let value = (f64::from(byte) * how.scale) as f32;
                         values.push((value - how.mean[channel]) / how.std[channel]);
                     }
                 }

@@ -15,7 +15,7 @@ impl ViewsConfig {
         let layout = match &self.rule {
             &ViewRule::Middle { pad, shortest, crop } => {
                 let side = width.max(height);
-                let resized = shortest_side(if pad { Size::new(side, side) } else { size }, shortest)?;
+                let resized = shortest_side(if pad.is_some() { Size::new(side, side) } else { size }, shortest)?;
                 let offset = (middle(resized.width, crop.width), middle(resized.height, crop.height));
                 Layout { resizes: vec![resized], canvas: crop, offset, tile: crop, overview: None }
             }

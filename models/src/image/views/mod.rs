@@ -27,8 +27,8 @@ pub struct ViewsConfig {
 pub enum ViewRule {
     /// The middle of the picture, or all of it (LLaVA). Source: `CLIPImageProcessor`, `LlavaImageProcessor`.
     Middle {
-        /// Whether the picture becomes a square first, with bands in the colour of the mean.
-        pad: bool,
+        /// The colour of bands that make the picture a square first, if any do.
+        pad: Option<[u8; 3]>,
         /// Length that its shorter side is given.
         shortest: u32,
         /// What is cut out of its middle, with black bands where it does not reach.
@@ -180,7 +180,7 @@ impl ViewsConfig {
     pub fn prepare(&self, picture: &Picture) -> Result<Vec<Picture>, ImageError> {
         let layout = self.layout(picture.size())?;
         let original = match self.rule {
-            ViewRule::Middle { pad: true, .. } => self.squared(picture)?,
+            ViewRule::Middle { pad: Some(colour), .. } => squared(picture, colour)?,
             _ => picture.clone(),
         };
         let mut resized = original.clone();
@@ -202,15 +202,14 @@ impl ViewsConfig {
         }
         Ok(views)
     }
+}
 
-    /// The picture in the middle of a square, with bands in the colour of the mean.
-    fn squared(&self, picture: &Picture) -> Result<Picture, ImageError> {
-        let Size { width, height } = picture.size();
-        let side = width.max(height);
-        let fill = self.normalisation.mean.map(|mean| (f64::from(mean) * 255.0) as u8);
-        let half = |own: u32| i64::from((side - own) / 2);
-        picture.placed(Size::new(side, side), half(width), half(height), fill)
-    }
+/// The picture in the middle of a square, with bands of this colour.
+fn squared(picture: &Picture, colour: [u8; 3]) -> Result<Picture, ImageError> {
+    let Size { width, height } = picture.size();
+    let side = width.max(height);
+    let half = |own: u32| i64::from((side - own) / 2);
+    picture.placed(Size::new(side, side), half(width), half(height), colour)
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! Views of pictures of odd sizes against the reference's image processors.
 
 use super::*;
+use crate::image::Preprocessor;
 use crate::image::testing::{fnv, noise};
 
 fn views(rule: ViewRule, filter: Filter) -> ViewsConfig {
     let mean = [0.481_454_66, 0.457_827_5, 0.408_210_73];
-    ViewsConfig { rule, filter, normalisation: Normalisation { mean, std: [1.0; 3] }, patch: 16 }
+    ViewsConfig { rule, filter, normalisation: Normalisation::of_unit(mean, [1.0; 3]), patch: 16 }
 }
 
 /// Size of the picture, number of views, size of a view, hash of the bytes of all views.
@@ -31,7 +32,7 @@ fn check(rule: ViewRule, filter: Filter, cases: &[Case]) {
 /// `CLIPImageProcessor`.
 #[test]
 fn the_middle_equals_the_reference() {
-    let rule = ViewRule::Middle { pad: false, shortest: 56, crop: Size::new(56, 56) };
+    let rule = ViewRule::Middle { pad: None, shortest: 56, crop: Size::new(56, 56) };
     let cases = [
         ((1, 30), 1, (56, 56), 0xa6ae_e0e8_a893_3fb5),
         ((400, 5), 1, (56, 56), 0x727b_bba7_a6c4_56b7),
@@ -48,7 +49,7 @@ fn the_middle_equals_the_reference() {
 /// `LlavaImageProcessor`.
 #[test]
 fn the_whole_in_a_square_equals_the_reference() {
-    let rule = ViewRule::Middle { pad: true, shortest: 56, crop: Size::new(56, 56) };
+    let rule = ViewRule::Middle { pad: Some([122, 116, 104]), shortest: 56, crop: Size::new(56, 56) };
     let cases = [
         ((1, 30), 1, (56, 56), 0xc483_f013_df99_3d05),
         ((400, 5), 1, (56, 56), 0xea6f_2d1a_f86e_8442),
@@ -168,7 +169,7 @@ fn tiles_of_the_scaling_canvas_equals_the_reference() {
 
 #[test]
 fn slivers_are_refused_where_their_copies_would_be_huge() {
-    let config = views(ViewRule::Middle { pad: false, shortest: 336, crop: Size::new(336, 336) }, Filter::Bicubic);
+    let config = views(ViewRule::Middle { pad: None, shortest: 336, crop: Size::new(336, 336) }, Filter::Bicubic);
     assert!(matches!(config.plan(Size::new(1, 1 << 20)), Err(ImageError::TooLarge { .. })));
     assert!(matches!(config.plan(Size::new(0, 3)), Err(ImageError::Empty { .. })));
     // The reference fails where a side vanishes; it gets one patch.
@@ -178,7 +179,7 @@ fn slivers_are_refused_where_their_copies_would_be_huge() {
 
 #[test]
 fn impossible_preparations_are_named() {
-    type Read = fn(&[u8], u32) -> Result<ViewsConfig, ImageError>;
+    type Read = fn(&Preprocessor, u32) -> Result<ViewsConfig, ImageError>;
     let cases: [(&str, Read, &str); 6] = [
         ("{}", ViewsConfig::middle, "size"),
         (r#"{"size": 9}"#, ViewsConfig::middle, "crop_size"),
@@ -196,7 +197,7 @@ fn impossible_preparations_are_named() {
         (r#"{"size": {"height": 4, "width": 5}}"#, ViewsConfig::canvas, "size"),
     ];
     for (json, read, name) in cases {
-        let error = read(json.as_bytes(), 14).unwrap_err();
+        let error = read(&Preprocessor::from_json(json.as_bytes()).unwrap(), 14).unwrap_err();
         assert!(matches!(error, ImageError::Field { field, .. } if field == name), "{json}: {error}");
     }
 }
