@@ -4,14 +4,21 @@
 //! buffers by lifetime, builds bind groups, and lays all parameters into one uniform arena. A [`Program`] runs as one
 //! compute pass, any number of times.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use fovea_shaders::{Access, Variant};
 
 use crate::{
     error::{GpuError, OpError},
     gpu::{Buffer, Element, Gpu, Pipeline},
-    tensor::{DType, Place, Tensor},
+    tensor::{DType, Place, Tensor, Transient, bytes_of},
 };
 
 /// Work and traffic of a dispatch: what a roofline is drawn from.
@@ -87,23 +94,30 @@ struct Recorded {
     cost: Cost,
 }
 
-struct Transient {
+/// What a recording knows of one of its transient tensors.
+struct Planned {
     bytes: u64,
     kept: bool,
 }
 
+/// The next recording's number.
+static RECORDINGS: AtomicU64 = AtomicU64::new(0);
+
 /// Takes down what ops want to run.
 pub struct Recorder {
     gpu: Gpu,
+    /// This recording's number, which its transients carry.
+    id: u64,
     dispatches: Vec<Recorded>,
-    transients: Vec<Transient>,
+    transients: Vec<Planned>,
     arena: Vec<u8>,
 }
 
 impl Recorder {
     /// An empty recording.
     pub fn new(gpu: &Gpu) -> Self {
-        Self { gpu: gpu.clone(), dispatches: Vec::new(), transients: Vec::new(), arena: Vec::new() }
+        let id = RECORDINGS.fetch_add(1, Ordering::Relaxed);
+        Self { gpu: gpu.clone(), id, dispatches: Vec::new(), transients: Vec::new(), arena: Vec::new() }
     }
 
     /// The GPU that will run it.
@@ -118,17 +132,27 @@ impl Recorder {
 
     /// A tensor that lives from its first to its last use in this program. The op that asks for it writes all of it.
     pub fn transient(&mut self, shape: &[usize], dtype: DType) -> Tensor {
-        let bytes = (shape.iter().product::<usize>() * dtype.bytes()) as u64;
-        self.transients.push(Transient { bytes, kept: false });
-        Tensor::new(shape, dtype, Place::Transient(self.transients.len() - 1))
+        let index = self.transients.len();
+        self.transients.push(Planned { bytes: bytes_of(shape, dtype), kept: false });
+        Tensor::new(shape, dtype, Place::Transient(Transient { recording: self.id, index }))
     }
 
-    /// Keeps a transient tensor until the program has run, so that it can be read back.
+    /// Keeps a transient tensor until the program has run, so that it can be read back. Another recording's tensor is
+    /// left as it is: reading it from this program is refused.
     pub fn keep(&mut self, tensor: &Tensor) {
-        if let Place::Transient(index) = tensor.place
-            && let Some(transient) = self.transients.get_mut(index)
+        if let Place::Transient(Transient { recording, index }) = tensor.place
+            && recording == self.id
+            && let Some(planned) = self.transients.get_mut(index)
         {
-            transient.kept = true;
+            planned.kept = true;
+        }
+    }
+
+    /// Whether a program of this recording can bind the tensor: persistent tensors, and its own transients.
+    fn owns(&self, tensor: &Tensor) -> bool {
+        match tensor.place {
+            Place::Buffer(_) => true,
+            Place::Transient(transient) => transient.recording == self.id && transient.index < self.transients.len(),
         }
     }
 
@@ -141,7 +165,8 @@ impl Recorder {
     /// Appends a kernel launch.
     ///
     /// # Errors
-    /// [`OpError::Gpu`] if the kernel does not compile; [`OpError::Value`] if the bindings do not fit the kernel.
+    /// [`OpError::Gpu`] if the kernel does not compile; [`OpError::Value`] if the bindings do not fit the kernel, or one is
+    /// a transient tensor of another recording.
     pub fn dispatch<P: bytemuck::NoUninit>(&mut self, dispatch: Dispatch<'_, P>) -> Result<(), OpError> {
         let pipeline = self.gpu.pipeline(&dispatch.kernel)?;
         let storage = pipeline.bindings.iter().filter(|binding| binding.access != Access::Uniform).count();
@@ -151,6 +176,14 @@ impl Recorder {
                 what: "number of bindings",
                 got: dispatch.bindings.len().to_string(),
                 expected: storage.to_string(),
+            });
+        }
+        if let Some(foreign) = dispatch.bindings.iter().find(|tensor| !self.owns(tensor)) {
+            return Err(OpError::Value {
+                op: dispatch.op,
+                what: "binding",
+                got: format!("a transient tensor {:?} of another recording", foreign.shape()),
+                expected: "tensors of this recording, or persistent ones".to_owned(),
             });
         }
         let Workgroups(workgroups) = dispatch.workgroups;
@@ -185,7 +218,7 @@ impl Recorder {
     /// # Errors
     /// [`GpuError::BufferTooLarge`], [`GpuError::OutOfMemory`].
     pub fn finish(self) -> Result<Program, GpuError> {
-        let Self { gpu, dispatches, transients, arena } = self;
+        let Self { gpu, id, dispatches, transients, arena } = self;
         let (slot_of, slot_bytes) = plan(&dispatches, &transients);
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
         let slots: Vec<Arc<Buffer>> = slot_bytes
@@ -212,7 +245,7 @@ impl Recorder {
                             held.insert(Arc::as_ptr(buffer), Arc::clone(buffer));
                             buffer
                         }
-                        Place::Transient(index) => slots.get((*slot_of.get(*index)?)?)?,
+                        Place::Transient(transient) => slots.get((*slot_of.get(transient.index)?)?)?,
                     };
                     Some((wgpu::Buffer::clone(buffer), tensor.offset, tensor.bytes().next_multiple_of(4).max(4)))
                 })
@@ -239,7 +272,9 @@ impl Recorder {
         gpu.check()?;
         let bytes = slot_bytes.iter().sum();
         let held = held.into_values().chain([Arc::new(uniforms)]).collect();
-        Ok(Program { gpu, steps, slots, _held: held, slot_of, bytes })
+        // What was not kept may share its slot with a later tensor: its numbers are gone once the program has run.
+        let kept_slot_of = slot_of.iter().zip(&transients).map(|(slot, planned)| slot.filter(|_| planned.kept)).collect();
+        Ok(Program { gpu, id, steps, slots, _held: held, kept_slot_of, bytes })
     }
 }
 
@@ -276,11 +311,11 @@ fn bind(gpu: &Gpu, dispatch: &Recorded, uniforms: &wgpu::Buffer, buffers: &[Boun
 /// WebGPU forbids reading and writing one buffer in the same dispatch.
 ///
 /// Returns the slot of each transient (`None` if nothing uses it) and the bytes of each slot.
-fn plan(dispatches: &[Recorded], transients: &[Transient]) -> (Vec<Option<usize>>, Vec<u64>) {
+fn plan(dispatches: &[Recorded], transients: &[Planned]) -> (Vec<Option<usize>>, Vec<u64>) {
     let mut last_use: Vec<Option<usize>> = vec![None; transients.len()];
     for (step, dispatch) in dispatches.iter().enumerate() {
         for tensor in &dispatch.bindings {
-            if let Place::Transient(index) = tensor.place {
+            if let Place::Transient(Transient { index, .. }) = tensor.place {
                 last_use[index] = Some(if transients[index].kept { usize::MAX } else { step });
             }
         }
@@ -290,7 +325,7 @@ fn plan(dispatches: &[Recorded], transients: &[Transient]) -> (Vec<Option<usize>
     let mut busy_until: Vec<usize> = Vec::new();
     for (step, dispatch) in dispatches.iter().enumerate() {
         for tensor in &dispatch.bindings {
-            let Place::Transient(index) = tensor.place else { continue };
+            let Place::Transient(Transient { index, .. }) = tensor.place else { continue };
             if slot_of[index].is_some() {
                 continue;
             }
@@ -327,11 +362,14 @@ struct Step {
 /// A finished recording: runs any number of times.
 pub struct Program {
     gpu: Gpu,
+    /// The number of its recording.
+    id: u64,
     steps: Vec<Step>,
     slots: Vec<Arc<Buffer>>,
     /// Everything else that the bind groups point at, which a browser would otherwise take back.
     _held: Vec<Arc<Buffer>>,
-    slot_of: Vec<Option<usize>>,
+    /// The slot of each transient that was kept.
+    kept_slot_of: Vec<Option<usize>>,
     bytes: u64,
 }
 
@@ -453,11 +491,11 @@ impl Program {
     /// Copies a tensor back: a persistent one, or a transient that [`Recorder::keep`] kept.
     ///
     /// # Errors
-    /// [`GpuError::Rejected`] for another element type or a tensor of another program; [`GpuError::Lost`].
+    /// [`GpuError::Rejected`] for another element type, a tensor of another program, or one that was not kept;
+    /// [`GpuError::Lost`].
     pub async fn read<T: Element>(&self, tensor: &Tensor) -> Result<Vec<T>, GpuError> {
-        let Place::Transient(index) = tensor.place else { return self.gpu.read(tensor).await };
-        let slot = self.slot_of.get(index).copied().flatten().and_then(|slot| self.slots.get(slot));
-        match slot {
+        let Place::Transient(transient) = tensor.place else { return self.gpu.read(tensor).await };
+        match self.kept(transient) {
             Some(buffer) if tensor.dtype() == T::DTYPE => {
                 let bytes = self.gpu.read_buffer(buffer, tensor.offset, tensor.bytes()).await?;
                 Ok(bytemuck::pod_collect_to_vec(&bytes))
@@ -466,14 +504,20 @@ impl Program {
         }
     }
 
+    /// Where a transient of this program lies that was kept.
+    fn kept(&self, transient: Transient) -> Option<&Arc<Buffer>> {
+        let Transient { recording, index } = transient;
+        let slot = self.kept_slot_of.get(index).copied().flatten().filter(|_| recording == self.id)?;
+        self.slots.get(slot)
+    }
+
     /// Makes a kept transient a tensor of its own that outlives the program, by a copy on the GPU.
     ///
     /// # Errors
-    /// [`GpuError::Rejected`] for a tensor of another program; [`GpuError::OutOfMemory`].
+    /// [`GpuError::Rejected`] for a tensor of another program, or one that was not kept; [`GpuError::OutOfMemory`].
     pub fn detach(&self, tensor: &Tensor) -> Result<Tensor, GpuError> {
-        let Place::Transient(index) = tensor.place else { return Ok(tensor.clone()) };
-        let slot = self.slot_of.get(index).copied().flatten().and_then(|slot| self.slots.get(slot));
-        let Some(slot) = slot else { return Err(GpuError::Rejected(format!("detach of {tensor:?}"))) };
+        let Place::Transient(transient) = tensor.place else { return Ok(tensor.clone()) };
+        let Some(slot) = self.kept(transient) else { return Err(GpuError::Rejected(format!("detach of {tensor:?}"))) };
         let copy = self.gpu.tensor("detached tensor", tensor.shape(), tensor.dtype())?;
         if let Place::Buffer(buffer) = &copy.place {
             let mut encoder = self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
@@ -527,5 +571,66 @@ impl fmt::Display for Program {
             self.bytes as f64 / (1 << 20) as f64,
             self.slots.len()
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{block_on, gpus};
+
+    /// Two recordings number their transients alike: only the recording's own number keeps them from being mistaken.
+    #[test]
+    fn tensors_of_another_recording_are_refused() {
+        let gpu = &gpus()[0];
+        let x = gpu.upload("x", &[4], &[1.0f32, 2.0, 3.0, 4.0]).expect("a tensor");
+        let (mut first, mut second) = (Recorder::new(gpu), Recorder::new(gpu));
+        let doubled = first.scale(&x, 2.0).expect("recorded");
+        let tripled = second.scale(&x, 3.0).expect("recorded");
+        assert_eq!((doubled.shape(), doubled.dtype()), (tripled.shape(), tripled.dtype()));
+        let refused = second.add(&tripled, &doubled).expect_err("refused").to_string();
+        assert!(refused.contains("a transient tensor [4] of another recording"), "{refused}");
+        // Nor does keeping another's tensor keep the one of the same number.
+        second.keep(&doubled);
+        second.keep(&tripled);
+        first.keep(&doubled);
+        let (first, second) = (first.finish().expect("a program"), second.finish().expect("a program"));
+        first.run().and_then(|()| second.run()).expect("runs");
+        assert_eq!(block_on(first.read::<f32>(&doubled)).expect("its own"), [2.0, 4.0, 6.0, 8.0]);
+        assert_eq!(block_on(second.read::<f32>(&tripled)).expect("its own"), [3.0, 6.0, 9.0, 12.0]);
+        assert!(matches!(block_on(second.read::<f32>(&doubled)), Err(GpuError::Rejected(_))));
+        assert!(matches!(second.detach(&doubled), Err(GpuError::Rejected(_))));
+    }
+
+    /// The slot of a tensor that was not kept holds a later one's numbers by the end of the program.
+    #[test]
+    fn tensors_that_were_not_kept_are_not_read() {
+        let gpu = &gpus()[0];
+        let x = gpu.upload("x", &[4], &[1.0f32; 4]).expect("a tensor");
+        let mut rec = Recorder::new(gpu);
+        let inner = rec.scale(&x, 2.0).expect("recorded");
+        let outer = rec.scale(&inner, 2.0).expect("recorded");
+        rec.keep(&outer);
+        let program = rec.finish().expect("a program");
+        program.run().expect("runs");
+        assert_eq!(block_on(program.read::<f32>(&outer)).expect("kept"), [4.0; 4]);
+        assert!(matches!(block_on(program.read::<f32>(&inner)), Err(GpuError::Rejected(_))));
+        assert!(matches!(program.detach(&inner), Err(GpuError::Rejected(_))));
+    }
+
+    /// A product that wraps around, as 2^16 times 2^16 does on wasm32, would plan a buffer of the wrong size.
+    #[test]
+    fn shapes_beyond_any_memory_are_refused_before_it_is_planned() {
+        let gpu = &gpus()[0];
+        let half = 1usize << (usize::BITS / 2);
+        assert!(matches!(gpu.tensor("x", &[half, half], DType::F32), Err(GpuError::BufferTooLarge { .. })));
+        assert!(matches!(gpu.tensor("x", &[usize::MAX, 4], DType::F32), Err(GpuError::BufferTooLarge { .. })));
+        let x = gpu.tensor("x", &[4], DType::F32).expect("a tensor");
+        assert!(x.reshape(&[half, half]).is_err() && x.reshape(&[half, half, 4]).is_err());
+        assert!(x.reshape(&[usize::MAX, 0]).is_err() && x.reshape(&[2, 2]).is_ok());
+        let mut rec = Recorder::new(gpu);
+        let huge = rec.transient(&[half, half, 4], DType::F32);
+        assert_eq!((huge.len(), huge.bytes()), (usize::MAX, u64::MAX));
+        assert!(rec.scale(&huge, 1.0).is_err());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::gpu::Buffer;
+use crate::{error::OpError, gpu::Buffer};
 
 /// Element type of a tensor. Weights have formats of their own: see [`crate::weights::Weight`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,8 +30,29 @@ impl DType {
 pub(crate) enum Place {
     /// In a buffer of its own, beyond any program.
     Buffer(Arc<Buffer>),
-    /// In a program's planned memory: index among its transients.
-    Transient(usize),
+    /// In a program's planned memory.
+    Transient(Transient),
+}
+
+/// A tensor of one recording's planned memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Transient {
+    /// Which recording it belongs to: no two of a process have the same number.
+    pub(crate) recording: u64,
+    /// Index among the transients of that recording.
+    pub(crate) index: usize,
+}
+
+/// Number of elements of a shape; `usize::MAX` if there are more than that, so that a wrapped product never passes for a
+/// small tensor. On wasm32 an element count of 2^32 is reached by published models with a wrong configuration.
+pub(crate) fn elements(shape: &[usize]) -> usize {
+    // An axis of length 0 wins over overflow.
+    if shape.contains(&0) { 0 } else { shape.iter().fold(1, |product: usize, &axis| product.saturating_mul(axis)) }
+}
+
+/// Bytes of a tensor, saturating.
+pub(crate) fn bytes_of(shape: &[usize], dtype: DType) -> u64 {
+    (elements(shape) as u64).saturating_mul(dtype.bytes() as u64)
 }
 
 /// A row-major array on the GPU. Cloning it clones the handle.
@@ -52,7 +73,7 @@ impl Tensor {
     /// The rows from `first` on as a tensor of their own, in the same place.
     pub(crate) fn part(&self, first: usize, rows: usize) -> Self {
         let width = self.rows_and_width().1;
-        let offset = self.offset + first as u64 * (width * self.dtype.bytes()) as u64;
+        let offset = self.offset + first as u64 * width as u64 * self.dtype.bytes() as u64;
         Self { shape: vec![rows, width], offset, ..self.clone() }
     }
 
@@ -66,9 +87,9 @@ impl Tensor {
         self.dtype
     }
 
-    /// Number of elements.
+    /// Number of elements; `usize::MAX` if there are more, which no adapter has memory for.
     pub fn len(&self) -> usize {
-        self.shape.iter().product()
+        elements(&self.shape)
     }
 
     /// Whether there are no elements.
@@ -78,20 +99,27 @@ impl Tensor {
 
     /// Bytes of all elements.
     pub fn bytes(&self) -> u64 {
-        (self.len() * self.dtype.bytes()) as u64
+        bytes_of(&self.shape, self.dtype)
     }
 
     /// The tensor as a matrix: the product of all axes but the last, and the last.
     pub fn rows_and_width(&self) -> (usize, usize) {
         match self.shape.split_last() {
-            Some((&width, outer)) => (outer.iter().product(), width),
+            Some((&width, outer)) => (elements(outer), width),
             None => (1, 1),
         }
     }
 
-    /// The same elements under another shape; `None` if the number of elements differs.
-    pub fn reshape(&self, shape: &[usize]) -> Option<Self> {
-        (shape.iter().product::<usize>() == self.len()).then(|| Self { shape: shape.to_vec(), ..self.clone() })
+    /// The same elements under another shape.
+    ///
+    /// # Errors
+    /// [`OpError::Shape`] if the number of elements differs.
+    pub fn reshape(&self, shape: &[usize]) -> Result<Self, OpError> {
+        if elements(shape) != self.len() {
+            let (op, got, expected) = ("reshape", self.shape.clone(), format!("as many elements as {shape:?}"));
+            return Err(OpError::Shape { op, tensor: "x", got, expected });
+        }
+        Ok(Self { shape: shape.to_vec(), ..self.clone() })
     }
 
     /// The columns `start .. start + width` of every row, for ops that take them from a wider tensor.

@@ -7,8 +7,9 @@ use super::{
     source::{TensorInfo, WeightError, WeightSource},
 };
 use crate::{
+    error::GpuError,
     gpu::Gpu,
-    tensor::{DType, Tensor},
+    tensor::{DType, Tensor, bytes_of, elements},
 };
 
 /// Bytes that are read at a time.
@@ -182,7 +183,7 @@ impl<'a> Loader<'a> {
                 return Err(WeightError::NotFinite {
                     tensor: name.to_owned(),
                     file: self.source.file(info.file).to_owned(),
-                    index: start as usize / info.dtype.bytes() + index,
+                    index: (start / info.dtype.bytes() as u64) as usize + index,
                     value: values[index],
                 });
             }
@@ -237,7 +238,7 @@ impl<'a> Scope<'a> {
     /// # Errors
     /// [`WeightError`] that names the tensor.
     pub async fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor, WeightError> {
-        self.joined(&[(name, shape)]).await?.reshape(shape).ok_or_else(|| self.loader.source.missing(name))
+        self.joined(&[(name, shape)]).await?.reshape(shape).map_err(|_| self.loader.source.missing(name))
     }
 
     /// A tensor in f32 as a matrix of `rows` rows, whatever axes of length one the source has before or between: a class
@@ -250,7 +251,7 @@ impl<'a> Scope<'a> {
         let bare = |shape: &[usize]| shape.iter().copied().filter(|&axis| axis != 1).collect::<Vec<_>>();
         let own = self.loader.source.info(&self.full(name)).map(|info| info.shape.as_slice());
         let shape = own.filter(|own| bare(own) == bare(&matrix)).unwrap_or(&matrix);
-        self.joined(&[(name, shape)]).await?.reshape(&matrix).ok_or_else(|| self.loader.source.missing(name))
+        self.joined(&[(name, shape)]).await?.reshape(&matrix).map_err(|_| self.loader.source.missing(name))
     }
 
     /// The numbers of a tensor in f32, on the processor: gates, which decide what is recorded.
@@ -306,7 +307,12 @@ impl<'a> Scope<'a> {
         let name = self.full(name);
         let info = self.loader.info(&name, shape)?;
         if self.loader.blank {
-            values.resize(values.len() + shape.iter().product::<usize>(), 0.0);
+            // No file bounds the configuration's shape here.
+            let (bytes, limit) = (bytes_of(shape, DType::F32), self.gpu().caps().max_buffer);
+            if bytes > limit {
+                return Err(GpuError::BufferTooLarge { what: name, bytes, limit }.into());
+            }
+            values.resize(values.len().saturating_add(elements(shape)), 0.0);
             return Ok(());
         }
         let append = &mut |chunk: &[f32]| {
@@ -332,7 +338,7 @@ impl<'a> Scope<'a> {
     pub async fn stacked(&self, parts: &[(&str, &[usize])], class: TensorClass) -> Result<Weight, WeightError> {
         let flat = |shape: &[usize]| {
             let rows = shape.first().copied().unwrap_or(0);
-            (rows, shape.iter().skip(1).product::<usize>())
+            (rows, elements(shape.get(1..).unwrap_or_default()))
         };
         let rows = parts.iter().map(|(_, shape)| flat(shape).0).sum();
         let width = parts.first().map_or(0, |(_, shape)| flat(shape).1);
@@ -475,6 +481,10 @@ mod tests {
         assert_eq!(block_on(gpus()[0].read::<f32>(&vector)).expect("reads"), [0.0; 5]);
         assert!(source.asked.borrow().is_empty());
         assert!(block_on(at.tensor("v", &[5])).is_err());
+        for absurd in [vec![1 << 40], vec![usize::MAX, 3], vec![1 << 33, 1 << 33]] {
+            let refused = block_on(at.tensor("w", &absurd)).err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(refused.starts_with("w needs a buffer of "), "{absurd:?}: {refused:?}");
+        }
     }
 
     #[test]

@@ -2,12 +2,21 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-use safetensors::{Dtype, tensor::TensorInfo as Entry};
+use safetensors::Dtype;
+use serde::Deserialize;
 
 use super::source::{ByteSource, Bytes, StoredType, TensorInfo, WeightError, WeightSource};
 
 /// Largest header that is read; published checkpoints have a few hundred KiB.
 const LARGEST_HEADER: u64 = 64 << 20;
+
+/// A tensor of a header. Offsets are 64 bits wide on wasm32 too, where published shards are larger than a `usize` counts.
+#[derive(Deserialize)]
+struct Entry {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    data_offsets: (u64, u64),
+}
 
 /// The tensors of one or more safetensors files.
 pub struct Safetensors<S> {
@@ -54,7 +63,7 @@ impl<S: ByteSource> Safetensors<S> {
             if self.tensors.contains_key(&name) || self.others.contains_key(&name) {
                 return Err(wrong(format!("tensor {name} is in another file too")));
             }
-            let (start, end) = (info.data_offsets.0 as u64, info.data_offsets.1 as u64);
+            let (start, end) = info.data_offsets;
             let range = data.saturating_add(start)..data.saturating_add(end);
             if start > end || range.end > file.len() {
                 let lack = range.end.saturating_sub(file.len());

@@ -94,9 +94,17 @@ impl CrossCache {
     }
 
     /// Keys and values of the layer of this index.
-    pub(super) fn of(&self, layer: usize) -> Option<&(Tensor, Tensor)> {
-        let place = self.layers.binary_search_by_key(&layer, |(index, _)| *index).ok()?;
-        self.layers.get(place).map(|(_, tensors)| tensors)
+    ///
+    /// # Errors
+    /// [`OpError::Value`] if they were not computed for this layer.
+    pub(super) fn of(&self, layer: usize) -> Result<&(Tensor, Tensor), OpError> {
+        let place = self.layers.binary_search_by_key(&layer, |(index, _)| *index).ok();
+        place.and_then(|place| self.layers.get(place)).map(|(_, tensors)| tensors).ok_or_else(|| OpError::Value {
+            op: "cross attention",
+            what: "layer",
+            got: layer.to_string(),
+            expected: "a layer with keys and values of the picture".to_owned(),
+        })
     }
 
     /// The keys and values, every layer's keys first.
@@ -164,7 +172,7 @@ impl CrossAttention {
         cache: &CrossCache,
         layer: usize,
     ) -> Result<Tensor, OpError> {
-        let Some((keys, values)) = cache.of(layer) else { return Ok(x.clone()) };
+        let (keys, values) = cache.of(layer)?;
         let normed = rec.rms_norm(x, RmsNorm { scale: &self.norm, eps })?;
         let query = rec.matmul(&normed, &self.query, Epilogue::default())?;
         let heads = self.config.heads();

@@ -134,9 +134,9 @@ impl GatedCross {
     fn normed(&self, rec: &mut Recorder, x: &Tensor, scale: &Tensor) -> Result<Tensor, OpError> {
         let (rows, width) = x.rows_and_width();
         let head_dim = self.heads.head_dim;
-        let heads = x.reshape(&[rows * width / head_dim, head_dim]).unwrap_or_else(|| x.clone());
+        let heads = x.reshape(&[rows.saturating_mul(width) / head_dim.max(1), head_dim])?;
         let normed = rec.rms_norm(&heads, RmsNorm { scale, eps: self.eps })?;
-        Ok(normed.reshape(&[rows, width]).unwrap_or(normed))
+        normed.reshape(&[rows, width])
     }
 
     /// Keys and values of a picture's features.
@@ -157,7 +157,7 @@ impl GatedCross {
         beheld: Option<&Beheld>,
     ) -> Result<Tensor, OpError> {
         let query = self.normed(rec, query, &self.query_norm)?;
-        let Some((keys, values)) = cache.of(index) else { return Ok(query) };
+        let (keys, values) = cache.of(index)?;
         match beheld {
             Some(beheld) => {
                 let mask = Mask::Ranges(&beheld.ranges);

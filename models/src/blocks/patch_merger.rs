@@ -78,7 +78,7 @@ impl PatchMerger {
     pub fn record(&self, rec: &mut Recorder, patches: &Tensor) -> Result<Tensor, OpError> {
         let normed = self.norm.record(rec, patches)?;
         let tokens = patches.rows_and_width().0 / (self.config.merge * self.config.merge);
-        let joined = normed.reshape(&[tokens, self.config.joined()]).unwrap_or(normed);
+        let joined = normed.reshape(&[tokens, self.config.joined()])?;
         Mlp { up: &self.up, activation: Activation::GeluErf, gated: false, norm: None, down: &self.down }
             .record(rec, &joined, None)
     }

@@ -120,7 +120,7 @@ impl Projector {
         let order: Vec<u32> = squares(tokens, merge as u32, grid.width).collect();
         let rows = rec.gpu().upload("patches by square", &[order.len()], &order)?;
         let x = rec.gather_rows(patches, (&rows).into(), order.len())?;
-        Ok(x.reshape(&[tokens.patches(), self.config.joined()]).unwrap_or(x))
+        x.reshape(&[tokens.patches(), self.config.joined()])
     }
 }
 
