@@ -19,7 +19,7 @@ use futures_channel::oneshot;
 
 use crate::{
     error::GpuError,
-    tensor::{DType, Place, Tensor},
+    tensor::{DType, Place, Tensor, bytes_of},
 };
 
 /// Blocks until a submission has finished. The engine itself never blocks: a native program hands this in, and a
@@ -311,7 +311,14 @@ impl Gpu {
         record(&self.inner.failure, GpuError::Lost("destroyed by the program".to_owned()));
     }
 
-    /// The first failure that the driver reported, if any; a failed device stays failed.
+    /// Fails as if the driver had reported this.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn report(&self, error: GpuError) {
+        record(&self.inner.failure, error);
+    }
+
+    /// The first failure that the driver reported, if any; a failed device stays failed, except for
+    /// [`Gpu::recover_memory`].
     ///
     /// # Errors
     /// That failure.
@@ -327,7 +334,8 @@ impl Gpu {
         self.inner.memory.load(Ordering::Relaxed)
     }
 
-    /// Forgets an out-of-memory failure, after the caller has dropped what did not fit.
+    /// Forgets an out-of-memory failure, after the caller has dropped what did not fit. Natively an allocation that fails
+    /// is reported by the call that asked for it and needs no such recovery; a browser reports it after that call.
     pub fn recover_memory(&self) {
         let mut failure = self.inner.failure.lock().unwrap_or_else(PoisonError::into_inner);
         if matches!(*failure, Some(GpuError::OutOfMemory { .. })) {
@@ -340,10 +348,10 @@ impl Gpu {
             true => self.caps().max_binding.min(self.caps().max_buffer),
             false => self.caps().max_buffer,
         };
-        let size = bytes.max(4).next_multiple_of(4);
-        if size > limit {
+        if bytes > limit {
             return Err(GpuError::BufferTooLarge { what: what.to_owned(), bytes, limit });
         }
+        let size = bytes.max(4).next_multiple_of(4);
         self.check()?;
         let raw = self.device().create_buffer(&wgpu::BufferDescriptor {
             label: Some(what),
@@ -353,11 +361,16 @@ impl Gpu {
         });
         self.inner.memory.fetch_add(size, Ordering::Relaxed);
         let buffer = Buffer { raw, memory: Arc::clone(&self.inner.memory) };
-        self.check().map_err(|error| match error {
-            GpuError::OutOfMemory { message, .. } => GpuError::OutOfMemory { what: Some(what.to_owned()), message },
-            other => other,
-        })?;
-        Ok(buffer)
+        match self.check() {
+            Ok(()) => Ok(buffer),
+            Err(GpuError::OutOfMemory { message, .. }) => {
+                // Nothing holds the buffer that does not exist: the device is as good as before.
+                drop(buffer);
+                self.recover_memory();
+                Err(GpuError::OutOfMemory { what: Some(what.to_owned()), message })
+            }
+            Err(other) => Err(other),
+        }
     }
 
     /// A tensor that outlives programs, all zeros.
@@ -365,7 +378,7 @@ impl Gpu {
     /// # Errors
     /// [`GpuError::BufferTooLarge`], [`GpuError::OutOfMemory`].
     pub fn tensor(&self, what: &str, shape: &[usize], dtype: DType) -> Result<Tensor, GpuError> {
-        let bytes = (shape.iter().product::<usize>() * dtype.bytes()) as u64;
+        let bytes = bytes_of(shape, dtype);
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
         let buffer = self.buffer(what, bytes, usage)?;
         Ok(Tensor::new(shape, dtype, Place::Buffer(Arc::new(buffer))))
@@ -388,7 +401,7 @@ impl Gpu {
     pub fn write<T: Element>(&self, tensor: &Tensor, start: usize, data: &[T]) -> Result<(), GpuError> {
         let fits = start.checked_add(data.len()).is_some_and(|end| end <= tensor.len());
         // Whole words: what lies beside the elements must stay.
-        let start = start * T::DTYPE.bytes();
+        let start = start.saturating_mul(T::DTYPE.bytes());
         let fits = fits && start.is_multiple_of(4) && size_of_val(data).is_multiple_of(4);
         match &tensor.place {
             Place::Buffer(buffer) if fits && tensor.dtype() == T::DTYPE => {
@@ -667,4 +680,25 @@ fn poll_or_wait<T>(
         return polled;
     }
     polled.map(Result::ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{block_on, gpus, options};
+
+    /// As a browser reports it: after the call that asked for the memory.
+    #[test]
+    fn a_device_that_ran_out_of_memory_works_again_after_recovery() {
+        let gpu = block_on(Gpu::open(&options(&gpus()[0].name().name))).expect("opens");
+        gpu.report(GpuError::OutOfMemory { what: None, message: "of the test".to_owned() });
+        assert!(matches!(gpu.tensor("x", &[4], DType::F32), Err(GpuError::OutOfMemory { .. })));
+        assert!(matches!(gpu.check(), Err(GpuError::OutOfMemory { .. })));
+        gpu.recover_memory();
+        assert!(gpu.tensor("x", &[4], DType::F32).is_ok());
+        // What else went wrong stays.
+        gpu.report(GpuError::Rejected("by the test".to_owned()));
+        gpu.recover_memory();
+        assert!(matches!(gpu.tensor("x", &[4], DType::F32), Err(GpuError::Rejected(_))));
+    }
 }

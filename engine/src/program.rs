@@ -273,7 +273,8 @@ impl Recorder {
         let bytes = slot_bytes.iter().sum();
         let held = held.into_values().chain([Arc::new(uniforms)]).collect();
         // What was not kept may share its slot with a later tensor: its numbers are gone once the program has run.
-        let kept_slot_of = slot_of.iter().zip(&transients).map(|(slot, planned)| slot.filter(|_| planned.kept)).collect();
+        let kept_slot_of =
+            slot_of.iter().zip(&transients).map(|(slot, planned)| slot.filter(|_| planned.kept)).collect();
         Ok(Program { gpu, id, steps, slots, _held: held, kept_slot_of, bytes })
     }
 }

@@ -86,7 +86,8 @@ fn names() -> Vec<String> {
     names
 }
 
-fn options(adapter: &str) -> GpuOptions {
+/// Opens this adapter with all it has.
+pub fn options(adapter: &str) -> GpuOptions {
     GpuOptions { adapter: Some(adapter.to_owned()), wait: Some(wait), ..GpuOptions::default() }
 }
 

@@ -91,6 +91,9 @@ pub type OnStage<'a> = &'a dyn Fn(Stage);
 struct Memory {
     cache: KvCache,
     tables: PositionTables,
+    /// Positions below this one are in the tables. A prompt about a part of a picture has few rows at the positions
+    /// of the whole, so they may be beyond the capacity.
+    positions: usize,
     state: DecodeState,
     step: Option<(Settings, Program, Tensor)>,
     /// The pictures that the rows of the cache have attended to, which the step goes on doing.
@@ -180,6 +183,17 @@ impl Session {
         self.now.rows.len()
     }
 
+    /// After the GPU ran out of memory, drops all that may be missing, so that the next call starts anew instead of failing
+    /// for good.
+    fn recover_memory(&mut self) {
+        if !matches!(self.gpu().check(), Err(GpuError::OutOfMemory { .. })) {
+            return;
+        }
+        (self.now, self.aside) = (Kept::default(), Kept::default());
+        self.encoded.clear();
+        self.gpu().recover_memory();
+    }
+
     /// Turns to the cache that a prompt is read into, and takes memory for it and its answer, unless there is enough.
     fn reserve(&mut self, prompt: &Prepared, answer: usize) -> Result<(), RunError> {
         self.reserve_beams(prompt, answer, 1)
@@ -187,10 +201,12 @@ impl Session {
 
     /// As [`Session::reserve`], for several answers side by side.
     fn reserve_beams(&mut self, prompt: &Prepared, answer: usize, beams: usize) -> Result<(), RunError> {
+        self.recover_memory();
         if prompt.part != self.part {
             std::mem::swap(&mut self.now, &mut self.aside);
             self.part = prompt.part;
         }
+        let positions = prompt.positions.end(answer);
         let prompt = prompt.ids.len();
         let most = self.system.blueprint().max_positions;
         if prompt.saturating_add(answer) > most {
@@ -198,18 +214,21 @@ impl Session {
         }
         let needed = prompt.saturating_add(answer.saturating_mul(beams));
         let most = most.max(needed);
-        if self.now.memory.as_ref().is_some_and(|memory| memory.cache.capacity() >= needed) {
+        let fits = |memory: &Memory| memory.cache.capacity() >= needed && memory.positions >= positions;
+        if self.now.memory.as_ref().is_some_and(fits) {
             return Ok(());
         }
         // Freed before the larger one is taken.
         self.now.memory = None;
         self.now.rows.clear();
         let capacity = needed.next_multiple_of(CAPACITY_STEP).min(most);
+        let positions = capacity.max(positions.next_multiple_of(CAPACITY_STEP));
         let gpu = self.gpu();
         let decoder = &self.system.decoder;
         self.now.memory = Some(Memory {
             cache: KvCache::new(gpu, decoder.config(), capacity)?,
-            tables: decoder.tables(gpu, capacity)?,
+            tables: decoder.tables(gpu, positions)?,
+            positions,
             state: DecodeState::new(gpu, capacity)?,
             step: None,
             cross: None,

@@ -57,6 +57,8 @@ impl System {
                 expected: "a token of the tokenizer".to_owned(),
             });
         }
+        // An earlier load that did not fit has freed what it took.
+        gpu.recover_memory();
         let before = gpu.memory();
         let loader = Loader::new(gpu, checkpoint.weights(), policy, progress);
         let root = loader.at("");

@@ -14,6 +14,14 @@ pub struct Positions {
     pub next: u32,
 }
 
+impl Positions {
+    /// One more than the largest position of the prompt and of an answer of `answer` tokens.
+    pub fn end(&self, answer: usize) -> usize {
+        let prompt = self.axes.iter().flatten().max().map_or(0, |&last| (last as usize).saturating_add(1));
+        prompt.max((self.next as usize).saturating_add(answer))
+    }
+}
+
 /// How rows are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PositionRule {

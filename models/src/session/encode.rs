@@ -66,6 +66,7 @@ impl Session {
     /// # Errors
     /// [`RunError`].
     pub async fn encode(&mut self, picture: &Picture, on_stage: OnStage<'_>) -> Result<Arc<EncodedImage>, RunError> {
+        self.recover_memory();
         let hash = hash(picture);
         if let Some(index) = self.encoded.iter().position(|image| image.hash == hash) {
             // The last used is the last to go.
