@@ -8,6 +8,7 @@ pub mod error;
 mod gpu;
 pub mod op;
 mod program;
+pub mod sketch;
 mod tensor;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -55,10 +55,7 @@ fn published(model: &str) -> (Vec<u32>, Vec<f64>) {
     let folder = format!("{model}/cases/0");
     let ids: Vec<u32> =
         serde_json::from_value(json(&format!("{folder}/expected.json"))["generated_ids"].clone()).expect("ids");
-    let file = golden::bytes(&format!("{folder}/expected.safetensors"));
-    let tensors = safetensors::SafeTensors::deserialize(&file).expect("a safetensors file");
-    let data = tensors.tensor("logits_steps").expect("logits").data().to_vec();
-    let logits: Vec<f32> = data.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+    let logits = golden::Expected::open(&folder).whole("logits_steps").expect("logits");
     let rows = logits.chunks_exact(logits.len() / ids.len());
     let each = rows.zip(&ids).map(|(logits, &id)| log_softmax(logits, id)).collect();
     (ids, each)

@@ -1,7 +1,7 @@
 //! Systems against the golden fixtures, stage by stage, on every adapter and tier.
 //!
 //! The fixtures are float32 results of the reference implementations; the limits come from their float64 runs
-//! (`shared/golden/README.md`). They lie at `FOVEA_GOLDEN`, else in `shared/golden` beside the repository.
+//! (`tests/golden/README.md`).
 
 mod common;
 
@@ -28,22 +28,18 @@ const LIMIT: f64 = 1e-10;
 struct Case {
     folder: String,
     expected: serde_json::Value,
-    tensors: Vec<u8>,
+    tensors: golden::Expected,
 }
 
 impl Case {
     fn open(model: &str, index: usize) -> Self {
         let folder = format!("{model}/cases/{index}");
-        let (expected, tensors) =
-            (json(&format!("{folder}/expected.json")), golden::bytes(&format!("{folder}/expected.safetensors")));
-        Self { folder, expected, tensors }
+        let expected = json(&format!("{folder}/expected.json"));
+        Self { tensors: golden::Expected::open(&folder), expected, folder }
     }
 
-    fn floats(&self, name: &str) -> Option<Vec<f32>> {
-        let tensors = safetensors::SafeTensors::deserialize(&self.tensors).expect("a safetensors file");
-        let tensor = tensors.tensor(name).ok()?;
-        let floats = tensor.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b));
-        Some(floats.collect())
+    fn reference(&self, name: &str) -> golden::Reference {
+        self.tensors.tensor(name).unwrap_or_else(|| panic!("{}: no {name}", self.folder))
     }
 
     fn ids(&self, name: &str) -> Vec<u32> {
@@ -73,18 +69,15 @@ impl Case {
 
     #[track_caller]
     fn compare(&self, what: &str, actual: &[f32], limit: f64) {
-        let expected = self.floats(what).unwrap_or_else(|| panic!("{}: no {what}", self.folder));
-        let expected: Vec<f64> = expected.into_iter().map(f64::from).collect();
-        assert_eq!(actual.len(), expected.len(), "{}: length of {what}", self.folder);
-        let error = nmse(actual, &expected);
-        println!("{} {what} {error:.1e}", self.folder);
-        assert!(error <= limit, "{}: {what}: normalised mean square error {error:e}, allowed {limit:e}", self.folder);
+        let what_of = format!("{}: {what}", self.folder);
+        let error = self.reference(what).assert_near(actual, limit, &what_of);
+        println!("{what_of} {error:.1e}");
     }
 
     /// The pixels of every view, where the case has them.
     fn pixels(&self) -> Option<Vec<f32>> {
-        let first = self.floats("pixel_values")?;
-        Some([first, self.floats("cross_pixel_values").unwrap_or_default()].concat())
+        let first = self.tensors.whole("pixel_values")?;
+        Some([first, self.tensors.whole("cross_pixel_values").unwrap_or_default()].concat())
     }
 
     /// Prepared pixels are the reference's: as the resize is bit exact, an 8-bit step (0.014) is a defect.
@@ -150,7 +143,7 @@ impl Case {
     fn check_stages(&self, system: &Arc<System>) -> Outcome {
         let mut session = Session::new(system)?;
         let images = self.encode(&mut session)?;
-        let limit = if images.is_empty() || self.floats("pixel_values").is_some() { LIMIT } else { 1e-6 };
+        let limit = if images.is_empty() || self.pixels().is_some() { LIMIT } else { 1e-6 };
         let prompt = session.prepare(&self.messages(), &images)?;
         self.check_prompt(system, &prompt)?;
         let prefill = block_on(session.prefill_stages(&prompt))?;
@@ -862,9 +855,7 @@ fn packed_weights_equal_the_numbers_they_stand_for() {
                     let expected: Vec<f64> = expected.iter().map(|&value| f64::from(value)).collect();
                     let error = nmse(actual, &expected);
                     assert!(error <= LIMIT, "{model} {format} {name}: normalised mean square error {error:e}");
-                    let original = case.floats(name).expect("a stage");
-                    let original: Vec<f64> = original.into_iter().map(f64::from).collect();
-                    println!("{model} {format} {name}: {:.1e} of the original", nmse(actual, &original));
+                    println!("{model} {format} {name}: {:.1e} of the original", case.reference(name).nmse(actual));
                 }
                 Ok(())
             });

@@ -60,7 +60,7 @@ fn answering(text: &str) -> Scratch {
 }
 
 fn image() -> std::path::PathBuf {
-    golden().join("qwen2_vl/cases/0/image.png")
+    golden("qwen2_vl/cases/0/image.png")
 }
 
 fn ground(model: &Path, adapter: &str, arguments: &[&str]) -> (String, String, Option<i32>) {

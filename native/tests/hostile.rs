@@ -20,7 +20,7 @@ const ANSWER: i32 = 6;
 const MODEL_FIXTURE: &str = "qwen2_vl";
 
 fn picture() -> std::path::PathBuf {
-    golden().join(MODEL_FIXTURE).join("cases/0/image.png")
+    golden(MODEL_FIXTURE).join("cases/0/image.png")
 }
 
 /// Grounds on the first adapter.
@@ -210,7 +210,7 @@ fn impossible_configurations() {
 fn wrong_tokenizers() {
     for other in ["llava/tokenizer.json", "internvl/tokenizer.json"] {
         let model = checkpoint(MODEL_FIXTURE);
-        model.write("tokenizer.json", fs::read(golden().join(other)).unwrap());
+        model.write("tokenizer.json", fs::read(golden(other)).unwrap());
         let output = ground(model.dir(), &picture());
         let message = String::from_utf8_lossy(&output.stderr);
         assert!(matches!(output.status.code(), Some(INPUT | MODEL)), "{other}: {message}");
@@ -220,7 +220,7 @@ fn wrong_tokenizers() {
 
 #[test]
 fn broken_pictures() {
-    let model = golden().join(MODEL_FIXTURE);
+    let model = golden(MODEL_FIXTURE);
     let scratch = Scratch::new();
     let whole = fs::read(picture()).unwrap();
     for (name, bytes) in [
@@ -281,7 +281,7 @@ fn crc32(bytes: &[u8]) -> u32 {
 
 #[test]
 fn empty_prompts() {
-    let model = golden().join(MODEL_FIXTURE);
+    let model = golden(MODEL_FIXTURE);
     let model = model.to_str().unwrap();
     let image = picture();
     let image = image.to_str().unwrap();
@@ -309,7 +309,7 @@ fn dump(arguments: &[&Path], flag: &str, file: &Path) -> Output {
     let scratch = Scratch::new();
     let mut command = fovea();
     command.arg("dump").arg(flag).arg(file).args(arguments).arg("--out").arg(scratch.path("dump.safetensors"));
-    command.arg("--model").arg(golden().join(MODEL_FIXTURE)).args(["--new-tokens", "1", "--adapter", &adapters()[0]]);
+    command.arg("--model").arg(golden(MODEL_FIXTURE)).args(["--new-tokens", "1", "--adapter", &adapters()[0]]);
     command.output().unwrap()
 }
 
@@ -344,7 +344,7 @@ fn broken_prompt_files() {
 #[test]
 fn pixels_that_do_not_fit() {
     let scratch = Scratch::new();
-    let prompt = golden().join(MODEL_FIXTURE).join("cases/0/prompt.json");
+    let prompt = golden(MODEL_FIXTURE).join("cases/0/prompt.json");
     let image = picture();
     let tensor = |name: &str, dtype: &str| {
         join(&json!({ name: { "dtype": dtype, "shape": [2], "data_offsets": [0, 8] } }), &[0; 8])
@@ -369,7 +369,7 @@ fn adapters_that_are_not_there() {
         .arg(&image)
         .args(["click", "--adapter", "Voodoo 2"])
         .arg("--model")
-        .arg(golden().join(MODEL_FIXTURE))
+        .arg(golden(MODEL_FIXTURE))
         .output();
     assert_fails(&output.unwrap(), GPU, &["Voodoo 2"]);
 }
@@ -413,7 +413,7 @@ fn malformed_answers_are_shown() {
 #[test]
 fn broken_annotations() {
     let scratch = Scratch::new();
-    let model = golden().join(MODEL_FIXTURE);
+    let model = golden(MODEL_FIXTURE);
     let eval = |text: &str| {
         let path = scratch.write("annotations.json", text);
         let mut command = fovea();
@@ -439,8 +439,7 @@ fn broken_annotations() {
 fn nobody_reads() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let inspect =
-        fovea().arg("inspect").arg(golden().join(MODEL_FIXTURE)).stdout(writer).stderr(Stdio::piped()).output();
+    let inspect = fovea().arg("inspect").arg(golden(MODEL_FIXTURE)).stdout(writer).stderr(Stdio::piped()).output();
     let output = inspect.unwrap();
     let message = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{message}");

@@ -1,15 +1,14 @@
 // The golden fixtures of the reference implementation, stage by stage, in Chromium on real WebGPU, as
-// models/tests/golden.rs compares them natively. They lie at FOVEA_GOLDEN, else in shared/golden beside the repository.
+// models/tests/golden.rs compares them natively.
 
 import assert from 'node:assert/strict';
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { readFile } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
 
 import { launch } from './browser.mjs';
-import { ROOT, serve } from './server.mjs';
-
-const GOLDEN = process.env.FOVEA_GOLDEN ?? join(ROOT, '../shared/golden');
+import { golden } from './golden.mjs';
+import { PROJECTIONS, SEED, project } from './pages/sketch.js';
+import { serve } from './server.mjs';
 
 // The same limits as the native test's, and for the same reasons.
 const LIMIT = 1e-10;
@@ -20,8 +19,8 @@ const timeout = 900_000;
 let server, browser;
 
 before(async () => {
-  assert.ok(existsSync(GOLDEN), `no fixtures at ${GOLDEN}: set FOVEA_GOLDEN to their folder`);
-  server = await serve({ '/': 'tests/browser/pages', '/dist/': 'web/js/dist', '/golden/': GOLDEN });
+  const fixtures = RUNS.map(({ system }) => [`/golden/${system}/`, golden(system)]);
+  server = await serve({ '/': 'tests/browser/pages', '/dist/': 'web/js/dist', ...Object.fromEntries(fixtures) });
   browser = await launch();
 });
 
@@ -41,6 +40,14 @@ const RUNS = [
   { system: 'paligemma', tier: {}, cases: [0] },
   { system: 'mllama', tier: {}, cases: [0] },
 ];
+
+// The numbers are eighths: every order of summation gives these very sums.
+test('sketches are those of the fixtures', async () => {
+  const stored = JSON.parse(await readFile(golden('sketch.json'), 'utf8'));
+  assert.equal(`0x${SEED.toString(16)}`, stored.seed);
+  assert.equal(stored.sums.length, PROJECTIONS);
+  assert.deepEqual([...project(stored.data)], stored.sums);
+});
 
 for (const { system, tier, cases } of RUNS) {
   const without = tier.subgroups === false ? ', without subgroups' : '';

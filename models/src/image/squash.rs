@@ -73,7 +73,7 @@ mod tests {
             };
             let squash = Squash::to(u32::try_from(side.as_u64().unwrap()).unwrap());
             for case in 0..3 {
-                let Some(expected) = tensor(&format!("{model}/cases/{case}/expected.safetensors"), key) else {
+                let Some(expected) = tensor(&format!("{model}/cases/{case}"), key) else {
                     continue;
                 };
                 let picture = Picture::decode(&golden::bytes(&format!("{model}/cases/{case}/image.png"))).unwrap();

@@ -4,13 +4,9 @@ use fovea_engine::testing::golden;
 
 use super::Size;
 
-/// Values of an f32 tensor of a safetensors fixture, if it has one of that name.
-pub(crate) fn tensor(path: &str, name: &str) -> Option<Vec<f32>> {
-    let bytes = golden::bytes(path);
-    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap_or_else(|error| panic!("{path}: {error}"));
-    let tensor = file.tensor(name).ok()?;
-    assert_eq!(tensor.dtype(), safetensors::Dtype::F32, "{path}: {name}");
-    Some(tensor.data().as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect())
+/// Values of a tensor that a fixture's case has whole, if it has one of that name.
+pub(crate) fn tensor(folder: &str, name: &str) -> Option<Vec<f32>> {
+    golden::Expected::open(folder).whole(name)
 }
 
 /// Every value equal to float rounding: as the resize is bit exact, an 8-bit step (0.014) is a defect.

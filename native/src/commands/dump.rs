@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use fovea_engine::sketch::Sketch;
 use fovea_models::{GenerateOptions, Session, image::View};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde_json::json;
@@ -9,7 +10,7 @@ use serde_json::json;
 use crate::{
     Common,
     directory::read_bounded,
-    failure::{Failure, Outcome},
+    failure::{Failure, Kind, Outcome},
     model::Quantisation,
     output::{Output, bytes},
     picture,
@@ -31,6 +32,10 @@ pub(crate) struct Arguments {
     /// How many tokens to draw, greedily and whatever they are.
     #[arg(long, value_name = "N", default_value_t = 16)]
     new_tokens: usize,
+    /// Write 256 random projections of each tensor instead of its numbers, as the repository's fixtures have them; logits
+    /// of the new tokens and ids stay whole.
+    #[arg(long)]
+    sketch: bool,
     /// Where to write.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -83,7 +88,7 @@ pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -
             return Err(Failure::file(path, reason));
         }
     }
-    let mut file = File::default();
+    let mut file = File { sketch: arguments.sketch, tensors: Vec::new() };
     let (mut images, mut given) = (Vec::new(), pixels.as_deref());
     let [mut pixel_values, mut tower, mut embeds, mut cross] = [const { Vec::new() }; 4];
     for (picture, count) in pictures.iter().zip(counts) {
@@ -100,26 +105,26 @@ pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -
         cross.extend(stages.cross.unwrap_or_default());
     }
     if !pictures.is_empty() {
-        file.floats("pixel_values", shape, &pixel_values);
-        file.floats("vision_tower", blueprint.vision.tower.width(), &tower);
-        file.floats("image_embeds", blueprint.vision.connector.out(), &embeds);
+        file.floats("pixel_values", shape, &pixel_values)?;
+        file.floats("vision_tower", blueprint.vision.tower.width(), &tower)?;
+        file.floats("image_embeds", blueprint.vision.connector.out(), &embeds)?;
         if let Some((tower, _)) = &blueprint.vision.cross {
-            file.floats("cross_vision", tower.hidden, &cross);
+            file.floats("cross_vision", tower.hidden, &cross)?;
         }
     }
 
     let prompt = prompt.prepare(&session, &images)?;
     let (hidden, vocabulary) = (blueprint.decoder.hidden, blueprint.decoder.vocabulary);
     let stages = pollster::block_on(session.prefill_stages(&prompt))?;
-    file.floats("hidden_first", hidden, &stages.hidden_first);
-    file.floats("hidden_last", hidden, &stages.hidden_last);
-    file.floats("logits_prompt", vocabulary, &stages.logits);
+    file.floats("hidden_first", hidden, &stages.hidden_first)?;
+    file.floats("hidden_last", hidden, &stages.hidden_last)?;
+    file.floats("logits_prompt", vocabulary, &stages.logits)?;
     file.ids("input_ids", &prompt.ids);
 
     let options = GenerateOptions { max_tokens: arguments.new_tokens, ignore_stop: true, ..GenerateOptions::default() };
     if arguments.new_tokens > 0 {
         let (ids, logits) = pollster::block_on(session.generate_stages(&prompt, &options))?;
-        file.floats("logits_steps", vocabulary, &logits);
+        file.whole("logits_steps", vec![ids.len(), vocabulary], &logits);
         file.ids("generated_ids", &ids);
     }
     let summary = file.write(&arguments.out)?;
@@ -155,15 +160,30 @@ fn read_pixels(path: &Path) -> Outcome<Vec<f32>> {
 }
 
 /// Tensors on their way to a file.
-#[derive(Default)]
 struct File {
+    /// Whether to write sketches.
+    sketch: bool,
     tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)>,
 }
 
 impl File {
-    fn floats(&mut self, name: &str, width: usize, values: &[f32]) {
-        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    fn floats(&mut self, name: &str, width: usize, values: &[f32]) -> Outcome {
         let shape = vec![values.len() / width.max(1), width];
+        if self.sketch {
+            let defect = |error| Failure::new(Kind::Defect, format_args!("{name}: {error}"));
+            let sketch = Sketch::of(&shape, values).map_err(defect)?;
+            let bytes = sketch.values().iter().flat_map(|value| value.to_le_bytes()).collect();
+            self.tensors.push((format!("{name}.sketch"), Dtype::F64, vec![sketch.values().len()], bytes));
+            let sides = shape.iter().flat_map(|&side| (side as i64).to_le_bytes()).collect();
+            self.tensors.push((format!("{name}.shape"), Dtype::I64, vec![shape.len()], sides));
+            return Ok(());
+        }
+        self.whole(name, shape, values);
+        Ok(())
+    }
+
+    fn whole(&mut self, name: &str, shape: Vec<usize>, values: &[f32]) {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.tensors.push((name.to_owned(), Dtype::F32, shape, bytes));
     }
 

@@ -16,12 +16,9 @@ pub(crate) fn fovea() -> Command {
     command
 }
 
-/// Fixtures: `FOVEA_GOLDEN`, else `../shared/golden` beside the workspace.
-pub(crate) fn golden() -> PathBuf {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/golden");
-    let root = env::var_os("FOVEA_GOLDEN").map_or(beside, PathBuf::from);
-    assert!(root.join("qwen2_vl").is_dir(), "no fixtures in {}: set FOVEA_GOLDEN", root.display());
-    root
+/// A file or folder of a fixture: `qwen2_vl/config.json`.
+pub(crate) fn golden(name: &str) -> PathBuf {
+    fovea_engine::testing::golden::path(name)
 }
 
 /// Names of the adapters to test: `FOVEA_TEST_ADAPTERS`, else all.
@@ -75,7 +72,7 @@ impl Drop for Scratch {
 /// A copy of a fixture's checkpoint, to be damaged.
 pub(crate) fn checkpoint(name: &str) -> Scratch {
     let scratch = Scratch::new();
-    for entry in fs::read_dir(golden().join(name)).unwrap() {
+    for entry in fs::read_dir(golden(name)).unwrap() {
         let path = entry.unwrap().path();
         if path.is_file() {
             scratch.write(path.file_name().unwrap().to_str().unwrap(), fs::read(&path).unwrap());

@@ -1,6 +1,7 @@
 // The module's stages beside those of a golden fixture's reference.
 
 import { withSubgroups } from '/dist/subgroups.js';
+import { FACTOR, nmse, project } from './sketch.js';
 import start, { Device, Model } from '/dist/wasm/fovea_web.js';
 
 const fetchBytes = async (url) => {
@@ -9,26 +10,40 @@ const fetchBytes = async (url) => {
 };
 const fetchJson = async (url) => (await fetch(url)).json();
 
-/** The tensors of a safetensors file: f32 as numbers. */
-function tensors(bytes) {
+const ARRAYS = { F32: Float32Array, F64: Float64Array, U8: Uint8Array, U16: Uint16Array, I64: BigInt64Array };
+
+/**
+ * What the reference computed, by tensor: numbers, or `{ count, sketch }`. A tensor of few different values is stored as
+ * these and the place of each.
+ */
+function references(bytes) {
   const length = Number(new DataView(bytes.buffer).getBigUint64(0, true));
   const header = JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + length)));
-  const data = bytes.slice(8 + length).buffer;
-  const floats = Object.entries(header).filter(([, { dtype }]) => dtype === 'F32');
-  return Object.fromEntries(
-    floats.map(([name, { data_offsets: [from, to] }]) => [name, new Float32Array(data, from, (to - from) / 4)]),
-  );
+  const read = (name) => {
+    const { dtype, data_offsets } = header[name];
+    const [from, to] = data_offsets.map((offset) => 8 + length + offset);
+    return new ARRAYS[dtype](bytes.slice(from, to).buffer);
+  };
+  const found = {};
+  for (const [name, { dtype }] of Object.entries(header)) {
+    const [, tensor, suffix] = /^(.*?)(?:\.(\w+))?$/.exec(name);
+    if (suffix === 'index') {
+      const values = read(`${tensor}.values`);
+      found[tensor] = Float32Array.from(read(name), (place) => values[place]);
+    } else if (suffix === 'sketch') {
+      const count = Number(read(`${tensor}.shape`).reduce((product, side) => product * side, 1n));
+      found[tensor] = { count, sketch: read(name) };
+    } else if (suffix === undefined && dtype === 'F32') {
+      found[tensor] = read(name);
+    }
+  }
+  return found;
 }
 
-/** Normalised mean square error, `sum (a - b)^2 / sum b^2`; NaN if the lengths differ. */
-function nmse(actual, expected) {
-  if (actual.length !== expected.length) return NaN;
-  let [error, norm] = [0, 0];
-  expected.forEach((value, at) => {
-    error += (actual[at] - value) ** 2;
-    norm += value ** 2;
-  });
-  return error / norm;
+/** Error of a stage; that by a sketch times the factor by which it may be too small. NaN if the lengths differ. */
+function error(actual, expected) {
+  if (!expected.sketch) return nmse(actual, expected);
+  return actual.length === expected.count ? FACTOR * nmse(project(actual), expected.sketch) : NaN;
 }
 
 async function pixels(png) {
@@ -78,7 +93,7 @@ const joined = (...arrays) => Float32Array.from(arrays.flatMap((array) => Array.
 async function compare(model, name, index) {
   const folder = `/golden/${name}/cases/${index}`;
   const [expected, prompt] = [await fetchJson(`${folder}/expected.json`), await fetchJson(`${folder}/prompt.json`)];
-  const reference = tensors(await fetchBytes(`${folder}/expected.safetensors`));
+  const reference = references(await fetchBytes(`${folder}/expected.safetensors`));
   const given = reference.pixel_values && joined(reference.pixel_values, reference.cross_pixel_values);
   const images = [];
   const told = { vision_tower: [], image_embeds: [], cross_vision: [] };
@@ -103,7 +118,7 @@ async function compare(model, name, index) {
   Object.assign(told, await model.answer_stages(ids, images, expected.generated_ids.length));
   const { input_ids, generated_ids, ...stages } = told;
   const errors = {};
-  for (const [stage, values] of Object.entries(stages)) if (values.length > 0) errors[stage] = nmse(values, reference[stage]);
+  for (const [stage, values] of Object.entries(stages)) if (values.length > 0) errors[stage] = error(values, reference[stage]);
   return {
     errors,
     ownPixels: images.length > 0 && !given,

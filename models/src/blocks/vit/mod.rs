@@ -34,8 +34,9 @@ pub enum VitPositions {
     None,
     /// A learned row for each patch of a square, and for the class token.
     Learned,
-    /// As `Learned`, but each side's patches go into buckets by `i / side * (1 - 1e-6)`, as Idefics3's code has it since
-    /// pictures of any shape are square there: the first two patches share the first row, the last row serves none.
+    /// As `Learned`, spread over the grid: patch `i` of the `n` of a side has the row or column `floor(i * side / n)` of
+    /// the table. Source: `Idefics3VisionEmbeddings` as the published models were trained, restored in transformers
+    /// after 4.57.1: versions from 4.55.0 on put the patches of a full side at 0, 0, 1, 2, ...
     Bucketed,
     /// Queries and keys turn: the even frequencies of a head with the row, the odd ones with the column.
     Rotary {
@@ -183,7 +184,7 @@ impl Vit {
         }
         if let Some(positions) = &self.positions {
             let bucketed = self.config.positions == VitPositions::Bucketed;
-            let positions = if bucketed { buckets(rec, positions, self.config.side)? } else { positions.clone() };
+            let positions = if bucketed { buckets(rec, positions, self.config.side, grid)? } else { positions.clone() };
             rec.add_into(&x, &positions)?;
         }
         let places: Vec<u32> = (0..grid.height).flat_map(|row| (0..grid.width).flat_map(move |it| [row, it])).collect();
@@ -213,11 +214,34 @@ fn rope(gpu: &Gpu, theta: f64, head_dim: usize, side: usize) -> Result<Rope, Wei
     Ok(Rope::new(gpu, side, &pairs, RopeStyle::Halves)?)
 }
 
-/// Rows of a table of positions by bucket, for a square as large as the table.
-fn buckets(rec: &mut Recorder, table: &Tensor, side: usize) -> Result<Tensor, OpError> {
-    let bucket = |i: usize| i.saturating_sub(1) as u32;
-    let rows: Vec<u32> =
-        (0..side * side).map(|patch| bucket(patch / side) * side as u32 + bucket(patch % side)).collect();
+/// Rows of a square table of positions for each patch of a grid.
+fn buckets(rec: &mut Recorder, table: &Tensor, side: usize, grid: PatchGrid) -> Result<Tensor, OpError> {
+    let rows = bucket_rows(side, grid);
     let rows = rec.gpu().upload("position buckets", &[rows.len()], &rows)?;
     rec.gather_rows(table, (&rows).into(), rows.len())
+}
+
+fn bucket_rows(side: usize, grid: PatchGrid) -> Vec<u32> {
+    let (height, width) = (grid.height as usize, grid.width as usize);
+    let row = |i: usize| i * side / height * side;
+    let column = |j: usize| j * side / width;
+    (0..height * width).map(|patch| (row(patch / width) + column(patch % width)) as u32).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(side: usize, height: u32, width: u32) -> Vec<u32> {
+        bucket_rows(side, PatchGrid { time: 1, height, width })
+    }
+
+    /// Worked out from `floor(i * side / n)`: a full grid has the table as it is, a smaller one is spread over it.
+    #[test]
+    fn grids_are_spread_over_the_table() {
+        assert_eq!(rows(4, 4, 4), (0..16).collect::<Vec<u32>>());
+        assert_eq!(rows(4, 1, 3), [0, 1, 2]);
+        assert_eq!(rows(4, 2, 2), [0, 2, 8, 10]);
+        assert_eq!(rows(6, 4, 1), [0, 6, 18, 24]);
+    }
 }
