@@ -63,10 +63,6 @@ kernels! {
     ATTENTION_MERGE = "attention_merge", (params read read write), [];
     /// Attention weights of one query, the mean over its heads.
     ATTENTION_WEIGHTS = "attention_weights", (params read read write), [Reduce Cap];
-    /// Root-mean-square normalisation of each row of a sum.
-    ADD_RMS_NORM = "add_rms_norm", (params read read read write write), [Reduce];
-    /// Layer normalisation of each row of a sum.
-    ADD_LAYER_NORM = "add_layer_norm", (params read read read read write write), [Reduce];
     /// Rotary positions in place.
     ROPE = "rope", (params read read read write), [];
     /// Rotary positions of fused queries, keys and values, the latter two into a cache.

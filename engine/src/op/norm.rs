@@ -80,63 +80,6 @@ impl Recorder {
         Ok(y)
     }
 
-    /// `x + residual` and its LayerNorm, both new tensors of the shape of `x`, `[.., width]` f32.
-    ///
-    /// # Errors
-    /// As [`Recorder::layer_norm`]; [`OpError::Shape`] if `residual` has another shape than `x`.
-    pub fn add_layer_norm(
-        &mut self,
-        x: &Tensor,
-        residual: &Tensor,
-        norm: LayerNorm<'_>,
-    ) -> Result<(Tensor, Tensor), OpError> {
-        let check = Check("add_layer_norm");
-        let (rows, width) = x.rows_and_width();
-        check.dtype("x", x, DType::F32)?;
-        check.tensor("residual", residual, x.shape(), DType::F32)?;
-        check.tensor("scale", norm.scale, &[width], DType::F32)?;
-        check.tensor("shift", norm.shift, &[width], DType::F32)?;
-
-        let (sum, y) = (self.transient(x.shape(), DType::F32), self.transient(x.shape(), DType::F32));
-        self.dispatch(Dispatch {
-            op: "add_layer_norm",
-            kernel: self.norm_kernel(&kernels::ADD_LAYER_NORM, width),
-            params: Params { rows: rows as u32, width: width as u32, eps: norm.eps },
-            bindings: &[x, residual, norm.scale, norm.shift, &sum, &y],
-            workgroups: Workgroups::linear(rows),
-            cost: Cost::moving(&[x, residual, &sum, &y]).flops(9 * x.len() as u64),
-        })?;
-        Ok((sum, y))
-    }
-
-    /// `x + residual` and its RMSNorm, both new tensors of the shape of `x`, `[.., width]` f32.
-    ///
-    /// # Errors
-    /// As [`Recorder::rms_norm`]; [`OpError::Shape`] if `residual` has another shape than `x`.
-    pub fn add_rms_norm(
-        &mut self,
-        x: &Tensor,
-        residual: &Tensor,
-        norm: RmsNorm<'_>,
-    ) -> Result<(Tensor, Tensor), OpError> {
-        let check = Check("add_rms_norm");
-        let (rows, width) = x.rows_and_width();
-        check.dtype("x", x, DType::F32)?;
-        check.tensor("residual", residual, x.shape(), DType::F32)?;
-        check.tensor("scale", norm.scale, &[width], DType::F32)?;
-
-        let (sum, y) = (self.transient(x.shape(), DType::F32), self.transient(x.shape(), DType::F32));
-        self.dispatch(Dispatch {
-            op: "add_rms_norm",
-            kernel: self.norm_kernel(&kernels::ADD_RMS_NORM, width),
-            params: Params { rows: rows as u32, width: width as u32, eps: norm.eps },
-            bindings: &[x, residual, norm.scale, &sum, &y],
-            workgroups: Workgroups::linear(rows),
-            cost: Cost::moving(&[x, residual, &sum, &y]).flops(5 * x.len() as u64),
-        })?;
-        Ok((sum, y))
-    }
-
     fn norm_kernel(&self, kernel: &'static kernels::Kernel, width: usize) -> Variant {
         kernel.variant().part(reduce_part(self.caps())).with("THREADS", self.caps().reduction_threads(width))
     }
@@ -177,36 +120,6 @@ mod tests {
                 let scale = gpu.upload("scale", &[width], &scale)?;
                 let y = run.record(|rec| Ok(rec.rms_norm(&x, RmsNorm { scale: &scale, eps: 1e-6 })?))?;
                 assert_nmse(&y, &expected, 1e-12);
-                Ok(())
-            });
-        }
-    }
-
-    proptest! {
-        #![proptest_config(crate::testing::cases(6))]
-
-        #[test]
-        fn sums_are_normalised(rows in 1usize..70, width in 1usize..3000, spread in 0.1f32..1e3, seed: u64) {
-            let scaled = |seed| random(rows * width, seed).iter().map(|v| v * spread).collect::<Vec<f32>>();
-            let (x, residual) = (scaled(seed), scaled(seed ^ 3));
-            let sum: Vec<f32> = x.iter().zip(&residual).map(|(a, b)| a + b).collect();
-            let (scale, shift) = (random(width, seed ^ 1), random(width, seed ^ 2));
-            let layer = reference::layer_norm(&sum, width, &scale, &shift, 1e-6);
-            let rms = reference::rms_norm(&sum, width, &scale, 1e-6);
-            on_every_gpu(|gpu, run| {
-                let x = gpu.upload("x", &[rows, width], &x)?;
-                let residual = gpu.upload("residual", &[rows, width], &residual)?;
-                let (scale, shift) = (gpu.upload("scale", &[width], &scale)?, gpu.upload("shift", &[width], &shift)?);
-                let y = run.record_all(|rec| {
-                    let norm = LayerNorm { scale: &scale, shift: &shift, eps: 1e-6 };
-                    let (layer_sum, layer) = rec.add_layer_norm(&x, &residual, norm)?;
-                    let (rms_sum, rms) = rec.add_rms_norm(&x, &residual, RmsNorm { scale: &scale, eps: 1e-6 })?;
-                    Ok(vec![layer_sum, layer, rms_sum, rms])
-                })?;
-                assert_eq!(y[0], sum);
-                assert_nmse(&y[1], &layer, 1e-11);
-                assert_eq!(y[2], sum);
-                assert_nmse(&y[3], &rms, 1e-12);
                 Ok(())
             });
         }
