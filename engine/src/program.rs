@@ -18,6 +18,7 @@ use fovea_shaders::{Access, Variant};
 use crate::{
     error::{GpuError, OpError},
     gpu::{Buffer, Element, Gpu, Pipeline},
+    op::Params,
     tensor::{DType, Place, Tensor, Transient, bytes_of},
 };
 
@@ -165,9 +166,17 @@ impl Recorder {
     /// Appends a kernel launch.
     ///
     /// # Errors
-    /// [`OpError::Gpu`] if the kernel does not compile; [`OpError::Value`] if the bindings do not fit the kernel, or one is
-    /// a transient tensor of another recording.
-    pub fn dispatch<P: bytemuck::NoUninit>(&mut self, dispatch: Dispatch<'_, P>) -> Result<(), OpError> {
+    /// [`OpError::Gpu`] if the kernel does not compile; [`OpError::Value`] if the bindings or parameters do not fit the
+    /// kernel, or a binding is a transient tensor of another recording.
+    pub fn dispatch<P: Params>(&mut self, dispatch: Dispatch<'_, P>) -> Result<(), OpError> {
+        if !P::KERNELS.iter().any(|&kernel| std::ptr::eq(kernel, dispatch.kernel.kernel)) {
+            return Err(OpError::Value {
+                op: dispatch.op,
+                what: "kernel",
+                got: dispatch.kernel.kernel.name.to_owned(),
+                expected: "one that takes these parameters".to_owned(),
+            });
+        }
         let pipeline = self.gpu.pipeline(&dispatch.kernel)?;
         let storage = pipeline.bindings.iter().filter(|binding| binding.access != Access::Uniform).count();
         if storage != dispatch.bindings.len() {

@@ -49,11 +49,17 @@ impl Activation {
     }
 }
 
-#[derive(Clone, Copy, NoUninit)]
-#[repr(C)]
-struct Params {
-    count: u32,
-    width: u32,
+params! {
+    struct ActivationParams for ACTIVATION_EACH {
+        count: u32,
+    }
+}
+
+params! {
+    struct GateParams for GATE {
+        count: u32,
+        width: u32,
+    }
 }
 
 impl Recorder {
@@ -67,7 +73,7 @@ impl Recorder {
         self.dispatch(Dispatch {
             op: "activation",
             kernel: activated(&kernels::ACTIVATION_EACH, activation),
-            params: Params { count: x.len() as u32, width: 1 },
+            params: ActivationParams { count: x.len() as u32 },
             bindings: &[x, &y],
             workgroups: Workgroups::for_items(x.len(), 128),
             cost: Cost::moving(&[x, &y]).flops(activation.flops() * x.len() as u64),
@@ -90,7 +96,7 @@ impl Recorder {
         self.dispatch(Dispatch {
             op: "gate",
             kernel: activated(&kernels::GATE, activation),
-            params: Params { count: y.len() as u32, width: (both / 2) as u32 },
+            params: GateParams { count: y.len() as u32, width: (both / 2) as u32 },
             bindings: &[x, &y],
             workgroups: Workgroups::for_items(y.len(), 128),
             cost: Cost::moving(&[x, &y]).flops((activation.flops() + 1) * y.len() as u64),

@@ -110,49 +110,49 @@ pub struct DecodeAttention<'a> {
 /// Elements of the widest head.
 const WIDEST: usize = 256;
 
-#[derive(Clone, Copy, NoUninit)]
-#[repr(C)]
-struct Params {
-    rows: u32,
-    heads: u32,
-    group: u32,
-    head_dim: u32,
-    keys: u32,
-    query_start: u32,
-    query_stride: u32,
-    key_start: u32,
-    key_stride: u32,
-    value_start: u32,
-    value_stride: u32,
-    past: u32,
-    scale: f32,
-    cap: f32,
-    window: u32,
+params! {
+    struct Params for ATTENTION {
+        rows: u32,
+        heads: u32,
+        group: u32,
+        head_dim: u32,
+        keys: u32,
+        query_start: u32,
+        query_stride: u32,
+        key_start: u32,
+        key_stride: u32,
+        value_start: u32,
+        value_stride: u32,
+        past: u32,
+        scale: f32,
+        cap: f32,
+        window: u32,
+    }
 }
 
-#[derive(Clone, Copy, NoUninit)]
-#[repr(C)]
-struct SplitParams {
-    heads: u32,
-    group: u32,
-    head_dim: u32,
-    splits: u32,
-    query_start: u32,
-    key_stride: u32,
-    length_at: u32,
-    extra: u32,
-    capacity: u32,
-    scale: f32,
-    cap: f32,
-    window: u32,
+params! {
+    struct SplitParams for ATTENTION_SPLIT, ATTENTION_SPLIT_DIRECT {
+        heads: u32,
+        group: u32,
+        head_dim: u32,
+        splits: u32,
+        query_start: u32,
+        key_stride: u32,
+        length_at: u32,
+        extra: u32,
+        capacity: u32,
+        scale: f32,
+        cap: f32,
+        window: u32,
+    }
 }
 
-#[derive(Clone, Copy, NoUninit)]
-#[repr(C)]
-struct MergeParams {
-    heads: u32,
-    head_dim: u32,
-    splits: u32,
+params! {
+    struct MergeParams for ATTENTION_MERGE {
+        heads: u32,
+        head_dim: u32,
+        splits: u32,
+    }
 }
 
 impl Recorder {

@@ -9,18 +9,18 @@ use super::{
     reduce_part,
 };
 
-#[derive(Clone, Copy, NoUninit)]
-#[repr(C)]
-struct Params {
-    heads: u32,
-    group: u32,
-    head_dim: u32,
-    first: u32,
-    keys: u32,
-    query_start: u32,
-    key_stride: u32,
-    scale: f32,
-    cap: f32,
+params! {
+    struct Params for ATTENTION_WEIGHTS {
+        heads: u32,
+        group: u32,
+        head_dim: u32,
+        first: u32,
+        keys: u32,
+        query_start: u32,
+        key_stride: u32,
+        scale: f32,
+        cap: f32,
+    }
 }
 
 impl Recorder {

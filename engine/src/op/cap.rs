@@ -3,11 +3,11 @@
 
 use super::prelude::*;
 
-#[derive(Clone, Copy, NoUninit)]
-#[repr(C)]
-struct Params {
-    count: u32,
-    cap: f32,
+params! {
+    struct Params for CAP_EACH {
+        count: u32,
+        cap: f32,
+    }
 }
 
 impl Recorder {

@@ -13,14 +13,14 @@ pub struct Placed<'a> {
     pub step: usize,
 }
 
-#[derive(Clone, Copy, NoUninit)]
-#[repr(C)]
-struct Params {
-    count: u32,
-    width: u32,
-    out_width: u32,
-    start: u32,
-    step: u32,
+params! {
+    struct Params for PLACE_COLUMNS {
+        count: u32,
+        width: u32,
+        out_width: u32,
+        start: u32,
+        step: u32,
+    }
 }
 
 impl Recorder {

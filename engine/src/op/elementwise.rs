@@ -2,18 +2,18 @@
 
 use super::prelude::*;
 
-#[derive(Clone, Copy, NoUninit)]
-#[repr(C)]
-struct PairParams {
-    count: u32,
-    period: u32,
+params! {
+    struct PairParams for ADD, ADD_INTO, MULTIPLY {
+        count: u32,
+        period: u32,
+    }
 }
 
-#[derive(Clone, Copy, NoUninit)]
-#[repr(C)]
-struct ScaleParams {
-    count: u32,
-    factor: f32,
+params! {
+    struct ScaleParams for SCALE {
+        count: u32,
+        factor: f32,
+    }
 }
 
 impl Recorder {

@@ -3,18 +3,18 @@
 use super::prelude::*;
 use crate::weights::{Format, Weight};
 
-#[derive(Clone, Copy, NoUninit)]
-#[repr(C)]
-struct Params {
-    count: u32,
-    width: u32,
-    groups: u32,
-    padded: u32,
-    first_id: u32,
-    first_row: u32,
-    rows: u32,
-    skipped: u32,
-    table_rows: u32,
+params! {
+    struct Params for EMBED {
+        count: u32,
+        width: u32,
+        groups: u32,
+        padded: u32,
+        first_id: u32,
+        first_row: u32,
+        rows: u32,
+        skipped: u32,
+        table_rows: u32,
+    }
 }
 
 impl Recorder {

@@ -35,16 +35,16 @@ enum Method {
     Tiled,
 }
 
-#[derive(Clone, Copy, NoUninit)]
-#[repr(C)]
-struct Params {
-    rows: u32,
-    k: u32,
-    columns: u32,
-    skipped: u32,
-    first_column: u32,
-    width: u32,
-    first_bias: u32,
+params! {
+    struct Params for GEMM, GEMM_TILED, MATVEC, MATVEC_DIRECT {
+        rows: u32,
+        k: u32,
+        columns: u32,
+        skipped: u32,
+        first_column: u32,
+        width: u32,
+        first_bias: u32,
+    }
 }
 
 impl Recorder {

@@ -12,6 +12,7 @@ mod elementwise;
 mod embed;
 mod matmul;
 mod norm;
+mod params;
 mod patch;
 mod peak;
 mod rope;
@@ -26,6 +27,7 @@ pub use chunks::Chunk;
 pub use columns::Placed;
 pub use matmul::Epilogue;
 pub use norm::{LayerNorm, RmsNorm};
+pub use params::{Member, Params};
 pub use patch::{MergeOrder, Patchify};
 pub use rope::{Rope, RopeStyle, Slot};
 pub use sample::{DecodeState, Sampling};
@@ -33,12 +35,12 @@ pub use sample::{DecodeState, Sampling};
 /// What every op file needs.
 mod prelude {
     pub(super) use super::check::Check;
+    pub(super) use super::params::params;
     pub(super) use crate::{
         error::OpError,
         program::{Cost, Dispatch, Recorder, Workgroups},
         tensor::{At, Columns, DType, Tensor},
     };
-    pub(super) use bytemuck::NoUninit;
     pub(super) use fovea_shaders as kernels;
     pub(super) use fovea_shaders::Variant;
 }

@@ -26,12 +26,12 @@ pub struct RmsNorm<'a> {
     pub eps: f32,
 }
 
-#[derive(Clone, Copy, NoUninit)]
-#[repr(C)]
-struct Params {
-    rows: u32,
-    width: u32,
-    eps: f32,
+params! {
+    struct Params for LAYER_NORM, RMS_NORM {
+        rows: u32,
+        width: u32,
+        eps: f32,
+    }
 }
 
 impl Recorder {

@@ -36,15 +36,15 @@ impl Patchify {
     }
 }
 
-#[derive(Clone, Copy, NoUninit)]
-#[repr(C)]
-struct PatchifyParams {
-    count: u32,
-    width: u32,
-    grid_w: u32,
-    patch: u32,
-    temporal: u32,
-    merge: u32,
+params! {
+    struct PatchifyParams for PATCHIFY {
+        count: u32,
+        width: u32,
+        grid_w: u32,
+        side: u32,
+        temporal: u32,
+        merge: u32,
+    }
 }
 
 /// The order of the numbers of a merged token.
@@ -57,24 +57,24 @@ pub enum MergeOrder {
     ByChannel,
 }
 
-#[derive(Clone, Copy, NoUninit)]
-#[repr(C)]
-struct MergeParams {
-    count: u32,
-    grid_w: u32,
-    width: u32,
-    by_channel: u32,
+params! {
+    struct MergeParams for MERGE_2X2 {
+        count: u32,
+        grid_w: u32,
+        width: u32,
+        by_channel: u32,
+    }
 }
 
-#[derive(Clone, Copy, NoUninit)]
-#[repr(C)]
-struct InterpolateParams {
-    count: u32,
-    width: u32,
-    grid_h: u32,
-    grid_w: u32,
-    side: u32,
-    merge: u32,
+params! {
+    struct InterpolateParams for INTERPOLATE_POSITIONS {
+        count: u32,
+        width: u32,
+        grid_h: u32,
+        grid_w: u32,
+        side: u32,
+        merge: u32,
+    }
 }
 
 impl Recorder {
@@ -116,7 +116,7 @@ impl Recorder {
                 count: count as u32,
                 width: width as u32,
                 grid_w: (width / patch) as u32,
-                patch: patch as u32,
+                side: patch as u32,
                 temporal: temporal as u32,
                 merge: merge as u32,
             },

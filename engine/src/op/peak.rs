@@ -5,19 +5,19 @@ use super::prelude::*;
 /// Floating-point operations of a thread in one round: eight chains of four multiply-adds.
 const FLOPS_PER_ROUND: u64 = 64;
 
-#[derive(Clone, Copy, NoUninit)]
-#[repr(C)]
-struct Params {
-    count: u32,
-    rounds: u32,
-    factor: f32,
-    term: f32,
+params! {
+    struct Params for PEAK {
+        count: u32,
+        rounds: u32,
+        factor: f32,
+        term: f32,
+    }
 }
 
-#[derive(Clone, Copy, NoUninit)]
-#[repr(C)]
-struct CopyParams {
-    count: u32,
+params! {
+    struct CopyParams for COPY {
+        count: u32,
+    }
 }
 
 impl Recorder {

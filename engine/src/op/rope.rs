@@ -117,36 +117,36 @@ pub enum Slot<'a> {
     From(At<'a>),
 }
 
-#[derive(Clone, Copy, NoUninit)]
-#[repr(C)]
-struct Params {
-    count: u32,
-    heads: u32,
-    head_dim: u32,
-    pairs: u32,
-    width: u32,
-    start: u32,
-    interleaved: u32,
-    axes: u32,
-    first_position: u32,
-    table_rows: u32,
+params! {
+    struct Params for ROPE {
+        count: u32,
+        heads: u32,
+        head_dim: u32,
+        pairs: u32,
+        width: u32,
+        start: u32,
+        interleaved: u32,
+        axes: u32,
+        first_position: u32,
+        table_rows: u32,
+    }
 }
 
-#[derive(Clone, Copy, NoUninit)]
-#[repr(C)]
-struct KvParams {
-    count: u32,
-    heads: u32,
-    kv_heads: u32,
-    head_dim: u32,
-    pairs: u32,
-    interleaved: u32,
-    axes: u32,
-    first_position: u32,
-    table_rows: u32,
-    slot_from: u32,
-    slot: u32,
-    capacity: u32,
+params! {
+    struct KvParams for ROPE_KV {
+        count: u32,
+        heads: u32,
+        kv_heads: u32,
+        head_dim: u32,
+        pairs: u32,
+        interleaved: u32,
+        axes: u32,
+        first_position: u32,
+        table_rows: u32,
+        slot_from: u32,
+        slot: u32,
+        capacity: u32,
+    }
 }
 
 impl Recorder {

@@ -2,13 +2,21 @@
 
 use super::prelude::*;
 
-#[derive(Clone, Copy, NoUninit)]
-#[repr(C)]
-struct Params {
-    count: u32,
-    rows: u32,
-    width: u32,
-    first: u32,
+params! {
+    struct GatherParams for GATHER_ROWS {
+        count: u32,
+        rows: u32,
+        width: u32,
+        first: u32,
+    }
+}
+
+params! {
+    struct PlaceParams for PLACE_ROWS {
+        count: u32,
+        rows: u32,
+        width: u32,
+    }
 }
 
 impl Recorder {
@@ -30,7 +38,7 @@ impl Recorder {
         self.dispatch(Dispatch {
             op: "gather_rows",
             kernel: kernels::GATHER_ROWS.variant(),
-            params: Params {
+            params: GatherParams {
                 count: y.len() as u32,
                 rows: rows as u32,
                 width: width as u32,
@@ -62,7 +70,7 @@ impl Recorder {
         self.dispatch(Dispatch {
             op: "place_rows",
             kernel: kernels::PLACE_ROWS.variant(),
-            params: Params { count: rows.len() as u32, rows: count as u32, width: width as u32, first: 0 },
+            params: PlaceParams { count: rows.len() as u32, rows: count as u32, width: width as u32 },
             bindings: &[rows, indices, into],
             workgroups: Workgroups::for_items(rows.len(), 128),
             cost: Cost::moving(&[rows, rows]),

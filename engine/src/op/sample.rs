@@ -110,18 +110,18 @@ impl<'a> Sampling<'a> {
     }
 }
 
-#[derive(Clone, Copy, NoUninit)]
-#[repr(C)]
-struct Params {
-    vocab: u32,
-    first: u32,
-    temperature: f32,
-    top_k: u32,
-    top_p: f32,
-    stops: u32,
-    capacity: u32,
-    advance: u32,
-    masked: u32,
+params! {
+    struct Params for SAMPLE {
+        vocab: u32,
+        first: u32,
+        temperature: f32,
+        top_k: u32,
+        top_p: f32,
+        stops: u32,
+        capacity: u32,
+        advance: u32,
+        masked: u32,
+    }
 }
 
 impl Recorder {

@@ -2,10 +2,10 @@
 
 use super::prelude::*;
 
-#[derive(Clone, Copy, NoUninit)]
-#[repr(C)]
-struct Params {
-    count: u32,
+params! {
+    struct Params for TO_F16 {
+        count: u32,
+    }
 }
 
 impl Recorder {
