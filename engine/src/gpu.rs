@@ -7,6 +7,7 @@ use std::{
     future::Future,
     ops::Deref,
     pin::Pin,
+    str::FromStr,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -26,10 +27,71 @@ use crate::{
 /// browser has no need of it.
 pub type Wait = fn(&wgpu::Device, Option<wgpu::SubmissionIndex>);
 
+/// Which of its two families of kernels the engine runs: those for GPUs share what they read through workgroup memory,
+/// those for processors read straight from memory. Both compute the same on every adapter, to rounding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum KernelFamily {
+    /// Many threads that share workgroup memory.
+    Gpu,
+    /// Few threads with much in registers.
+    Cpu,
+}
+
+impl KernelFamily {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Gpu, Self::Cpu];
+}
+
+impl fmt::Display for KernelFamily {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Gpu => "gpu",
+            Self::Cpu => "cpu",
+        })
+    }
+}
+
+/// How a [`KernelFamily`] is chosen; `auto`, `gpu` or `cpu` in text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Kernels {
+    /// The faster one by the kind of adapter: [`KernelFamily::Cpu`] where a processor runs the shaders.
+    #[default]
+    Auto,
+    /// This one, whatever the adapter.
+    Always(KernelFamily),
+}
+
+impl Kernels {
+    fn family(self, software: bool) -> KernelFamily {
+        match self {
+            Self::Always(family) => family,
+            Self::Auto if software => KernelFamily::Cpu,
+            Self::Auto => KernelFamily::Gpu,
+        }
+    }
+}
+
+impl FromStr for Kernels {
+    type Err = UnknownKernels;
+
+    fn from_str(name: &str) -> Result<Self, UnknownKernels> {
+        if name == "auto" {
+            return Ok(Self::Auto);
+        }
+        let found = KernelFamily::ALL.into_iter().find(|family| family.to_string() == name);
+        found.map(Self::Always).ok_or_else(|| UnknownKernels(name.to_owned()))
+    }
+}
+
+/// A name of kernels that there is not.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("kernels {0:?}: none of auto, gpu, cpu")]
+pub struct UnknownKernels(String);
+
 /// Which adapter to take, and what to leave unused of it.
 #[derive(Clone, Debug, Default)]
 pub struct GpuOptions {
-    /// Take the first adapter whose name, driver or backend contains this, ignoring case.
+    /// Take the adapter with this name, else the first whose name, driver or backend contains this, ignoring case.
     pub adapter: Option<String>,
     /// Pretend that the adapter lacks shader-f16.
     pub without_f16: bool,
@@ -37,6 +99,8 @@ pub struct GpuOptions {
     pub without_subgroups: bool,
     /// The device will have subgroups although wgpu does not know: in a browser, whoever opens it can ask for them.
     pub granted_subgroups: bool,
+    /// Which family of kernels to run.
+    pub kernels: Kernels,
     /// Bytes that an activation may take before it is computed in chunks, if less than a binding may have.
     pub activation_limit: Option<u64>,
     /// How to wait for the GPU; without it, futures rely on the environment to poll the device.
@@ -54,9 +118,9 @@ pub struct Caps {
     pub subgroup_sizes: (u32, u32),
     /// Timestamps at the borders of passes.
     pub timestamps: bool,
-    /// Dot products of packed 8-bit integers are native: no adapter of wgpu's Vulkan backend says so yet, browsers do.
-    pub packed_dot: bool,
-    /// A processor that pretends to be a GPU: workgroup memory costs there, registers do not.
+    /// The family of kernels that runs. Every choice between kernels reads this, none the kind of adapter.
+    pub family: KernelFamily,
+    /// Whether a processor runs the shaders. It says how fast the adapter is, not which kernels run.
     pub software: bool,
     /// Bytes of the largest storage binding.
     pub max_binding: u64,
@@ -200,14 +264,15 @@ pub async fn adapters() -> Vec<(AdapterName, Caps)> {
 fn probe(adapter: &wgpu::Adapter, options: &GpuOptions) -> Caps {
     let (features, limits, info) = (adapter.features(), adapter.limits(), adapter.get_info());
     let largest = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
+    let software = info.device_type == wgpu::DeviceType::Cpu;
     Caps {
         f16: features.contains(wgpu::Features::SHADER_F16) && !options.without_f16,
         subgroups: (features.contains(wgpu::Features::SUBGROUP) || options.granted_subgroups)
             && !options.without_subgroups,
         subgroup_sizes: (info.subgroup_min_size, info.subgroup_max_size),
         timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
-        packed_dot: cfg!(target_arch = "wasm32"),
-        software: info.device_type == wgpu::DeviceType::Cpu,
+        family: options.kernels.family(software),
+        software,
         max_binding: limits.max_storage_buffer_binding_size,
         max_buffer: limits.max_buffer_size,
         max_activation: options.activation_limit.unwrap_or(largest).min(largest),
@@ -582,7 +647,8 @@ async fn choose(instance: &wgpu::Instance, filter: Option<&str>) -> Result<wgpu:
         (kind, std::cmp::Reverse(info.subgroup_max_size))
     });
     let names: Vec<_> = found.iter().map(|adapter| AdapterName::of(&adapter.get_info())).collect();
-    let index = names.iter().position(|name| filter.is_none_or(|filter| name.matches(filter)));
+    let exact = names.iter().position(|name| filter.is_some_and(|filter| name.name.eq_ignore_ascii_case(filter)));
+    let index = exact.or_else(|| names.iter().position(|name| filter.is_none_or(|filter| name.matches(filter))));
     match index {
         Some(index) => Ok(found.swap_remove(index)),
         None => {

@@ -16,6 +16,6 @@ pub mod text;
 pub mod weights;
 
 pub use error::{GpuError, OpError};
-pub use gpu::{AdapterName, Caps, Element, Gpu, GpuOptions, Wait, adapters};
+pub use gpu::{AdapterName, Caps, Element, Gpu, GpuOptions, KernelFamily, Kernels, UnknownKernels, Wait, adapters};
 pub use program::{Cost, Dispatch, Program, Recorder, Timing, Workgroups};
 pub use tensor::{At, Columns, DType, Tensor};

@@ -1,12 +1,13 @@
 //! What tests of this and the higher crates share: every adapter at hand in every tier, random data, error measures.
 //!
-//! `FOVEA_TEST_ADAPTERS`, a comma-separated list of names, says which adapters must be there; a missing one fails the
-//! tests instead of thinning them out. Without it, every adapter that is found is tested.
+//! Every adapter that is found is tested, in both families of kernels. `FOVEA_TEST_ADAPTERS`, a comma-separated list of
+//! parts of names, says which must be among them: a missing one fails the tests instead of thinning them out.
+//! `FOVEA_TEST_ONLY`, another such list, leaves out all others, for work on one of them.
 
 use std::{error::Error, ops::Range, sync::OnceLock};
 
 use crate::{
-    Gpu, GpuError, GpuOptions, Recorder, Tensor,
+    Caps, Gpu, GpuError, GpuOptions, KernelFamily, Kernels, Recorder, Tensor,
     weights::{ByteSource, Bytes, WeightError},
 };
 
@@ -54,36 +55,87 @@ impl ByteSource for Memory {
     }
 }
 
-/// Every adapter, in every tier of features that it offers: all, without shader-f16, without subgroups, with neither.
+/// Every adapter, in every tier that it offers: both families of kernels, the adapter's own first, each with all features,
+/// without shader-f16, without subgroups, with neither.
 pub fn gpus() -> &'static [Gpu] {
     static GPUS: OnceLock<Vec<Gpu>> = OnceLock::new();
-    GPUS.get_or_init(|| names().iter().flat_map(|name| tiers(name)).collect())
+    GPUS.get_or_init(|| adapters().iter().flat_map(|name| tiers(name)).collect())
 }
 
-/// Every adapter with all its features, and the same with activations of at most `bytes`.
-pub fn limited_gpus(bytes: u64) -> Vec<(&'static Gpu, Gpu)> {
-    let mut limited: Vec<(&Gpu, Gpu)> = Vec::new();
+/// Of [`gpus`], those between which programs whose weights are f32 differ: shader-f16 only changes how f16 weights are
+/// read.
+pub fn f32_gpus() -> Vec<&'static Gpu> {
+    distinct(|caps| Caps { f16: false, ..caps.clone() })
+}
+
+/// Of [`gpus`], every adapter in both families of kernels, with all its features.
+pub fn families() -> Vec<&'static Gpu> {
+    distinct(|caps| Caps { f16: false, subgroups: false, ..caps.clone() })
+}
+
+/// The first of [`gpus`] of each adapter and of each value that `what` makes of what it can do.
+fn distinct(what: impl Fn(&Caps) -> Caps) -> Vec<&'static Gpu> {
+    let mut distinct: Vec<&Gpu> = Vec::new();
     for gpu in gpus() {
-        // The first of an adapter's tiers has all.
-        if !limited.iter().any(|(other, _)| other.name() == gpu.name()) {
-            let options = GpuOptions { activation_limit: Some(bytes), ..options(&gpu.name().name) };
-            limited.push((gpu, open(&options)));
+        if !distinct.iter().any(|other| other.name() == gpu.name() && what(other.caps()) == what(gpu.caps())) {
+            distinct.push(gpu);
         }
     }
-    limited
+    distinct
 }
 
-fn names() -> Vec<String> {
-    let names: Vec<String> = match std::env::var("FOVEA_TEST_ADAPTERS") {
-        Ok(list) => list.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect(),
-        Err(_) => block_on(crate::adapters())
-            .into_iter()
-            .filter(|(name, _)| name.backend != "Gl")
-            .map(|(name, _)| name.name)
-            .collect(),
+/// Each of [`families`], and the same with activations of at most `bytes`.
+pub fn limited_gpus(bytes: u64) -> Vec<(&'static Gpu, Gpu)> {
+    let limited = |gpu: &Gpu| {
+        let kernels = Kernels::Always(gpu.caps().family);
+        open(&GpuOptions { activation_limit: Some(bytes), kernels, ..options(&gpu.name().name) })
     };
-    assert!(!names.is_empty(), "no GPU adapter: install a Vulkan driver such as mesa-vulkan-drivers");
-    names
+    families().into_iter().map(|gpu| (gpu, limited(gpu))).collect()
+}
+
+/// What the tests print of a GPU: its name and its tier.
+pub fn tier(gpu: &Gpu) -> String {
+    let (name, caps) = (&gpu.name().name, gpu.caps());
+    format!("{name} ({} kernels, f16 {}, subgroups {})", caps.family, caps.f16, caps.subgroups)
+}
+
+/// Names of the adapters that are tested: those that must be there, in their order, then the others.
+///
+/// # Panics
+/// If one is missing, or none is left.
+pub fn adapters() -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    // OpenGL lacks what the kernels need.
+    for (adapter, _) in block_on(crate::adapters()).into_iter().filter(|(adapter, _)| adapter.backend != "Gl") {
+        if !found.contains(&adapter.name) {
+            found.push(adapter.name);
+        }
+    }
+    let variable = |name| std::env::var(name).unwrap_or_default();
+    chosen(found, &variable("FOVEA_TEST_ADAPTERS"), &variable("FOVEA_TEST_ONLY"))
+        .unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Of the adapters `found`, those that are tested.
+fn chosen(mut found: Vec<String>, required: &str, only: &str) -> Result<Vec<String>, String> {
+    let list = |text: &str| -> Vec<String> {
+        text.split(',').map(|part| part.trim().to_lowercase()).filter(|part| !part.is_empty()).collect()
+    };
+    let (required, only) = (list(required), list(only));
+    let has = |name: &str, part: &String| name.to_lowercase().contains(part);
+    let all = found.join("; ");
+    for part in if only.is_empty() { &required } else { &only } {
+        if !found.iter().any(|name| has(name, part)) {
+            let variable = if only.is_empty() { "FOVEA_TEST_ADAPTERS" } else { "FOVEA_TEST_ONLY" };
+            return Err(format!("{variable}: no adapter's name contains {part:?}; there are: {all}"));
+        }
+    }
+    found.retain(|name| only.is_empty() || only.iter().any(|part| has(name, part)));
+    if found.is_empty() {
+        return Err("no GPU adapter: install a Vulkan driver such as mesa-vulkan-drivers".to_owned());
+    }
+    found.sort_by_key(|name| required.iter().position(|part| has(name, part)).unwrap_or(required.len()));
+    Ok(found)
 }
 
 /// Opens this adapter with all it has.
@@ -92,15 +144,20 @@ pub fn options(adapter: &str) -> GpuOptions {
 }
 
 fn open(options: &GpuOptions) -> Gpu {
-    block_on(Gpu::open(options)).unwrap_or_else(|e| panic!("FOVEA_TEST_ADAPTERS: {e}"))
+    block_on(Gpu::open(options)).unwrap_or_else(|e| panic!("an adapter at hand cannot be tested: {e}"))
 }
 
 fn tiers(adapter: &str) -> Vec<Gpu> {
     let mut gpus: Vec<Gpu> = Vec::new();
-    for (without_f16, without_subgroups) in [(false, false), (true, false), (false, true), (true, true)] {
-        let gpu = open(&GpuOptions { without_f16, without_subgroups, ..options(adapter) });
-        if !gpus.iter().any(|other| other.caps() == gpu.caps()) {
-            gpus.push(gpu);
+    let own = open(&options(adapter)).caps().family;
+    let [one, other] = KernelFamily::ALL;
+    for family in [own, if own == one { other } else { one }] {
+        for (without_f16, without_subgroups) in [(false, false), (true, false), (false, true), (true, true)] {
+            let kernels = Kernels::Always(family);
+            let gpu = open(&GpuOptions { without_f16, without_subgroups, kernels, ..options(adapter) });
+            if !gpus.iter().any(|other| other.caps() == gpu.caps()) {
+                gpus.push(gpu);
+            }
         }
     }
     gpus
@@ -145,8 +202,7 @@ impl Run<'_> {
 /// If the test fails.
 pub fn on_every_gpu(test: impl Fn(&Gpu, &Run<'_>) -> Result<(), Box<dyn Error>>) {
     for gpu in gpus() {
-        let caps = gpu.caps();
-        let tier = format!("{} (f16 {}, subgroups {})", gpu.name().name, caps.f16, caps.subgroups);
+        let tier = tier(gpu);
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| test(gpu, &Run(gpu))));
         match outcome {
             Ok(Ok(())) => {}
@@ -200,4 +256,47 @@ pub fn assert_nmse(actual: &[f32], expected: &[f64], limit: f64) {
 #[cfg(test)]
 pub(crate) fn cases(count: u32) -> proptest::test_runner::Config {
     proptest::test_runner::Config { cases: count, failure_persistence: None, ..Default::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn adapters_at_hand_are_tested_beside_those_that_must_be_there() {
+        let found = || ["NVIDIA H200", "SwiftShader Device", "llvmpipe (LLVM 19)"].map(str::to_owned).to_vec();
+        let chosen = |required, only| chosen(found(), required, only);
+        let all = ["llvmpipe (LLVM 19)", "SwiftShader Device", "NVIDIA H200"];
+        assert_eq!(chosen("llvmpipe, swiftshader", "").expect("all are there"), all);
+        assert_eq!(chosen("", "").expect("any"), found());
+        assert_eq!(chosen("llvmpipe,SwiftShader", "nvidia").expect("it is there"), ["NVIDIA H200"]);
+        let missing = chosen("llvmpipe,Radeon", "").unwrap_err();
+        assert!(missing.starts_with("FOVEA_TEST_ADAPTERS: no adapter's name contains \"radeon\""), "{missing}");
+        let missing = chosen("llvmpipe", "Radeon").unwrap_err();
+        assert!(missing.starts_with("FOVEA_TEST_ONLY: "), "{missing}");
+        assert!(super::chosen(Vec::new(), "", "").is_err());
+    }
+
+    /// Every adapter runs in both families, first in its own, and no two tiers are the same.
+    #[test]
+    fn every_adapter_runs_in_both_families() {
+        for name in adapters() {
+            let of =
+                |gpus: Vec<&'static Gpu>| gpus.into_iter().filter(|gpu| gpu.name().name == name).collect::<Vec<_>>();
+            let all = of(gpus().iter().collect());
+            assert!(
+                of(families())
+                    .iter()
+                    .map(|gpu| gpu.caps().family)
+                    .eq([all[0], all[all.len() - 1]].map(|gpu| gpu.caps().family))
+            );
+            assert_eq!(all[0].caps().family == KernelFamily::Cpu, all[0].caps().software);
+            assert_eq!(of(families()).len(), 2);
+            assert!(
+                all.iter().enumerate().all(|(index, gpu)| all[..index].iter().all(|other| other.caps() != gpu.caps()))
+            );
+            let without_f16 = all.iter().filter(|gpu| !gpu.caps().f16).count();
+            assert_eq!(of(f32_gpus()).len(), without_f16, "{name}");
+        }
+    }
 }

@@ -1,11 +1,11 @@
-//! Scores and beams on the fixtures' small models, on every adapter and tier.
+//! Scores and beams on the fixtures' small models, on every adapter in both families of kernels.
 
 mod common;
 
 use common::{Outcome, load};
 use fovea_engine::{
     Gpu,
-    testing::{block_on, golden, golden::json, gpus},
+    testing::{block_on, families, golden, golden::json, gpus, tier},
     text::{Message, Part},
     weights::Format,
 };
@@ -25,9 +25,9 @@ const MODELS: [&str; 8] =
     ["cogvlm_17b", "cogagent_18b", "qwen2_5_vl", "kosmos2", "paligemma", "paligemma2", "pixtral_window", "mllama"];
 
 fn on_every_gpu(test: impl Fn(&Gpu) -> Outcome) {
-    for gpu in gpus() {
+    for gpu in families() {
         if let Err(error) = test(gpu) {
-            panic!("on {}: {error}", gpu.name().name);
+            panic!("on {}: {error}", tier(gpu));
         }
     }
 }

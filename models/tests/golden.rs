@@ -5,12 +5,12 @@
 
 mod common;
 
-use std::{collections::BTreeMap, ops::Range, sync::Arc};
+use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Instant};
 
 use common::{Outcome, checkpoint, load, load_from};
 use fovea_engine::{
     Gpu,
-    testing::{Memory, block_on, golden, golden::json, gpus, limited_gpus, nmse},
+    testing::{Memory, block_on, f32_gpus, families, golden, golden::json, gpus, limited_gpus, nmse, tier},
     text::{Message, Part, TokenBytes},
     weights::{Bytes, CrossFormat, Format, Policy, Safetensors, TensorInfo, WeightError, WeightSource, quant::Packer},
 };
@@ -185,14 +185,20 @@ impl Case {
     }
 }
 
-fn on_every_tier(test: impl Fn(&Gpu) -> Outcome) {
-    for gpu in gpus() {
-        let (name, caps) = (&gpu.name().name, gpu.caps());
-        println!("on {name}, f16 {}, subgroups {}", caps.f16, caps.subgroups);
+fn on_each<'a>(gpus: impl IntoIterator<Item = &'a Gpu>, test: impl Fn(&Gpu) -> Outcome) {
+    for gpu in gpus {
+        println!("on {}", tier(gpu));
+        let start = Instant::now();
         if let Err(error) = test(gpu) {
-            panic!("on {name}: {error}");
+            panic!("on {}: {error}", tier(gpu));
         }
+        println!("{:.1} s", start.elapsed().as_secs_f64());
     }
+}
+
+/// Where weights are f32, in both families of kernels, with and without subgroups.
+fn on_every_tier(test: impl Fn(&Gpu) -> Outcome) {
+    on_each(f32_gpus(), test);
 }
 
 fn stages(model: &str, case: usize) {
@@ -780,11 +786,11 @@ impl WeightSource for Widened {
 #[test]
 fn a_tensor_larger_than_the_binding_limit_loads_and_matches() {
     let case = Case::open("qwen2_5_vl", 2);
-    for gpu in gpus() {
+    for gpu in families() {
         let row = 64 * size_of::<f32>() as u64;
         let rows = (gpu.caps().max_binding.min(gpu.caps().max_buffer) / row) as usize + 10_000;
         if rows as u64 * row > 256 << 20 {
-            println!("{}: bindings of {} bytes", gpu.name().name, gpu.caps().max_binding);
+            println!("{}: bindings of {} bytes", tier(gpu), gpu.caps().max_binding);
             continue;
         }
         let plain = checkpoint("qwen2_5_vl", golden::bytes("qwen2_5_vl/model.safetensors")).expect("the fixture");
@@ -807,7 +813,6 @@ fn a_tensor_larger_than_the_binding_limit_loads_and_matches() {
         let own: Vec<f32> = logits.chunks(rows).flat_map(|row| &row[..400]).copied().collect();
         case.compare("logits_steps", &own, LIMIT);
         assert!(logits.chunks(rows).all(|row| row[400..].iter().all(|&logit| logit == 0.0)));
-        return;
     }
 }
 
@@ -844,7 +849,7 @@ fn packed_weights_equal_the_numbers_they_stand_for() {
         let case = Case::open(model, 0);
         for format in [Format::F16, Format::Q8, Format::Q4] {
             let file = dequantised(model, format);
-            on_every_tier(|gpu| {
+            on_each(gpus(), |gpu| {
                 let policy = Policy::uniform(Format::F32);
                 let expected = outputs(&case, &load_from(model, file.clone(), gpu, policy)?)?;
                 let actual = outputs(&case, &load(model, gpu, format)?)?;

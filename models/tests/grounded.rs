@@ -15,7 +15,7 @@ use std::{error::Error, sync::Arc, time::Instant};
 
 use common::{Outcome, load};
 use fovea_engine::{
-    testing::{block_on, golden, gpus},
+    testing::{block_on, families, golden, gpus, tier},
     weights::{Format, Policy},
 };
 use fovea_models::{
@@ -256,7 +256,6 @@ fn every_answer_is_read() {
     let limits = Limits::from_environment();
     let every = std::env::var_os("FOVEA_GROUNDED_ALL").is_some();
     let only = std::env::var("FOVEA_GROUNDED_MODELS").ok();
-    let gpu = &gpus()[0];
     let models = golden::models("model.safetensors");
     let fixtures = systems::names().filter(|name| models.iter().any(|model| model == name));
     let mut all = 0;
@@ -264,18 +263,23 @@ fn every_answer_is_read() {
         if only.as_ref().is_some_and(|only| !only.split(',').any(|it| it == name)) {
             continue;
         }
-        let system =
-            if name == "nano" { nano::load(gpu, Policy::uniform(Format::F16)) } else { load(name, gpu, Format::F32) };
-        let system = system.unwrap_or_else(|error| panic!("{name}: {error}"));
-        let own = Constraint::Grounding(system.blueprint().grammar);
-        // Words are no protocol: nothing of them is read.
-        let wanted = |constraint: &Constraint| {
-            (every || *constraint == own) && *constraint != Constraint::Grounding(Grammar::Words)
-        };
-        match steps(name, &system, limits, wanted).and_then(|drawn| Ok(drawn + spellings(name, &system, limits.count)?))
-        {
-            Ok(drawn) => all += drawn,
-            Err(error) => panic!("{error}"),
+        for (index, gpu) in families().into_iter().enumerate() {
+            println!("on {}", tier(gpu));
+            let system = match name {
+                "nano" => nano::load(gpu, Policy::uniform(Format::F16)),
+                other => load(other, gpu, Format::F32),
+            };
+            let system = system.unwrap_or_else(|error| panic!("{name}: {error}"));
+            let own = Constraint::Grounding(system.blueprint().grammar);
+            // Words are no protocol: nothing of them is read.
+            let wanted = |constraint: &Constraint| {
+                (every || *constraint == own) && *constraint != Constraint::Grounding(Grammar::Words)
+            };
+            all += steps(name, &system, limits, wanted).unwrap_or_else(|error| panic!("on {}: {error}", tier(gpu)));
+            // No GPU takes part in these.
+            if index == 0 {
+                all += spellings(name, &system, limits.count).unwrap_or_else(|error| panic!("{error}"));
+            }
         }
     }
     println!("{all} answers, all of them read");

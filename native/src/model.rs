@@ -9,7 +9,7 @@ use std::{
 
 use clap::Args;
 use fovea_engine::{
-    Gpu, GpuOptions,
+    Gpu, GpuOptions, Kernels,
     weights::{Format, Policy, Progress},
 };
 use fovea_models::System;
@@ -88,6 +88,9 @@ pub(crate) struct GpuArguments {
     /// Do without subgroup operations in shaders.
     #[arg(long, global = true)]
     no_subgroups: bool,
+    /// Which kernels to run: those for GPUs, those for processors, or what suits the adapter: gpu, cpu or auto.
+    #[arg(long, value_name = "FAMILY", global = true, default_value = "auto")]
+    kernels: Kernels,
 }
 
 impl GpuArguments {
@@ -96,6 +99,7 @@ impl GpuArguments {
             adapter: self.adapter.clone(),
             without_f16: self.no_f16,
             without_subgroups: self.no_subgroups,
+            kernels: self.kernels,
             wait: Some(wait),
             ..GpuOptions::default()
         };

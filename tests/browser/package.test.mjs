@@ -502,7 +502,7 @@ test('a tier without features asks for none of them', { timeout }, async () => {
       return requestDevice.call(this, options);
     };
     const answers = [];
-    for (const tier of [{}, { f16: false, subgroups: false }]) {
+    for (const tier of [{}, { f16: false, subgroups: false }, { kernels: 'gpu' }]) {
       const fovea = await test.Fovea.load({ thread: 'page', tier });
       const { text } = await fovea.ground(await test.crop(), 'click Sign in');
       answers.push({ info: fovea.info, text });
@@ -515,6 +515,9 @@ test('a tier without features asks for none of them', { timeout }, async () => {
     const cheap = asked.length === opened;
     return { asked, answers, all, none, cheap, device: await test.Fovea.capabilities({ tier, device: true }) };
   });
+  // A processor runs Chromium's shaders.
+  assert.deepEqual(seen.answers.map(({ info }) => info.kernels), ['cpu', 'cpu', 'gpu']);
+  assert.equal(seen.answers[2].text, seen.answers[0].text);
   assert.equal(seen.answers[1].info.f16, false);
   assert.equal(seen.answers[1].info.subgroups, false);
   assert.ok(!seen.asked[1].includes('shader-f16') && !seen.asked[1].includes('subgroups'), seen.asked[1].join());

@@ -29,10 +29,11 @@ after(async () => {
   await server?.close();
 });
 
-// Compiling kernels takes most of the time: without subgroups, one case has them all.
+// Compiling kernels takes most of the time: without subgroups, and with the kernels that GPUs run, one case has them all.
 const RUNS = [
   { system: 'qwen2_5_vl', tier: {}, cases: [0, 1, 2] },
   { system: 'qwen2_5_vl', tier: { subgroups: false }, cases: [0] },
+  { system: 'qwen2_5_vl', tier: { kernels: 'gpu' }, cases: [0] },
   { system: 'cogagent_18b', tier: {}, cases: [0] },
   { system: 'cogagent_9b', tier: {}, cases: [0] },
   { system: 'kosmos2', tier: {}, cases: [0] },
@@ -51,7 +52,8 @@ test('sketches are those of the fixtures', async () => {
 
 for (const { system, tier, cases } of RUNS) {
   const without = tier.subgroups === false ? ', without subgroups' : '';
-  test(`${system} equals the reference${without}`, { timeout }, async (t) => {
+  const kernels = tier.kernels ? `, with ${tier.kernels} kernels` : '';
+  test(`${system} equals the reference${without}${kernels}`, { timeout }, async (t) => {
     const page = await browser.page(`${server.url}parity.html`);
     await page.waitForFunction(() => globalThis.parity);
     const compared = await page.evaluate(

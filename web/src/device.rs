@@ -1,6 +1,6 @@
 //! A GPU of the page.
 
-use fovea_engine::{Gpu, GpuError, GpuOptions};
+use fovea_engine::{Gpu, GpuError, GpuOptions, Kernels, UnknownKernels};
 use js_sys::Reflect;
 use serde_json::json;
 use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
@@ -21,13 +21,21 @@ impl Device {
 
 #[wasm_bindgen]
 impl Device {
-    /// Opens the fastest adapter. `tier`: `{f16?: boolean, subgroups?: boolean}`, `false` leaves a feature unused.
-    /// `subgroups`: JavaScript sees to it that the device has them, as wgpu does not.
+    /// Opens the fastest adapter. `tier`: `{f16?: boolean, subgroups?: boolean, kernels?: 'auto' | 'gpu' | 'cpu'}`; `false`
+    /// leaves a feature unused. `subgroups`: JavaScript sees to it that the device has them, as wgpu does not.
     ///
     /// # Errors
-    /// `webgpu-unavailable`, `adapter-too-small`.
+    /// `webgpu-unavailable`, `adapter-too-small`, `prompt` for other kernels.
     pub async fn open(tier: JsValue, subgroups: bool) -> Result<Device, JsValue> {
-        let off = |name: &str| Reflect::get(&tier, &JsValue::from_str(name)).is_ok_and(|value| value == JsValue::FALSE);
+        let option = |name: &str| Reflect::get(&tier, &JsValue::from_str(name)).unwrap_or(JsValue::UNDEFINED);
+        let off = |name: &str| option(name) == JsValue::FALSE;
+        let kernels = match option("kernels") {
+            value if value.is_undefined() => Kernels::Auto,
+            value => {
+                let name = value.as_string().unwrap_or_else(|| format!("{value:?}"));
+                name.parse().map_err(|error: UnknownKernels| Failure::Argument(error.to_string()))?
+            }
+        };
         if !has_webgpu() {
             let found = "this browser has no WebGPU (navigator.gpu is missing)".to_owned();
             return Err(Failure::from(GpuError::NoAdapter { filter: None, found }).into());
@@ -36,6 +44,7 @@ impl Device {
             without_f16: off("f16"),
             without_subgroups: off("subgroups"),
             granted_subgroups: subgroups,
+            kernels,
             ..GpuOptions::default()
         };
         let gpu = Gpu::open(&options).await.map_err(Failure::from)?;

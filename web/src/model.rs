@@ -195,6 +195,7 @@ impl Model {
             "quantisation": self.quantisation,
             "adapter": gpu.name().name,
             "software": gpu.caps().software,
+            "kernels": gpu.caps().family.to_string(),
             "f16": gpu.caps().f16,
             "subgroups": gpu.caps().subgroups,
         }))

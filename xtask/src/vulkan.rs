@@ -11,7 +11,8 @@ use std::process::Command;
 
 use crate::workspace::target_dir;
 
-/// Parts of device names that must be among the adapters; a test run without them would prove too little.
+/// Parts of device names that must be among the adapters; a test run without them would prove too little. The tests run
+/// on every other adapter as well, unless `FOVEA_TEST_ONLY` names some (`engine/src/testing.rs`).
 const REQUIRED: &str = "llvmpipe,SwiftShader";
 
 const MANIFESTS: &[&str] = &["/usr/share/vulkan/icd.d", "/usr/local/share/vulkan/icd.d", "/etc/vulkan/icd.d"];

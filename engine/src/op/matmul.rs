@@ -1,8 +1,8 @@
 //! Matrix products with weights: `y = residual + activate(x w^T + bias)`.
 //!
-//! Four kernels: many rows or at most four, on processors that pretend to be a GPU or on real ones. The former read
-//! straight from memory, since workgroup memory is no faster there and loads are what costs: 16 rows by 4 columns in the
-//! registers of a thread, and inputs that one lane loads for all, make ten times the speed of a plain 8 by 8 tile.
+//! Four kernels: many rows or at most four, in the family for processors or that for GPUs. The former read straight from
+//! memory, since workgroup memory is no faster there and loads are what costs: 16 rows by 4 columns in the registers of a
+//! thread, and inputs that one lane loads for all, make ten times the speed of a plain 8 by 8 tile.
 //! Every accumulator is f32; weights are unpacked to f32 on the way.
 
 use super::{Activation, lanes_part, prelude::*, reduce_part};
@@ -64,11 +64,11 @@ impl Recorder {
     /// # Errors
     /// As [`Recorder::matmul`], and if `y` does not have this shape.
     pub fn matmul_into(&mut self, x: &Tensor, w: &Weight, epilogue: Epilogue<'_>, y: &Tensor) -> Result<(), OpError> {
-        let method = match (x.rows_and_width().0 <= FEW_ROWS, self.caps().software) {
-            (true, true) => Method::FewDirect,
-            (true, false) => Method::FewShared,
-            (false, true) => Method::Direct,
-            (false, false) => Method::Tiled,
+        let method = match (x.rows_and_width().0 <= FEW_ROWS, self.caps().family) {
+            (true, KernelFamily::Cpu) => Method::FewDirect,
+            (true, KernelFamily::Gpu) => Method::FewShared,
+            (false, KernelFamily::Cpu) => Method::Direct,
+            (false, KernelFamily::Gpu) => Method::Tiled,
         };
         self.matmul_by(method, x, w, epilogue, y)
     }

@@ -38,6 +38,7 @@ mod prelude {
     pub(super) use super::params::params;
     pub(super) use crate::{
         error::OpError,
+        gpu::KernelFamily,
         program::{Cost, Dispatch, Recorder, Workgroups},
         tensor::{At, Columns, DType, Tensor},
     };
@@ -50,14 +51,14 @@ fn reduce_part(caps: &crate::Caps) -> &'static fovea_shaders::Part {
     if caps.subgroups { &fovea_shaders::REDUCE_SUBGROUP } else { &fovea_shaders::REDUCE_TREE }
 }
 
-/// Of the parts that let lanes load for each other - none, four, eight - the one that suits the adapter. Where loads are
-/// in hardware, equal ones of neighbouring threads are one already.
+/// Of the parts that let lanes load for each other - none, four, eight - the one that suits the adapter. The family for
+/// GPUs has none: there, equal loads of neighbouring threads are one already.
 fn lanes_part(
     caps: &crate::Caps,
     [none, four, eight]: [&'static fovea_shaders::Part; 3],
 ) -> &'static fovea_shaders::Part {
     match caps.subgroup_sizes.0 {
-        _ if !caps.subgroups || !caps.software => none,
+        _ if !caps.subgroups || caps.family == crate::KernelFamily::Gpu => none,
         0..8 => four,
         _ => eight,
     }

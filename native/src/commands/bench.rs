@@ -115,6 +115,7 @@ pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -
             .collect();
         return output.value(&json!({
             "adapter": gpu.name().to_string(),
+            "kernels": gpu.caps().family.to_string(),
             "rounds": arguments.rounds,
             "copy_bytes_per_second": copy,
             "peak_flops_per_second": peak,
@@ -123,6 +124,7 @@ pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -
         }));
     }
     output.line(format_args!("{BOLD}{}{BOLD:#}", gpu.name()))?;
+    output.line(format_args!("{} kernels", gpu.caps().family))?;
     output.line(format_args!("copy {:.2} GB/s, multiply-adds {:.2} GFLOP/s", copy / 1e9, peak / 1e9))?;
     if !ops.is_empty() {
         output.line("")?;

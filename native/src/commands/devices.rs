@@ -15,7 +15,7 @@ pub(crate) fn run(output: &mut Output) -> Outcome {
             .map(|(name, caps)| {
                 json!({
                     "name": name.name, "driver": name.driver, "backend": name.backend, "kind": name.kind,
-                    "f16": caps.f16, "subgroups": caps.subgroups,
+                    "kernels": caps.family.to_string(), "f16": caps.f16, "subgroups": caps.subgroups,
                     "subgroup_sizes": [caps.subgroup_sizes.0, caps.subgroup_sizes.1],
                     "timestamps": caps.timestamps, "max_binding": caps.max_binding, "max_buffer": caps.max_buffer,
                     "max_threads": caps.max_threads, "workgroup_memory": caps.workgroup_memory,
@@ -33,8 +33,9 @@ pub(crate) fn run(output: &mut Output) -> Outcome {
         let yes = |has: bool| if has { "yes" } else { "no" };
         let (least, most) = caps.subgroup_sizes;
         output.line(format_args!(
-            "  f16 {}, subgroups {} ({least} to {most}), timestamps {}, workgroups of {} threads and {}, \
+            "  {} kernels, f16 {}, subgroups {} ({least} to {most}), timestamps {}, workgroups of {} threads and {}, \
              bindings of {}, buffers of {}",
+            caps.family,
             yes(caps.f16),
             yes(caps.subgroups),
             yes(caps.timestamps),

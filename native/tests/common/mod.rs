@@ -21,20 +21,7 @@ pub(crate) fn golden(name: &str) -> PathBuf {
     fovea_engine::testing::golden::path(name)
 }
 
-/// Names of the adapters to test: `FOVEA_TEST_ADAPTERS`, else all.
-pub(crate) fn adapters() -> Vec<String> {
-    let names: Vec<String> = match env::var("FOVEA_TEST_ADAPTERS") {
-        Ok(list) => list.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect(),
-        Err(_) => {
-            let output = fovea().args(["devices", "--json"]).output().unwrap();
-            let devices: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-            let named = devices.as_array().unwrap().iter().filter(|device| device["backend"] != "Gl");
-            named.map(|device| device["name"].as_str().unwrap().to_owned()).collect()
-        }
-    };
-    assert!(!names.is_empty(), "no GPU adapter: install a Vulkan driver such as mesa-vulkan-drivers");
-    names
-}
+pub(crate) use fovea_engine::testing::adapters;
 
 /// A directory that goes away with its test.
 pub(crate) struct Scratch(PathBuf);

@@ -7,6 +7,7 @@ import type { LoadOptions, Tier } from './types.js';
 
 const QUANTISATIONS = ['f32', 'f16', 'q8', 'q4'] as const;
 const CACHES = ['auto', 'required', 'none'] as const;
+const KERNELS = ['auto', 'gpu', 'cpu'] as const;
 const THREADS = ['worker', 'page'] as const;
 const CREDENTIALS = ['omit', 'same-origin', 'include'] as const;
 /** Requests at once that make sense. */
@@ -42,6 +43,7 @@ export function checkTier(tier: Tier | undefined): Tier {
     if (value !== undefined && typeof value !== 'boolean') throw new OptionError(`tier.${name}: expected true or false`);
     if (value !== undefined) checked[name] = value;
   }
+  if (tier.kernels !== undefined) checked.kernels = oneOf('tier.kernels', tier.kernels, KERNELS);
   return checked;
 }
 

@@ -27,12 +27,17 @@ export type ModelLocation =
   | URL
   | ModelPackage;
 
+/** The two families of kernels: for GPUs, through workgroup memory, or for processors, straight from memory. */
+export type KernelFamily = 'gpu' | 'cpu';
+
 /** Which parts of the adapter to leave unused, for comparison or to avoid a driver's defect. */
 export interface Tier {
   /** Use shader-f16 where there is one (default true). */
   f16?: boolean;
   /** Use subgroups where there are (default true). */
   subgroups?: boolean;
+  /** Which kernels to run (default `'auto'`: what is faster on this kind of adapter). */
+  kernels?: KernelFamily | 'auto';
 }
 
 export interface LoadOptions {
@@ -309,8 +314,10 @@ export interface ModelInfo {
   quantisation: Quantisation;
   /** Name of the adapter that runs it. */
   adapter: string;
-  /** Whether the adapter is a processor in disguise, hence slow. */
+  /** Whether a processor runs the shaders, which is slow. */
   software: boolean;
+  /** Which kernels run. */
+  kernels: KernelFamily;
   f16: boolean;
   subgroups: boolean;
 }
@@ -359,7 +366,7 @@ export interface Capabilities {
   f16: boolean;
   subgroups: boolean;
   timestamps: boolean;
-  /** Whether the adapter is a processor in disguise, hence slow. */
+  /** Whether a processor runs the shaders, which is slow. */
   software: boolean;
   maxBufferSize: number;
   maxStorageBufferBindingSize: number;

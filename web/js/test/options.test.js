@@ -48,6 +48,7 @@ test('options that are none are refused by name, before anything begins', async 
     [{ parallel: 65 }, 'parallel'],
     [{ tier: null }, 'tier'],
     [{ tier: { f16: 'yes' } }, 'tier.f16'],
+    [{ tier: { kernels: 'tpu' } }, 'tier.kernels'],
     [{ credentials: 'all' }, 'credentials'],
     [{ fetch: 'https://host/' }, 'fetch'],
     [{ onProgress: 7 }, 'onProgress'],
