@@ -157,6 +157,11 @@ impl Recorder {
         }
     }
 
+    /// The kernels so far, in order, each with its parts and constants.
+    pub fn kernels(&self) -> impl Iterator<Item = &str> {
+        self.dispatches.iter().map(|dispatch| dispatch.pipeline.label.as_str())
+    }
+
     /// Bytes of the largest binding so far: what an adapter must allow.
     pub fn largest_binding(&self) -> u64 {
         let bindings = self.dispatches.iter().flat_map(|dispatch| &dispatch.bindings);

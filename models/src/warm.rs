@@ -109,6 +109,7 @@ mod tests {
     use std::{collections::BTreeMap, ops::Range};
 
     use fovea_engine::{
+        Caps,
         testing::{Memory, block_on, golden, gpus, limited_gpus},
         weights::{Bytes, Format, Safetensors, StoredType, TensorInfo, WeightError, WeightSource},
     };
@@ -179,22 +180,34 @@ mod tests {
         }
     }
 
+    /// The kernels of a fixture's system with f32 weights.
+    fn kernels(system: &str, gpu: &Gpu) -> Vec<String> {
+        let files = SMALL_FILES
+            .iter()
+            .filter(|file| golden::path(&format!("{system}/{file}")).exists())
+            .map(|file| ((*file).to_owned(), golden::bytes(&format!("{system}/{file}"))))
+            .collect();
+        let weights = Memory::new(system, golden::bytes(&format!("{system}/model.safetensors")));
+        let weights = block_on(Safetensors::open(vec![weights])).expect("the fixture's weights");
+        let checkpoint = Checkpoint::new(files, Box::new(weights));
+        let (blueprint, vision, decoder) =
+            block_on(blank(&checkpoint, gpu, Policy::uniform(Format::F32))).expect(system);
+        record(&blueprint, &vision, &decoder, gpu).expect(system).kernels().map(str::to_owned).collect()
+    }
+
+    /// Every system can be warmed; with f32 weights, shader-f16 changes no kernel, so the tiers that `f32_gpus` leaves out
+    /// would run the same again; and the other family runs other kernels.
     #[test]
-    fn every_system_can_be_warmed() {
+    fn tiers_change_the_kernels_that_they_should() {
+        let (gpu, caps) = (&gpus()[0], gpus()[0].caps());
+        let wanted = Caps { f16: false, ..caps.clone() };
+        let without_f16 = gpus().iter().find(|it| it.name() == gpu.name() && *it.caps() == wanted);
+        let without_f16 = without_f16.expect("every adapter can do without f16");
+        let other = gpus().iter().find(|it| it.caps().family != caps.family).expect("both families");
         for system in golden::models("model.safetensors") {
-            let system = system.as_str();
-            let files = SMALL_FILES
-                .iter()
-                .filter(|file| golden::path(&format!("{system}/{file}")).exists())
-                .map(|file| ((*file).to_owned(), golden::bytes(&format!("{system}/{file}"))))
-                .collect();
-            let weights = Memory::new(system, golden::bytes(&format!("{system}/model.safetensors")));
-            let weights = block_on(Safetensors::open(vec![weights])).expect("the fixture's weights");
-            let checkpoint = Checkpoint::new(files, Box::new(weights));
-            let gpu = &gpus()[0];
-            let (blueprint, vision, decoder) =
-                block_on(blank(&checkpoint, gpu, Policy::uniform(Format::F32))).expect(system);
-            record(&blueprint, &vision, &decoder, gpu).expect(system);
+            let all = kernels(&system, gpu);
+            assert_eq!(all, kernels(&system, without_f16), "{system}");
+            assert_ne!(all, kernels(&system, other), "{system}");
         }
     }
 }
