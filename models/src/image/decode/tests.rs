@@ -227,6 +227,60 @@ fn half_a_picture_is_an_error() {
     }
 }
 
+/// Half a file whose sizes say that it is whole: half its pixels are missing all the same.
+#[test]
+fn sizes_that_were_mended_hide_no_cut() {
+    let check = |cut: &[u8], whole: &[u8], share: usize, name: &str| match share {
+        // All of it, to see that the rest was put together rightly.
+        10 => assert!(Picture::decode(cut).unwrap() == Picture::decode(whole).unwrap(), "{name}"),
+        _ => assert!(Picture::decode(cut).is_err(), "{name}: {share}"),
+    };
+    let little = |value: usize| (value as u32).to_le_bytes();
+    for name in ["small.png", "palette_trns.png"] {
+        let bytes = file(name);
+        let at = bytes.windows(4).position(|window| window == b"IDAT").unwrap();
+        let length = u32::from_be_bytes(bytes[at - 4..at].try_into().unwrap()) as usize;
+        for share in [1, 2, 3, 5, 7, 9, 10] {
+            let body = &bytes[at..at + 4 + length * share / 10];
+            let size = (body.len() as u32 - 4).to_be_bytes();
+            let cut = [&bytes[..at - 4], &size, body, &crc(body).to_be_bytes(), &container::PNG_END].concat();
+            check(&cut, &bytes, share, name);
+        }
+    }
+    // RIFF, its size, WEBP; VP8 or VP8L with its size.
+    let mut lossless = Vec::new();
+    let encoder = image::codecs::webp::WebPEncoder::new_lossless(&mut lossless);
+    encoder.encode(open("small.png").rgb(), 120, 72, ExtendedColorType::Rgb8).unwrap();
+    for (name, bytes) in [("lossy", file("lossy.webp")), ("lossless", lossless)] {
+        for share in [1, 2, 3, 5, 7, 9, 10] {
+            let body = &bytes[20..20 + (bytes.len() - 20) * share / 20 * 2];
+            let riff = little(12 + body.len());
+            let cut = [b"RIFF", &riff[..], &bytes[8..16], &little(body.len()), body].concat();
+            check(&cut, &bytes, share, name);
+        }
+    }
+    for name in ["transparent.gif", "interlaced.gif"] {
+        let bytes = file(name);
+        // The descriptor of the only frame, that has no colours of its own, then the width of the first codes.
+        let at = bytes
+            .windows(10)
+            .position(|it| it == b"\x2c\0\0\0\0\x78\0\x48\0\0" || it == b"\x2c\0\0\0\0\x78\0\x48\0\x40");
+        let at = at.unwrap() + 11;
+        let (mut codes, mut block) = (Vec::new(), at);
+        while bytes[block] != 0 {
+            let end = block + 1 + usize::from(bytes[block]);
+            codes.extend(&bytes[block + 1..end]);
+            block = end;
+        }
+        for share in [1, 2, 3, 5, 7, 9, 10] {
+            let kept = &codes[..codes.len() * share / 10];
+            let blocks = kept.chunks(255).flat_map(|chunk| [&[chunk.len() as u8], chunk].concat());
+            let cut: Vec<u8> = bytes[..at].iter().copied().chain(blocks).chain([0, 0x3b]).collect();
+            check(&cut, &bytes, share, name);
+        }
+    }
+}
+
 #[test]
 fn an_end_mark_may_be_missing() {
     for name in ["upright.jpg", "progressive.jpg", "restarts.jpg", "subsampled.jpg", "cmyk.jpg", "grey.jpg"] {
