@@ -1,5 +1,7 @@
 //! Files of chunks: whether all of one is there, and its Exif data, before anything is decoded.
 
+use super::super::Size;
+
 /// The end mark of a PNG.
 pub(super) const PNG_END: [u8; 12] = *b"\0\0\0\0IEND\xae\x42\x60\x82";
 
@@ -33,6 +35,24 @@ pub(super) fn png(bytes: &[u8]) -> (Extent, Option<&[u8]>) {
         rest = after;
     }
     (if data { Extent::Endless } else { Extent::Cut }, exif)
+}
+
+/// The size in a PNG's header; decoders compute with it before they say it.
+pub(super) fn png_size(bytes: &[u8]) -> Option<Size> {
+    let (header, _) = bytes.get(16..24)?.as_chunks::<4>();
+    let &[width, height] = header else { return None };
+    Some(Size::new(u32::from_be_bytes(width), u32::from_be_bytes(height)))
+}
+
+/// The size in a BMP's header, as [`png_size`]. Heights from top to bottom are negative; OS/2's have 16 bits.
+pub(super) fn bmp_size(bytes: &[u8]) -> Option<Size> {
+    if bytes.get(14..18)? == [12, 0, 0, 0] {
+        let &[w0, w1, h0, h1] = bytes.get(18..22)? else { return None };
+        return Some(Size::new(u16::from_le_bytes([w0, w1]).into(), u16::from_le_bytes([h0, h1]).into()));
+    }
+    let (header, _) = bytes.get(18..26)?.as_chunks::<4>();
+    let &[width, height] = header else { return None };
+    Some(Size::new(u32::from_le_bytes(width), i32::from_le_bytes(height).unsigned_abs()))
 }
 
 /// Whether a WebP has as many bytes as it says; the last may be padding.

@@ -54,9 +54,9 @@ impl Picture {
                 (Self::from_rgb(size, jpeg.rgb()?)?, exif)
             }
             Kind::Png => {
+                check(container::png_size(bytes).ok_or(ImageError::Cut { format: kind.name() })?, limit)?;
                 let (extent, exif) = container::png(bytes);
                 let header = PngDecoder::with_limits(Cursor::new(bytes), limits(limit)).map_err(decode)?;
-                check(size(&header), limit)?;
                 let picture = match extent {
                     Extent::Whole => composited(header, limit, decode)?,
                     Extent::Endless => {
@@ -86,8 +86,8 @@ impl Picture {
                 (composited(decoder, limit, decode)?, None)
             }
             Kind::Bmp => {
+                check(container::bmp_size(bytes).ok_or(cut)?, limit)?;
                 let decoder = BmpDecoder::new(Cursor::new(bytes)).map_err(decode)?;
-                check(size(&decoder), limit)?;
                 (composited(decoder, limit, decode)?, None)
             }
         };

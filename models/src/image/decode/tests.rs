@@ -341,6 +341,22 @@ fn refuses_bombs_before_taking_memory() {
     let error = Picture::decode(&bmp).unwrap_err();
     assert!(matches!(error, ImageError::TooLarge { width: 60_000, .. }), "{error}");
 
+    // Whatever a decoder for 32-bit machines would say about such a product.
+    for (name, at, side) in [("small.png", 16, 1 << 30), ("upright.jpg", 0, 65_535)] {
+        let mut bytes = file(name);
+        if at > 0 {
+            bytes[at..at + 8].copy_from_slice([u32::to_be_bytes(side); 2].as_flattened());
+        } else {
+            let frame = bytes.windows(2).position(|marker| marker == [0xff, 0xc0]).unwrap();
+            bytes[frame + 5..frame + 9].fill(0xff);
+        }
+        let error = Picture::decode(&bytes).unwrap_err();
+        assert!(
+            matches!(error, ImageError::TooLarge { width, height, .. } if (width, height) == (side, side)),
+            "{error}"
+        );
+    }
+
     let file = png(Size::new(4, 3), ExtendedColorType::L8, &[0; 12]);
     assert!(Picture::decode_within(&file, 12).is_ok());
     let limit = 11;
