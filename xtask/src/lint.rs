@@ -1,8 +1,8 @@
-//! `./x lint`: rustfmt, crate boundaries, licences, clippy.
+//! `./x lint`: rustfmt, crate boundaries, licences, clippy, what works in no browser tab.
 
 use crate::step::{Steps, command};
 use crate::workspace::cargo;
-use crate::{Outcome, licences, rooms};
+use crate::{Outcome, deny, rooms};
 
 pub(crate) fn run(_: &[String]) -> Outcome {
     let mut steps = Steps::new();
@@ -14,8 +14,9 @@ pub(crate) fn run(_: &[String]) -> Outcome {
 pub(crate) fn add(steps: &mut Steps) {
     steps.run("format", || command(&mut cargo(&["fmt", "--all", "--check"])));
     steps.run("rooms", || rooms::run(&[]));
-    steps.run("licences", || licences::run(&[]));
+    steps.run("licences", || deny::licences(&[]));
     steps.run("clippy", || {
         command(&mut cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))
     });
+    steps.run("browser", || rooms::in_browser(&[]));
 }

@@ -1,9 +1,9 @@
 //! Tasks of the Fovea workspace, run by `./x TASK`, which first prepares the machine.
 
 mod bench;
+mod deny;
 mod docs;
 mod ground;
-mod licences;
 mod lint;
 mod nano_report;
 mod rooms;
@@ -68,8 +68,14 @@ const TASKS: &[Task] = &[
     Task {
         name: "licences",
         arguments: "",
-        about: "check every dependency's licence against the allowed list",
-        run: licences::run,
+        about: "check every dependency's licence and source against deny.toml",
+        run: deny::licences,
+    },
+    Task {
+        name: "audit",
+        arguments: "",
+        about: "check the dependencies for known vulnerabilities; needs github.com",
+        run: deny::audit,
     },
     Task { name: "docs", arguments: "", about: "build the API documentation; warnings are errors", run: docs::run },
 ];
