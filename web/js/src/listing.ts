@@ -194,6 +194,12 @@ async function find(
       const size = url && (await absentIfMissing(() => probe(url, network, options)));
       if (!size) {
         if (SMALL_FILES.indexOf(name) > 0) return undefined;
+        const adapter = name === 'config.json' && urlOf(location, 'adapter_config.json');
+        if (adapter && (await absentIfMissing(() => probe(adapter, network, options)))) {
+          throw new ModelError(
+            `${location.id}: this is a PEFT adapter, not a whole model: merge it into its base model and use that`,
+          );
+        }
         const served = location.urls ? ': a bundler has not copied it, or it is not served' : '';
         throw new ModelError(`${location.id}: there is no ${name}${served}`);
       }

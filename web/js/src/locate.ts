@@ -48,6 +48,14 @@ function ofFolder(model: string | URL): Location {
     throw new ModelError(`${shown(url.href)}: a model is fetched by https: or http:, not by ${url.protocol}`);
   }
   url.hash = '';
+  const file = /[^/]+\.(gguf|safetensors|bin|pth?|onnx|json)$/i.exec(url.pathname);
+  if (file) {
+    const kind = file[1]?.toLowerCase() ?? '';
+    const what = ['safetensors', 'json'].includes(kind)
+      ? 'one file of a model: give the address of its folder'
+      : `a ${kind} file, which is not read: give the folder of the original model, in safetensors`;
+    throw new ModelError(`${file[0]}: ${what}`);
+  }
   if (!url.pathname.endsWith('/')) url.pathname += '/';
   return { id: shown(url.href), base: url.href };
 }

@@ -5,6 +5,7 @@ import { test } from 'node:test';
 
 import { DownloadError, IntegrityError, ModelError, QuotaError } from '../dist/errors.js';
 import { forget, keepListing, resolveListing } from '../dist/listing.js';
+import { idOf } from '../dist/locate.js';
 import { parseManifest } from '../dist/manifest.js';
 import { Network } from '../dist/network.js';
 import { ModelSource } from '../dist/source.js';
@@ -432,6 +433,19 @@ test('without a manifest: shards, hidden ranges, pages in place of files', async
   delete server.files['config.json'];
   delete server.files['model.safetensors.index.json'];
   await assert.rejects(open(server), /there is no config\.json/);
+  server.files['adapter_config.json'] = new TextEncoder().encode('{}');
+  await assert.rejects(open(server), /PEFT adapter.*merge it into its base model/);
+});
+
+test('files in a folder\'s place are named for what they are', () => {
+  for (const [address, what] of [
+    ['https://models.example/x/model-q4.gguf', /model-q4\.gguf: a gguf file.*original model/],
+    ['https://models.example/x/model.safetensors?token=1', /model\.safetensors: one file.*folder/],
+    ['https://models.example/x/config.json', /config\.json: one file.*folder/],
+  ]) {
+    assert.throws(() => idOf(address), what);
+  }
+  assert.equal(idOf('https://models.example/Qwen2.5-VL'), 'https://models.example/Qwen2.5-VL/');
 });
 
 test('manifests are checked', () => {
