@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use fovea_engine::{
     GpuError, OpError,
     text::TextError,
-    weights::{WeightError, WeightSource},
+    weights::{WeightError, WeightSource, foreign},
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use thiserror::Error;
@@ -13,12 +13,14 @@ use thiserror::Error;
 use crate::{
     constraint::ConstraintError,
     image::{ImageError, Preprocessor},
+    names,
     prompt::PromptError,
 };
 
 /// Small files of a checkpoint that any system may read; whoever opens a checkpoint hands over those that exist.
-pub const SMALL_FILES: [&str; 10] = [
+pub const SMALL_FILES: [&str; 11] = [
     "config.json",
+    ADAPTER,
     "generation_config.json",
     "preprocessor_config.json",
     "processor_config.json",
@@ -32,6 +34,9 @@ pub const SMALL_FILES: [&str; 10] = [
 
 /// The weights of a checkpoint in one file.
 pub const WEIGHTS: &str = "model.safetensors";
+
+/// What makes a directory an adapter of a model that lies elsewhere.
+const ADAPTER: &str = "adapter_config.json";
 
 const INDEX: &str = "model.safetensors.index.json";
 
@@ -71,6 +76,17 @@ pub enum LoadError {
         found: String,
         /// What there is.
         known: String,
+    },
+    /// Tensors that nothing reads: the configuration and the weights are of different models.
+    #[error(
+        "{files}: {tensors} would not be used, so the answers would not be the model's: config.json describes no such \
+         tensors"
+    )]
+    Unused {
+        /// The first of them, and how many more there are.
+        tensors: String,
+        /// The files that hold the weights.
+        files: String,
     },
     /// The weights.
     #[error(transparent)]
@@ -191,8 +207,39 @@ impl<'a> Files<'a> {
     /// [`LoadError::MissingFile`], [`LoadError::File`] with the field that serde names.
     pub fn json<T: DeserializeOwned>(self, name: &str) -> Result<T, LoadError> {
         let bytes = self.need(name)?;
-        serde_json::from_slice(bytes)
-            .map_err(|error| LoadError::File { file: name.to_owned(), reason: error.to_string() })
+        // Editors of one system put a mark before the text.
+        let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+        serde_json::from_slice(text).map_err(|error| {
+            let start: String = String::from_utf8_lossy(text).trim_start().chars().take(40).collect();
+            let begin = match error.is_syntax() && error.line() <= 1 {
+                true => format!("; the file begins with {start:?}"),
+                false => String::new(),
+            };
+            LoadError::File { file: name.to_owned(), reason: format!("{error}{begin}") }
+        })
+    }
+
+    /// Refuses files that are something else than their names say, and adapters.
+    ///
+    /// # Errors
+    /// [`LoadError::File`] that names the file, what it is, and what to do.
+    pub fn check(self) -> Result<(), LoadError> {
+        let wrong = |name: &str, reason: String| Err(LoadError::File { file: name.to_owned(), reason });
+        for (name, bytes) in self.0 {
+            if let Some(what) = foreign(bytes.get(..512).unwrap_or(bytes)) {
+                return wrong(name, what.to_owned());
+            }
+        }
+        #[derive(Deserialize)]
+        struct Adapter {
+            base_model_name_or_path: Option<String>,
+        }
+        if self.get(ADAPTER).is_none() {
+            return Ok(());
+        }
+        let base = self.json::<Adapter>(ADAPTER).ok().and_then(|it| it.base_model_name_or_path);
+        let base = base.map(|base| format!(" of {base:?}")).unwrap_or_default();
+        wrong(ADAPTER, format!("{}{base}", names::ADAPTER))
     }
 
     /// How pictures are prepared: `image_processor` of `processor_config.json`, or `preprocessor_config.json`.

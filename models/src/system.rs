@@ -12,7 +12,9 @@ use crate::{
     blocks::{Decoder, Vision},
     checkpoint::{Checkpoint, LoadError, RunError},
     constraint::{Constrainer, Constraint, ConstraintError, Matcher},
+    names::{self, Spelling},
     prompt::ChatFormat,
+    stops::stops,
     systems::{Blueprint, Grammar},
     text::Text,
 };
@@ -42,7 +44,9 @@ impl System {
         progress: &dyn Fn(Progress),
     ) -> Result<Self, LoadError> {
         let files = checkpoint.files();
-        let blueprint = Blueprint::read(files)?.fit(checkpoint.weights());
+        let weights = checkpoint.weights();
+        let mut blueprint = Blueprint::read(files)?.fit(weights);
+        names::check_kind(weights)?;
         let text = Text::open(files, &blueprint)?;
         let token = blueprint.slot.token;
         if text.tokenizer().token(token).is_none() {
@@ -60,14 +64,16 @@ impl System {
         // An earlier load that did not fit has freed what it took.
         gpu.recover_memory();
         let before = gpu.memory();
-        let loader = Loader::new(gpu, checkpoint.weights(), policy, progress);
+        blueprint.stop = stops(files, &blueprint, &text)?;
+        let spelling = Spelling::of(weights);
+        let spell = |name: &str| spelling.spell(name);
+        let loader = Loader::new(gpu, weights, policy, progress).spelled(&spell);
         let root = loader.at("");
         let vision = Vision::load(&root, blueprint.vision.clone()).await?;
         let decoder = Decoder::load(&root, blueprint.decoder.clone()).await?;
+        names::all_used(&loader.unasked(), weights, &blueprint, &spelling)?;
         gpu.finished().await?;
-        // An empty list cannot be bound: an id that no vocabulary has stands for it.
-        let stop = if blueprint.stop.is_empty() { vec![u32::MAX] } else { blueprint.stop.clone() };
-        let stop = gpu.upload("stop tokens", &[stop.len()], &stop)?;
+        let stop = gpu.upload("stop tokens", &[blueprint.stop.len()], &blueprint.stop)?;
         Ok(Self {
             gpu: gpu.clone(),
             blueprint,

@@ -10,6 +10,7 @@ use crate::{
     blocks::{Context, Decoder, KvCache, Rows, TowerConfig, Vision},
     checkpoint::{Checkpoint, LoadError, RunError},
     image::{Picture, Size},
+    names::Spelling,
     session::patchify,
     systems::Blueprint,
 };
@@ -58,7 +59,9 @@ async fn blank(checkpoint: &Checkpoint, gpu: &Gpu, policy: Policy) -> Result<(Bl
         blueprint.decoder.layers += gated.layers.first().copied().unwrap_or_default();
     }
     blueprint.decoder.vocabulary = blueprint.decoder.vocabulary.min(VOCABULARY);
-    let loader = Loader::blank(gpu, checkpoint.weights(), policy);
+    let spelling = Spelling::of(checkpoint.weights());
+    let spell = |name: &str| spelling.spell(name);
+    let loader = Loader::blank(gpu, checkpoint.weights(), policy).spelled(&spell);
     let root = loader.at("");
     let vision = Vision::load(&root, blueprint.vision.clone()).await?;
     let decoder = Decoder::load(&root, blueprint.decoder.clone()).await?;

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use fovea_engine::weights::{ByteSource, Bytes, Safetensors, WeightError};
+use fovea_engine::weights::{ByteSource, Bytes, Safetensors, WeightError, foreign};
 use fovea_models::{Checkpoint, Files, LoadError, SMALL_FILES, WEIGHTS};
 use memmap2::Mmap;
 
@@ -34,7 +34,23 @@ pub(crate) fn find(asked: Option<&Path>) -> Outcome<PathBuf> {
     };
     match directory.is_dir() {
         true => Ok(directory),
-        false => Err(Failure::new(Kind::Model, format_args!("model {}: no such directory", directory.display()))),
+        false => {
+            Err(Failure::new(Kind::Model, format_args!("model {}: {}", directory.display(), no_directory(&directory))))
+        }
+    }
+}
+
+/// What a path is that is no directory.
+fn no_directory(path: &Path) -> String {
+    if !path.exists() {
+        return "no such directory".to_owned();
+    }
+    let mut start = Vec::new();
+    // What cannot be read is a file nevertheless.
+    let _ = File::open(path).and_then(|file| file.take(512).read_to_end(&mut start));
+    match foreign(&start) {
+        Some(what) => what.to_owned(),
+        None => "a file: name the directory that holds it, with config.json beside it".to_owned(),
     }
 }
 
@@ -74,14 +90,52 @@ impl SmallFiles {
 pub(crate) fn open(directory: &Path) -> Outcome<Checkpoint> {
     let SmallFiles(files) = SmallFiles::read(directory)?;
     let load = |error| Failure::load(directory, error);
-    // A directory without it is no model at all: that is told first.
-    Files(&files).need("config.json").map_err(load)?;
-    let names = Files(&files).weight_files(directory.join(WEIGHTS).exists()).map_err(load)?;
+    // An adapter has no configuration of its own, and other formats keep theirs in the weights.
+    Files(&files).check().map_err(load)?;
+    let weights = directory.join(WEIGHTS).exists();
+    let missing = |file: &str| LoadError::MissingFile { file: file.to_owned() };
+    // Without a configuration it is no model of this kind, whatever else is there.
+    if !files.contains_key("config.json") {
+        let other = if weights { None } else { other_format(directory) };
+        return Err(load(other.unwrap_or_else(|| missing("config.json"))));
+    }
+    let names = Files(&files).weight_files(weights).map_err(load)?;
+    if !weights && names == [WEIGHTS] {
+        return Err(load(other_format(directory).unwrap_or_else(|| missing(WEIGHTS))));
+    }
     let files_mapped = names.into_iter().map(|name| Mapped::open(directory, name)).collect::<Result<Vec<_>, _>>();
     let weights = files_mapped
         .and_then(|mapped| pollster::block_on(Safetensors::open(mapped)).map_err(LoadError::from))
         .map_err(load)?;
     Ok(Checkpoint::new(files, Box::new(weights)))
+}
+
+/// Why a directory has no weights: those that it has in another format or under another name.
+fn other_format(directory: &Path) -> Option<LoadError> {
+    const GGUF: &str =
+        "a GGUF file, which is not read: use the original model, in safetensors; it is quantised on loading";
+    const PICKLE: &str = "a PyTorch file (pickle), which is not read: convert it to safetensors, with \
+                          `save_pretrained` of transformers for example";
+    const NAME: &str = "weights under another name: model.safetensors is looked for, or the shards that \
+                        model.safetensors.index.json lists";
+    const KINDS: &[(&str, &str, &str)] = &[
+        ("", ".gguf", GGUF),
+        ("pytorch_model", ".bin", PICKLE),
+        ("", ".pth", PICKLE),
+        ("", ".pt", PICKLE),
+        ("", ".onnx", "an ONNX file, which is not read: use the original model, in safetensors"),
+        ("flax_model", ".msgpack", "a Flax file, which is not read: use the model's safetensors"),
+        ("tf_model", ".h5", "a Keras file, which is not read: use the model's safetensors"),
+        ("consolidated", ".safetensors", "Mistral's own layout, which is not read: use that of transformers"),
+        ("adapter_model", ".safetensors", "a PEFT adapter, not a whole model: merge it into its base model"),
+        ("", ".safetensors", NAME),
+    ];
+    let entries = fs::read_dir(directory).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut names: Vec<String> = entries.collect();
+    names.sort();
+    let found = |begin: &str, end: &str| names.iter().find(|name| name.starts_with(begin) && name.ends_with(end));
+    let (file, reason) = KINDS.iter().find_map(|(begin, end, what)| Some((found(begin, end)?, *what)))?;
+    Some(LoadError::File { file: file.clone(), reason: reason.to_owned() })
 }
 
 /// A file in memory pages that the system reads when they are used.

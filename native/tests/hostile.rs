@@ -146,6 +146,47 @@ fn missing_files() {
     model_fails(&nowhere, &["config.json", "missing"]);
 }
 
+/// What people hand over for a model, each named for what it is.
+#[test]
+fn other_kinds_of_models() {
+    const GGUF: &[u8] = b"GGUF\x03\0\0\0\x01\0\0\0\0\0\0\0";
+    const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n";
+    let files = Scratch::new();
+    for (name, bytes, what) in [
+        ("model.gguf", GGUF, "GGUF"),
+        ("model.safetensors", &[0x40, 0, 0, 0, 0, 0, 0, 0, b'{'], "name the directory"),
+        ("pytorch_model.bin", b"PK\x03\x04\0\0", "safetensors"),
+    ] {
+        assert_fails(&ground(&files.write(name, bytes), &picture()), MODEL, &[name, what]);
+    }
+    // Directories that have no weights of the right kind, without a configuration and with one.
+    for (name, what) in [
+        ("model-q4_k_m.gguf", "GGUF"),
+        ("pytorch_model-00001-of-00002.bin", "PyTorch"),
+        ("consolidated.safetensors", "Mistral"),
+        ("model.fp16.safetensors", "another name"),
+    ] {
+        let bare = Scratch::new();
+        bare.write(name, GGUF);
+        model_fails(&bare, &[name, what]);
+        let model = checkpoint(MODEL_FIXTURE);
+        fs::remove_file(model.path("model.safetensors")).unwrap();
+        model.write(name, GGUF);
+        model_fails(&model, &[name, what]);
+    }
+    let adapter = Scratch::new();
+    adapter.write("adapter_config.json", r#"{"base_model_name_or_path": "Qwen/Qwen2-VL-2B-Instruct"}"#);
+    adapter.write("adapter_model.safetensors", GGUF);
+    model_fails(&adapter, &["adapter_config.json", "PEFT", "Qwen/Qwen2-VL", "merge"]);
+    for name in ["model.safetensors", "config.json", "tokenizer.json"] {
+        let model = checkpoint(MODEL_FIXTURE);
+        model.write(name, POINTER);
+        model_fails(&model, &[name, "Git LFS pointer", "git lfs pull"]);
+        model.write(name, "<!DOCTYPE html><html></html>");
+        model_fails(&model, &[name, "web page"]);
+    }
+}
+
 #[test]
 fn shards() {
     let model = checkpoint(MODEL_FIXTURE);
@@ -183,7 +224,7 @@ fn impossible_configurations() {
         ("num_hidden_layers", json!(1u64 << 40)),
         ("vocab_size", json!(0)),
         ("rms_norm_eps", json!(-1.0)),
-        ("hidden_act", json!("gelu")),
+        ("hidden_act", json!("mish")),
         ("use_sliding_window", json!(true)),
         ("image_token_id", json!(1_000_000)),
     ] {

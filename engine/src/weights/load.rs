@@ -1,6 +1,10 @@
 //! Streams weights from a source to the GPU.
 
-use std::{cell::Cell, ops::Range};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeSet,
+    ops::Range,
+};
 
 use super::{
     Format, Upload, Weight,
@@ -123,6 +127,9 @@ pub struct Loader<'a> {
     total: u64,
     bytes: Cell<u64>,
     in_flight: Cell<usize>,
+    spelling: &'a dyn Fn(&str) -> String,
+    /// Names that were asked for.
+    asked: RefCell<BTreeSet<String>>,
 }
 
 impl<'a> Loader<'a> {
@@ -130,7 +137,33 @@ impl<'a> Loader<'a> {
     pub fn new(gpu: &'a Gpu, source: &'a dyn WeightSource, policy: Policy, progress: &'a dyn Fn(Progress)) -> Self {
         let sizes = source.names().into_iter().filter_map(|name| source.info(name));
         let total = sizes.map(|info| info.range.end - info.range.start).sum();
-        Self { gpu, source, policy, blank: false, progress, total, bytes: Cell::new(0), in_flight: Cell::new(0) }
+        Self {
+            gpu,
+            source,
+            policy,
+            blank: false,
+            progress,
+            total,
+            bytes: Cell::new(0),
+            in_flight: Cell::new(0),
+            spelling: &str::to_owned,
+            asked: RefCell::default(),
+        }
+    }
+
+    /// The same, asking the source for `spelling` of each name.
+    #[must_use]
+    pub fn spelled(self, spelling: &'a dyn Fn(&str) -> String) -> Self {
+        Self { spelling, ..self }
+    }
+
+    /// Names of the source that nothing has asked for, sorted.
+    pub fn unasked(&self) -> Vec<&'a str> {
+        let asked = self.asked.borrow();
+        let all = self.source.names().into_iter().chain(self.source.others());
+        let mut rest: Vec<&str> = all.filter(|name| !asked.contains(*name)).collect();
+        rest.sort_unstable();
+        rest
     }
 
     /// A loader that reads nothing: every tensor that the source has is there in the shape that is asked for, all
@@ -150,6 +183,7 @@ impl<'a> Loader<'a> {
     }
 
     fn info(&self, name: &str, shape: &[usize]) -> Result<&'a TensorInfo, WeightError> {
+        self.asked.borrow_mut().insert(name.to_owned());
         let info = self.source.info(name).ok_or_else(|| self.source.missing(name))?;
         if info.shape != shape && !self.blank {
             return Err(WeightError::Shape {
@@ -211,7 +245,7 @@ pub struct Scope<'a> {
 impl<'a> Scope<'a> {
     /// The names that begin with this prefix, a dot, and `name`.
     pub fn at(&self, name: &str) -> Scope<'a> {
-        Scope { loader: self.loader, prefix: self.full(name) }
+        Scope { loader: self.loader, prefix: self.join(name) }
     }
 
     /// The GPU that takes the weights.
@@ -224,8 +258,13 @@ impl<'a> Scope<'a> {
         &self.loader.policy
     }
 
-    fn full(&self, name: &str) -> String {
+    fn join(&self, name: &str) -> String {
         if self.prefix.is_empty() { name.to_owned() } else { format!("{}.{name}", self.prefix) }
+    }
+
+    /// A name as the source spells it.
+    fn full(&self, name: &str) -> String {
+        (self.loader.spelling)(&self.join(name))
     }
 
     /// Whether the source has this tensor.
@@ -485,6 +524,23 @@ mod tests {
             let refused = block_on(at.tensor("w", &absurd)).err().map(|error| error.to_string()).unwrap_or_default();
             assert!(refused.starts_with("w needs a buffer of "), "{absurd:?}: {refused:?}");
         }
+    }
+
+    /// Names are asked for in the source's spelling, errors name that, and what nobody asks for is known.
+    #[test]
+    fn names_are_spelled_as_the_source_does() {
+        let source = Made::new(&[4, 8], |_| 0.5);
+        let spelling = |name: &str| name.strip_prefix("old.").unwrap_or(name).to_owned();
+        let loader = Loader::new(&gpus()[0], &source, Policy::uniform(Format::F32), &|_| ()).spelled(&spelling);
+        assert_eq!(loader.unasked(), ["w"]);
+        let at = loader.at("old");
+        assert!(at.has("w") && loader.unasked() == ["w"], "looking is not asking");
+        let message = block_on(at.matrix("w", &[8, 4], TensorClass::Decoder)).expect_err("refused").to_string();
+        assert!(message.starts_with("tensor w in made.safetensors: shape"), "{message}");
+        let message = block_on(at.matrix("v", &[4, 8], TensorClass::Decoder)).expect_err("refused").to_string();
+        assert!(message.starts_with("tensor v is missing"), "{message}");
+        block_on(at.matrix("w", &[4, 8], TensorClass::Decoder)).expect("loads");
+        assert!(loader.unasked().is_empty());
     }
 
     #[test]

@@ -4,11 +4,13 @@
 //! converted, checked, quantised, written to the GPU, and gone. What lies in processor memory at any time is bounded
 //! by a constant, whatever the model's size.
 
+mod foreign;
 mod load;
 pub mod quant;
 mod safetensors;
 mod source;
 
+pub use foreign::foreign;
 pub use load::{CrossFormat, Loader, Policy, Progress, Scope, TensorClass};
 pub use safetensors::Safetensors;
 pub use source::{ByteSource, Bytes, StoredType, TensorInfo, WeightError, WeightSource};

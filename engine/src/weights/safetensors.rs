@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, ops::Range};
 use safetensors::Dtype;
 use serde::Deserialize;
 
-use super::source::{ByteSource, Bytes, StoredType, TensorInfo, WeightError, WeightSource};
+use super::{
+    foreign::foreign,
+    source::{ByteSource, Bytes, StoredType, TensorInfo, WeightError, WeightSource},
+};
 
 /// Largest header that is read; published checkpoints have a few hundred KiB.
 const LARGEST_HEADER: u64 = 64 << 20;
@@ -43,17 +46,18 @@ impl<S: ByteSource> Safetensors<S> {
 
     async fn add(&mut self, index: usize, file: &S) -> Result<(), WeightError> {
         let wrong = |reason: String| WeightError::Header { file: file.name().to_owned(), reason };
-        if file.len() < 8 {
-            return Err(wrong(format!("{} bytes are too short for a safetensors file", file.len())));
-        }
-        let length = file.read(0..8).await?;
-        let length = length.try_into().map(u64::from_le_bytes).map_err(|_| wrong("header is truncated".to_owned()))?;
+        let start = file.read(0..file.len().min(512)).await?;
+        // What the first bytes of something else say of a header is absurd: only then are they looked at.
+        let wrong_start = |reason: String| wrong(foreign(&start).map_or(reason, str::to_owned));
+        let Some(length) = start.first_chunk().map(|bytes| u64::from_le_bytes(*bytes)) else {
+            return Err(wrong_start(format!("{} bytes are too short for a safetensors file", file.len())));
+        };
         if length > LARGEST_HEADER {
-            return Err(wrong(format!("the header claims {length} bytes: no safetensors file")));
+            return Err(wrong_start(format!("the header claims {length} bytes: no safetensors file")));
         }
         let data = 8 + length;
         if data > file.len() {
-            return Err(wrong(format!("the header claims {length} bytes, the file has {}", file.len())));
+            return Err(wrong_start(format!("the header claims {length} bytes, the file has {}", file.len())));
         }
         let header = file.read(8..data).await?;
         let entries: BTreeMap<String, serde_json::Value> =
@@ -92,6 +96,10 @@ impl<S: ByteSource> Safetensors<S> {
 impl<S: ByteSource> WeightSource for Safetensors<S> {
     fn names(&self) -> Vec<&str> {
         self.tensors.keys().map(String::as_str).collect()
+    }
+
+    fn others(&self) -> Vec<&str> {
+        self.others.keys().map(String::as_str).collect()
     }
 
     fn info(&self, name: &str) -> Option<&TensorInfo> {
@@ -180,6 +188,24 @@ mod tests {
     }
 
     #[test]
+    fn other_files_are_named_for_what_they_are() {
+        let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n";
+        let mut pickle = vec![0x80, 2, 0x8a, 10, b'l', 0xfc, 0x9c, 0x46, 0xf9];
+        pickle.resize(1000, 0);
+        for (bytes, expected) in [
+            (pointer.as_bytes().to_vec(), "git lfs pull"),
+            (b"<!DOCTYPE html><html lang=\"en\">".to_vec(), "web page"),
+            (b"GGUF\x03\0\0\0\x01\0\0\0".to_vec(), "GGUF"),
+            (b"PK\x03\x04\0\0\x08\x08\0\0".to_vec(), "safetensors"),
+            (pickle, "safetensors"),
+        ] {
+            let message = error(vec![bytes]);
+            assert!(message.starts_with("model.safetensors: ") && message.contains(expected), "{message}");
+            assert!(!message.contains("header"), "{message}");
+        }
+    }
+
+    #[test]
     fn shapes_that_overflow_are_refused() {
         let huge = ONE.replace("[2,3]", "[4294967296,4294967296,4294967296]");
         assert!(error(vec![file(&huge, 24)]).contains("tensor w"));
@@ -189,7 +215,9 @@ mod tests {
     fn integer_tensors_are_an_error_only_for_who_asks() {
         let header = ONE.replace("F32", "I32");
         let source = block_on(Safetensors::open(vec![memory(file(&header, 24))])).expect("a whole file");
+        assert_eq!((source.names().len(), source.others()), (0, vec!["w"]));
         let message = source.missing("w").to_string();
-        assert_eq!(message, "tensor w in model.safetensors: element type is I32, expected F32, F16 or BF16");
+        let expected = "tensor w in model.safetensors: element type is I32, expected F32, F16 or BF16; ";
+        assert!(message.starts_with(expected), "{message}");
     }
 }

@@ -91,7 +91,10 @@ pub enum WeightError {
         expected: Vec<usize>,
     },
     /// A tensor has an element type that weights do not have.
-    #[error("tensor {tensor}{}: element type is {got}, expected F32, F16 or BF16", in_file(file))]
+    #[error(
+        "tensor {tensor}{}: element type is {got}, expected F32, F16 or BF16; quantised checkpoints are not read",
+        in_file(file)
+    )]
     DType {
         /// Its name.
         tensor: String,
@@ -99,6 +102,16 @@ pub enum WeightError {
         file: String,
         /// The type in the file.
         got: String,
+    },
+    /// Tensors of another kind of checkpoint: quantised weights, adapters.
+    #[error("tensor {tensor} in {files}: {reason}")]
+    Kind {
+        /// The first of them.
+        tensor: String,
+        /// The files.
+        files: String,
+        /// What they are, and what to do.
+        reason: String,
     },
     /// A tensor has numbers that are infinite or not a number.
     #[error("tensor {tensor}{}: element {index} is {value}", in_file(file))]
@@ -161,6 +174,11 @@ pub trait ByteSource {
 pub trait WeightSource {
     /// Every tensor's name.
     fn names(&self) -> Vec<&str>;
+
+    /// Names of what is stored beside them and is of a type that weights do not have: indices, packed quants.
+    fn others(&self) -> Vec<&str> {
+        Vec::new()
+    }
 
     /// What is known of a tensor.
     fn info(&self, name: &str) -> Option<&TensorInfo>;

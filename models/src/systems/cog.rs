@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::config::{divide, epsilon, head, size, wrong};
+use super::config::{divide, epsilon, head, only, size, wrong};
 use crate::{
     blocks::{ConnectorConfig, EvaConfig, GluAdapterConfig, TowerConfig, VisionConfig},
     checkpoint::LoadError,
@@ -22,6 +22,7 @@ pub(super) struct Vision {
     image_size: u32,
     #[serde(default = "one")]
     pub(super) scaling_factor: f32,
+    hidden_act: Option<String>,
 }
 
 fn one() -> f32 {
@@ -50,6 +51,7 @@ impl Vision {
         size("vision_config.intermediate_size", self.intermediate_size, 1 << 18)?;
         size("vision_config.patch_size", self.patch_size as usize, 256)?;
         epsilon("vision_config.layer_norm_eps", self.layer_norm_eps)?;
+        only("vision_config.hidden_act", self.hidden_act.as_deref(), "gelu")?;
         head(
             "vision_config.hidden_size / num_heads",
             divide("vision_config.hidden_size", self.hidden_size, "num_heads", self.num_heads)?,

@@ -3,11 +3,10 @@
 //! CogVLM-17B at 224, whose adapter has positions of its own, and beside it EVA2-CLIP-L at 1120: every decoder layer
 //! attends to its 6400 features in 1024 dimensions, between attention and feedforward.
 
-use serde::Deserialize;
-
 use super::{
     Blueprint, Grammar, cog, cogvlm_17b,
     config::{CONFIG, divide, head, size},
+    keys,
 };
 use crate::{
     blocks::{CrossAttentionConfig, EvaRopeConfig},
@@ -25,15 +24,8 @@ const RATIO: f64 = 2.6667;
 /// Classes of its head, which does not run.
 const CLASSES: usize = 768;
 
-#[derive(Deserialize)]
-struct Cross {
-    cross_hidden_size: usize,
-    cross_compute_hidden_size: usize,
-    cross_image_size: u32,
-}
-
 pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
-    let config: cogvlm_17b::Config = files.json(CONFIG)?;
+    let config: cogvlm_17b::Config = keys::read(files)?;
     let variant = cogvlm_17b::Variant {
         name: "cogagent_18b",
         convolution: None,
@@ -44,7 +36,13 @@ pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
     };
     let mut blueprint = config.blueprint(files, &variant)?;
 
-    let Cross { cross_hidden_size: hidden, cross_compute_hidden_size: width, cross_image_size } = files.json(CONFIG)?;
+    let need = |key: &str, value: Option<usize>| {
+        let reason = || format!("missing field `{key}`");
+        value.ok_or_else(|| LoadError::File { file: CONFIG.to_owned(), reason: reason() })
+    };
+    let hidden = need("cross_hidden_size", config.cross_hidden_size)?;
+    let width = need("cross_compute_hidden_size", config.cross_compute_hidden_size)?;
+    let cross_image_size = need("cross_image_size", config.cross_image_size.map(|side| side as usize))? as u32;
     size("cross_hidden_size", hidden, 1 << 16)?;
     size("cross_compute_hidden_size", width, 1 << 16)?;
     let heads = config.num_attention_heads;

@@ -3,14 +3,15 @@
 //! EVA2-CLIP-E at 1344 -> 2x2 convolution, GLU adapter with two learned rows -> LLaMA-3-8B with a visual expert, whose
 //! queries, keys and values have biases, in every layer. Positions as CogVLM-17B's.
 
-use super::{Blueprint, cogvlm_17b, config::CONFIG};
+use super::{Blueprint, cogvlm_17b, keys};
 use crate::{
     checkpoint::{Files, LoadError},
     prompt::CogTemplate,
 };
 
 pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
-    let config: cogvlm_17b::Config = files.json(CONFIG)?;
+    let config: cogvlm_17b::Config = keys::read(files)?;
+    config.without_cross()?;
     let variant = cogvlm_17b::Variant {
         name: "cogvlm2",
         convolution: Some(config.vision_config.hidden_size),

@@ -7,7 +7,8 @@ use serde::Deserialize;
 
 use super::{
     Blueprint, Grammar, cog,
-    config::{CONFIG, OneOrMany, divide, epsilon, head, size, stop, wrong},
+    config::{OneOrMany, divide, epsilon, head, only, size, stop, wrong},
+    keys,
 };
 use crate::{
     blocks::{
@@ -58,6 +59,11 @@ pub(super) struct Config {
     bos_token_id: u32,
     pad_token_id: u32,
     eos_token_id: Option<OneOrMany>,
+    hidden_act: Option<String>,
+    /// CogAgent's second tower.
+    pub(super) cross_hidden_size: Option<usize>,
+    pub(super) cross_compute_hidden_size: Option<usize>,
+    pub(super) cross_image_size: Option<u32>,
 }
 
 #[derive(Deserialize, Clone, Copy, Default)]
@@ -84,6 +90,21 @@ pub(super) struct Variant {
 }
 
 impl Config {
+    /// Refuses the second tower for a system that has none.
+    pub(super) fn without_cross(&self) -> Result<(), LoadError> {
+        let sides = [
+            ("cross_hidden_size", self.cross_hidden_size),
+            ("cross_compute_hidden_size", self.cross_compute_hidden_size),
+            ("cross_image_size", self.cross_image_size.map(|side| side as usize)),
+        ];
+        match sides.into_iter().find_map(|(field, size)| Some((field, size?))) {
+            Some((field, size)) => {
+                Err(wrong(field, size.to_string(), "no such key without CogAgent's tower".to_owned()))
+            }
+            None => Ok(()),
+        }
+    }
+
     pub(super) fn blueprint(&self, files: Files<'_>, variant: &Variant) -> Result<Blueprint, LoadError> {
         let kv_heads = self.num_multi_query_heads.unwrap_or(self.num_attention_heads);
         size("num_hidden_layers", self.num_hidden_layers, 1024)?;
@@ -94,6 +115,7 @@ impl Config {
         size("vocab_size", self.vocab_size, 1 << 24)?;
         size("max_position_embeddings", self.max_position_embeddings, 1 << 24)?;
         epsilon("rms_norm_eps", self.rms_norm_eps)?;
+        only("hidden_act", self.hidden_act.as_deref(), "silu")?;
         divide("num_attention_heads", self.num_attention_heads, "num_multi_query_heads", kv_heads)?;
         let head_dim = divide("hidden_size", self.hidden_size, "num_attention_heads", self.num_attention_heads)?;
         head("hidden_size / num_attention_heads", head_dim)?;
@@ -143,7 +165,7 @@ impl Config {
             positions: PositionRule::Shared,
             chat: ChatFormat::Cog { template, begin: self.bos_token_id, image: self.pad_token_id },
             tiktoken: None,
-            stop: stop(files, self.eos_token_id.clone())?,
+            stop: stop(files, [self.eos_token_id.clone()])?,
             max_positions: self.max_position_embeddings,
             grammar: Grammar::CogBoxes,
             heat_layer: None,
@@ -155,7 +177,8 @@ impl Config {
 }
 
 pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
-    let config: Config = files.json(CONFIG)?;
+    let config: Config = keys::read(files)?;
+    config.without_cross()?;
     let variant = Variant {
         name: "cogvlm_17b",
         convolution: None,

@@ -6,10 +6,13 @@ use serde::Deserialize;
 use crate::checkpoint::{Files, LoadError};
 
 pub(super) const CONFIG: &str = "config.json";
+/// Where pictures' preparation is described, for messages.
+pub(super) const PREPARATION: &str = "preprocessor_config.json (or processor_config.json)";
+const GENERATION: &str = "generation_config.json";
 
 /// Token ids, one of them without brackets.
 #[derive(Deserialize, Clone)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected eos_token_id to be a token id or a list of them")]
 pub(super) enum OneOrMany {
     One(u32),
     Many(Vec<u32>),
@@ -24,17 +27,42 @@ impl From<OneOrMany> for Vec<u32> {
     }
 }
 
-/// Ids that end an answer: those of `generation_config.json`, else `own` of `config.json`.
-pub(super) fn stop(files: Files<'_>, own: Option<OneOrMany>) -> Result<Vec<u32>, LoadError> {
+/// Ids that end an answer: those of `generation_config.json`, and those that `config.json` has, of which files name one
+/// here and another there.
+pub(super) fn stop<const N: usize>(files: Files<'_>, own: [Option<OneOrMany>; N]) -> Result<Vec<u32>, LoadError> {
     #[derive(Deserialize)]
     struct Generation {
         eos_token_id: Option<OneOrMany>,
     }
-    let generation = match files.get("generation_config.json") {
-        Some(_) => files.json::<Generation>("generation_config.json")?.eos_token_id,
+    let generation = match files.get(GENERATION) {
+        Some(_) => files.json::<Generation>(GENERATION)?.eos_token_id,
         None => None,
     };
-    Ok(generation.or(own).map(Vec::from).unwrap_or_default())
+    let mut ids: Vec<u32> = Vec::new();
+    for id in [generation].into_iter().chain(own).flatten().flat_map(Vec::from) {
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    Ok(ids)
+}
+
+/// A configuration's `model_type`, which must be one of these if it is there.
+pub(super) fn kind(field: &'static str, found: Option<&str>, expected: &[&str]) -> Result<(), LoadError> {
+    match found {
+        Some(found) if !found.is_empty() && !expected.contains(&found) => {
+            Err(wrong(field, found.to_owned(), expected.join(" or ")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A key that may only say what happens anyway.
+pub(super) fn only<T: PartialEq + ToString>(field: &'static str, found: Option<T>, usual: T) -> Result<(), LoadError> {
+    match found {
+        Some(found) if found != usual => Err(wrong(field, found.to_string(), usual.to_string())),
+        _ => Ok(()),
+    }
 }
 
 /// An activation by the name that `transformers` has for it.

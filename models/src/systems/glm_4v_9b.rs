@@ -8,7 +8,8 @@ use serde::Deserialize;
 
 use super::{
     Blueprint, Grammar, cog,
-    config::{CONFIG, OneOrMany, divide, epsilon, head, size, stop, wrong},
+    config::{OneOrMany, divide, epsilon, head, size, stop, wrong},
+    keys,
 };
 use crate::{
     blocks::{DecoderConfig, DecoderNames, DecoderOptions, GluAdapterConfig, ProjectionNames, RotaryConfig},
@@ -63,6 +64,9 @@ struct Config {
     boi_token_id: u32,
     eoi_token_id: u32,
     eos_token_id: Option<OneOrMany>,
+    /// What tells the GLM of CogAgent's from the other.
+    #[serde(rename = "original_rope")]
+    _original_rope: Option<bool>,
 }
 
 fn one() -> f64 {
@@ -70,7 +74,7 @@ fn one() -> f64 {
 }
 
 pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
-    let config: Config = files.json(CONFIG)?;
+    let config: Config = keys::read(files)?;
     size("num_layers", config.num_layers, 1024)?;
     size("hidden_size", config.hidden_size, 1 << 16)?;
     size("ffn_hidden_size", config.ffn_hidden_size, 1 << 18)?;
@@ -126,7 +130,7 @@ pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
         positions: PositionRule::Shared,
         chat: ChatFormat::Glm4,
         tiktoken: Some(PATTERN),
-        stop: stop(files, config.eos_token_id)?,
+        stop: stop(files, [config.eos_token_id])?,
         max_positions: config.seq_length,
         grammar: Grammar::CogBoxes,
         heat_layer: None,

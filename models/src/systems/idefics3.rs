@@ -8,7 +8,8 @@ use serde::Deserialize;
 
 use super::{
     Blueprint, Grammar,
-    config::{CONFIG, divide, size, stop},
+    config::{OneOrMany, divide, size, stop},
+    keys,
     text::TextConfig,
     vit::VitKeys,
 };
@@ -34,6 +35,7 @@ struct Config {
     #[serde(default = "two")]
     scale_factor: usize,
     tie_word_embeddings: Option<bool>,
+    eos_token_id: Option<OneOrMany>,
 }
 
 fn two() -> usize {
@@ -41,8 +43,8 @@ fn two() -> usize {
 }
 
 pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
-    let config: Config = files.json(CONFIG)?;
-    let text = config.text_config.read(NAMES, config.tie_word_embeddings)?;
+    let config: Config = keys::read(files)?;
+    let text = config.text_config.read("llama", NAMES, config.tie_word_embeddings)?;
     let tower = config.vision_config.idefics3()?;
     size("scale_factor", config.scale_factor, 16)?;
     divide("vision_config.image_size / patch_size", tower.side, "scale_factor", config.scale_factor)?;
@@ -73,7 +75,7 @@ pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
         positions: PositionRule::Sequential { first: 0 },
         chat: ChatFormat::Template,
         tiktoken: None,
-        stop: stop(files, config.text_config.eos_token_id)?,
+        stop: stop(files, [config.text_config.eos_token_id, config.eos_token_id])?,
         max_positions: text.max_positions,
         grammar: Grammar::Words,
         heat_layer: None,

@@ -4,13 +4,30 @@ use fovea_engine::op::Activation;
 use serde::Deserialize;
 
 use super::{
-    config::{activation, wrong},
+    config::{activation, kind, wrong},
     vit::TowerSizes,
 };
 use crate::{
     blocks::{LayerConfig, Norm, Scales, VitConfig, VitNames, VitPositions},
     checkpoint::LoadError,
 };
+
+/// A height and a width, or both in one.
+#[derive(Deserialize, Clone, Copy)]
+#[serde(untagged, expecting = "expected a side or a height and a width")]
+enum Sides {
+    One(usize),
+    Two([usize; 2]),
+}
+
+impl From<Sides> for [usize; 2] {
+    fn from(sides: Sides) -> Self {
+        match sides {
+            Sides::One(side) => [side; 2],
+            Sides::Two(sides) => sides,
+        }
+    }
+}
 
 /// The tower's keys.
 #[derive(Deserialize)]
@@ -19,8 +36,9 @@ pub(super) struct InternVit {
     intermediate_size: usize,
     num_hidden_layers: usize,
     num_attention_heads: usize,
-    image_size: [usize; 2],
-    patch_size: [usize; 2],
+    model_type: Option<String>,
+    image_size: Sides,
+    patch_size: Sides,
     #[serde(default)]
     attention_bias: bool,
     #[serde(default)]
@@ -44,7 +62,8 @@ fn yes() -> bool {
 impl InternVit {
     /// The tower's sizes, checked.
     pub(super) fn read(&self) -> Result<VitConfig, LoadError> {
-        let ([height, width], [patch, patch_width]) = (self.image_size, self.patch_size);
+        kind("vision_config.model_type", self.model_type.as_deref(), &["internvl_vision"])?;
+        let ([height, width], [patch, patch_width]) = (self.image_size.into(), self.patch_size.into());
         if height != width || patch != patch_width {
             let got = format!("{height} x {width} in {patch} x {patch_width}");
             return Err(wrong("vision_config.image_size", got, "a square in squares".to_owned()));

@@ -8,8 +8,9 @@ use serde::Deserialize;
 
 use super::{
     Blueprint, Grammar,
-    config::{CONFIG, activation, divide, stop, wrong},
+    config::{OneOrMany, activation, divide, stop, wrong},
     intern_vit::InternVit,
+    keys,
     text::TextConfig,
 };
 use crate::{
@@ -30,6 +31,7 @@ struct Config {
     downsample_ratio: f64,
     projector_hidden_act: Option<String>,
     tie_word_embeddings: Option<bool>,
+    eos_token_id: Option<OneOrMany>,
 }
 
 fn half() -> f64 {
@@ -37,9 +39,9 @@ fn half() -> f64 {
 }
 
 pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
-    let config: Config = files.json(CONFIG)?;
+    let config: Config = keys::read(files)?;
     let names = DecoderNames { at: "language_model", ..DecoderNames::LLAMA };
-    let text = config.text_config.read(names, config.tie_word_embeddings)?;
+    let text = config.text_config.read("qwen2", names, config.tie_word_embeddings)?;
     let tower = config.vision_config.read()?;
     // The reference's defaults, and what every published file says.
     let (layer, rows) = (config.vision_feature_layer, config.vision_feature_select_strategy.as_deref());
@@ -84,7 +86,7 @@ pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
         positions: PositionRule::Sequential { first: 0 },
         chat: ChatFormat::Template,
         tiktoken: None,
-        stop: stop(files, config.text_config.eos_token_id)?,
+        stop: stop(files, [config.text_config.eos_token_id, config.eos_token_id])?,
         max_positions: text.max_positions,
         grammar: Grammar::InternBoxes,
         heat_layer: None,

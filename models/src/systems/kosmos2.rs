@@ -9,7 +9,8 @@ use serde::Deserialize;
 
 use super::{
     Blueprint, Grammar, cog,
-    config::{CONFIG, OneOrMany, divide, epsilon, head, size, stop, wrong},
+    config::{OneOrMany, divide, epsilon, head, kind, only, size, stop, wrong},
+    keys,
     vit::VitKeys,
 };
 use crate::{
@@ -55,10 +56,14 @@ struct Config {
     latent_query_num: usize,
     text_config: Text,
     vision_config: VitKeys,
+    eos_token_id: Option<OneOrMany>,
+    tie_word_embeddings: Option<bool>,
 }
 
 #[derive(Deserialize)]
 struct Text {
+    model_type: Option<String>,
+    tie_word_embeddings: Option<bool>,
     layers: usize,
     embed_dim: usize,
     attention_heads: usize,
@@ -84,7 +89,11 @@ fn yes() -> bool {
 }
 
 pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
-    let Config { latent_query_num: latents, text_config: text, vision_config } = files.json(CONFIG)?;
+    let Config { latent_query_num: latents, text_config: text, vision_config, eos_token_id, tie_word_embeddings } =
+        keys::read(files)?;
+    kind("text_config.model_type", text.model_type.as_deref(), &["kosmos_2_text_model"])?;
+    only("tie_word_embeddings", tie_word_embeddings, true)?;
+    only("text_config.tie_word_embeddings", text.tie_word_embeddings, true)?;
     let vocabulary = text.vocab_size as usize;
     size("text_config.layers", text.layers, 1024)?;
     size("text_config.embed_dim", text.embed_dim, 1 << 16)?;
@@ -108,7 +117,7 @@ pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
     };
     let tags = [tags(IMAGE)?, tags(IMAGE_END)?];
     // The norm behind the tower is the connector's.
-    let tower = VitConfig { stored_norm: false, ..vision_config.clip(-1)? };
+    let tower = VitConfig { stored_norm: false, ..vision_config.clip(&["kosmos_2_vision_model"], -1)? };
     let square = cog::square("vision_config.image_size", (tower.side * tower.patch) as u32, tower.patch as u32)?;
     let image = match files.find_preprocessor()? {
         Some(read) => ImageConfig::Views(ViewsConfig::middle(&read, square.patch)?),
@@ -152,7 +161,8 @@ pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
             options: DecoderOptions {
                 norm: Norm::Layer,
                 absolute: Some(AbsolutePositions::Sinusoidal { first: FIRST_POSITION as usize }),
-                bias: true,
+                out_bias: true,
+                mlp_bias: true,
                 activation: Activation::GeluErf,
                 gate: false,
                 embedding_scale: if text.scale_embedding { (text.embed_dim as f32).sqrt() } else { 1.0 },
@@ -169,7 +179,7 @@ pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
         positions: PositionRule::Sequential { first: FIRST_POSITION },
         chat: ChatFormat::Kosmos2 { begin: text.bos_token_id, image: tags },
         tiktoken: None,
-        stop: stop(files, text.eos_token_id)?,
+        stop: stop(files, [text.eos_token_id, eos_token_id])?,
         max_positions: text.max_position_embeddings,
         grammar: Grammar::Kosmos2Cells,
         heat_layer: None,
@@ -186,6 +196,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::systems::config::CONFIG;
 
     #[test]
     fn impossible_sizes_are_told_by_their_names() {

@@ -4,10 +4,12 @@
 
 use fovea_engine::op::Activation;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{
     Blueprint, Grammar,
-    config::{CONFIG, activation, stop, wrong},
+    config::{OneOrMany, activation, stop, wrong},
+    keys,
     text::TextConfig,
     vit::VitKeys,
 };
@@ -21,17 +23,23 @@ use crate::{
 /// The keys that LLaVA, LLaVA-NeXT and Pixtral share.
 #[derive(Deserialize)]
 pub(super) struct Config {
+    #[serde(default)]
     text_config: TextConfig,
     pub(super) vision_config: VitKeys,
-    #[serde(alias = "image_token_id")]
-    image_token_index: u32,
+    image_token_id: u32,
     #[serde(default = "last_but_one")]
     pub(super) vision_feature_layer: i64,
     vision_feature_select_strategy: Option<String>,
     projector_hidden_act: Option<String>,
     multimodal_projector_bias: Option<bool>,
     tie_word_embeddings: Option<bool>,
+    eos_token_id: Option<OneOrMany>,
+    /// LLaVA-NeXT's, a copy of its image preparation's.
+    pub(super) image_grid_pinpoints: Option<Value>,
 }
+
+/// Types of the towers that are CLIP's.
+pub(super) const CLIP: &[&str] = &["clip_vision_model"];
 
 fn last_but_one() -> i64 {
     -2
@@ -52,7 +60,7 @@ pub(super) struct Variant {
 impl Config {
     pub(super) fn compose(self, files: Files<'_>, variant: Variant) -> Result<Blueprint, LoadError> {
         let names = DecoderNames { at: "language_model", ..DecoderNames::LLAMA };
-        let text = self.text_config.read(names, self.tie_word_embeddings)?;
+        let text = self.text_config.read("llama", names, self.tie_word_embeddings)?;
         let drop_class = match self.vision_feature_select_strategy.as_deref() {
             None | Some("default") => true,
             Some("full") => false,
@@ -85,11 +93,11 @@ impl Config {
             },
             decoder: text.decoder,
             image: ImageConfig::Views(variant.image),
-            slot: ImageSlot { text: variant.slot, ..ImageSlot::token(self.image_token_index) },
+            slot: ImageSlot { text: variant.slot, ..ImageSlot::token(self.image_token_id) },
             positions: PositionRule::Sequential { first: 0 },
             chat: ChatFormat::Template,
             tiktoken: None,
-            stop: stop(files, self.text_config.eos_token_id)?,
+            stop: stop(files, [self.text_config.eos_token_id, self.eos_token_id])?,
             max_positions: text.max_positions,
             grammar: variant.grammar,
             heat_layer: None,
@@ -101,8 +109,8 @@ impl Config {
 }
 
 pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
-    let config: Config = files.json(CONFIG)?;
-    let tower = config.vision_config.clip(config.vision_feature_layer)?;
+    let config: Config = keys::read(files)?;
+    let tower = config.vision_config.clip(CLIP, config.vision_feature_layer)?;
     let variant = Variant {
         name: "llava",
         tower_at: "vision_tower.vision_model",

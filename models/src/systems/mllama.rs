@@ -8,7 +8,8 @@ use serde::Deserialize;
 
 use super::{
     Blueprint, Grammar,
-    config::{CONFIG, activation, size, stop, wrong},
+    config::{OneOrMany, activation, kind, size, stop, wrong},
+    keys,
     text::TextConfig,
     vit::TowerSizes,
 };
@@ -29,12 +30,14 @@ const EXTRA_EMBEDDINGS: usize = 8;
 struct Config {
     text_config: TextConfig,
     vision_config: Vision,
-    #[serde(alias = "image_token_id")]
-    image_token_index: u32,
+    image_token_id: u32,
+    tie_word_embeddings: Option<bool>,
+    eos_token_id: Option<OneOrMany>,
 }
 
 #[derive(Deserialize)]
 struct Vision {
+    model_type: Option<String>,
     hidden_size: usize,
     intermediate_size: usize,
     num_hidden_layers: usize,
@@ -52,6 +55,7 @@ struct Vision {
 
 impl Vision {
     fn read(&self) -> Result<TiledVitConfig, LoadError> {
+        kind("vision_config.model_type", self.model_type.as_deref(), &["mllama_vision_model"])?;
         let sizes = TowerSizes {
             hidden: self.hidden_size,
             inner: self.intermediate_size,
@@ -97,9 +101,9 @@ impl Vision {
 }
 
 pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
-    let config: Config = files.json(CONFIG)?;
+    let config: Config = keys::read(files)?;
     let names = DecoderNames { at: "language_model", ..DecoderNames::LLAMA };
-    let text = config.text_config.read(names, None)?;
+    let text = config.text_config.read("mllama_text_model", names, config.tie_word_embeddings)?;
     let tower = config.vision_config.read()?;
     let mut decoder = text.decoder;
     decoder.options.extra_embeddings = EXTRA_EMBEDDINGS;
@@ -127,11 +131,11 @@ pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
             cross: None,
         },
         decoder,
-        slot: ImageSlot { text: SlotText::Apart, ..ImageSlot::token(config.image_token_index) },
+        slot: ImageSlot { text: SlotText::Apart, ..ImageSlot::token(config.image_token_id) },
         positions: PositionRule::Sequential { first: 0 },
         chat: ChatFormat::Template,
         tiktoken: None,
-        stop: stop(files, config.text_config.eos_token_id)?,
+        stop: stop(files, [config.text_config.eos_token_id, config.eos_token_id])?,
         max_positions: text.max_positions,
         grammar: Grammar::Words,
         heat_layer: None,

@@ -10,6 +10,7 @@ mod glm_4v_9b;
 mod idefics3;
 mod intern_vit;
 mod internvl;
+mod keys;
 mod kosmos2;
 mod llava;
 mod llava_next;
@@ -29,6 +30,7 @@ use crate::{
     blocks::{DecoderConfig, Sizes, VisionConfig},
     checkpoint::{Files, LoadError},
     image::{ImageConfig, PatchGrid, Size},
+    names::Spelling,
     prompt::{ChatFormat, ImageSlot, PositionRule},
 };
 
@@ -194,13 +196,14 @@ impl Blueprint {
     /// # Errors
     /// [`LoadError`] that names the file and the field.
     pub fn read(files: Files<'_>) -> Result<Self, LoadError> {
+        files.check()?;
         let identity: Identity = files.json(config::CONFIG)?;
         let Some(entry) = SYSTEMS.iter().find(|entry| (entry.is)(&identity)) else {
             let known = names().collect::<Vec<_>>().join(", ");
             let found = identity.model_type.unwrap_or_else(|| identity.architectures.join(", "));
             return Err(LoadError::Architecture { found, known });
         };
-        (entry.read)(files)
+        (entry.read)(files).map_err(|error| keys::as_written(files, error))
     }
 
     /// The same with what the configuration leaves out and the tensors tell.
@@ -208,6 +211,12 @@ impl Blueprint {
     pub fn fit(mut self, weights: &dyn WeightSource) -> Self {
         if let Some((cross, at)) = &mut self.vision.cross {
             cross.fit(weights, at);
+        }
+        let decoder = &mut self.decoder;
+        if decoder.options.tied_without_head {
+            let names = &decoder.names;
+            let head = if names.at.is_empty() { names.head.to_owned() } else { format!("{}.{}", names.at, names.head) };
+            decoder.tied = weights.info(&Spelling::of(weights).spell(&head)).is_none();
         }
         self
     }

@@ -8,7 +8,8 @@ use serde::Deserialize;
 
 use super::{
     Blueprint, Grammar,
-    config::{CONFIG, OneOrMany, stop, wrong},
+    config::{OneOrMany, stop, wrong},
+    keys,
     text::TextConfig,
     vit::VitKeys,
 };
@@ -23,17 +24,17 @@ use crate::{
 struct Config {
     text_config: TextConfig,
     vision_config: VitKeys,
-    #[serde(alias = "image_token_id")]
-    image_token_index: u32,
+    image_token_id: u32,
+    tie_word_embeddings: Option<bool>,
     projection_dim: Option<usize>,
     bos_token_id: u32,
     eos_token_id: Option<OneOrMany>,
 }
 
 pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
-    let config: Config = files.json(CONFIG)?;
+    let config: Config = keys::read(files)?;
     let names = DecoderNames { at: "language_model", ..DecoderNames::LLAMA };
-    let text = config.text_config.read(names, None)?;
+    let text = config.text_config.read("gemma", names, config.tie_word_embeddings)?;
     let tower = config.vision_config.siglip()?;
     let out = text.decoder.hidden;
     if let Some(width) = config.projection_dim.filter(|&width| width != out) {
@@ -65,11 +66,11 @@ pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
             cross: None,
         },
         decoder,
-        slot: ImageSlot::token(config.image_token_index),
+        slot: ImageSlot::token(config.image_token_id),
         positions: PositionRule::Sequential { first: 1 },
-        chat: ChatFormat::Prefix { begin: config.bos_token_id, image: config.image_token_index },
+        chat: ChatFormat::Prefix { begin: config.bos_token_id, image: config.image_token_id },
         tiktoken: None,
-        stop: stop(files, config.eos_token_id.or(config.text_config.eos_token_id))?,
+        stop: stop(files, [config.eos_token_id, config.text_config.eos_token_id])?,
         max_positions: text.max_positions,
         grammar: Grammar::PaliGemma,
         heat_layer: None,

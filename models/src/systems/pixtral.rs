@@ -3,7 +3,7 @@
 //! A ViT with RMSNorm, gated feedforward and 2-D rotary positions over pictures of any shape -> MLP -> Mistral-Nemo. A
 //! token behind each line of patches.
 
-use super::{Blueprint, Grammar, config::CONFIG, llava};
+use super::{Blueprint, Grammar, keys, llava};
 use crate::{
     checkpoint::{Files, LoadError},
     image::ViewsConfig,
@@ -11,7 +11,7 @@ use crate::{
 };
 
 pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
-    let config: llava::Config = files.json(CONFIG)?;
+    let config: llava::Config = keys::read(files)?;
     let tower = config.vision_config.pixtral()?;
     let image = ViewsConfig::native(&files.preprocessor()?, tower.patch as u32)?;
     let variant = llava::Variant {

@@ -6,7 +6,11 @@
 
 use serde::Deserialize;
 
-use super::{Blueprint, Grammar, config::wrong, qwen};
+use super::{
+    Blueprint, Grammar,
+    config::{kind, only, wrong},
+    qwen,
+};
 use crate::{
     blocks::{Feedforward, Norm, QwenVitConfig},
     checkpoint::{Files, LoadError},
@@ -29,6 +33,10 @@ struct Vision {
     window_size: usize,
     fullatt_block_indexes: Vec<usize>,
     num_position_embeddings: Option<usize>,
+    model_type: Option<String>,
+    hidden_act: Option<String>,
+    spatial_patch_size: Option<usize>,
+    rope_theta: Option<f64>,
 }
 
 fn window_size() -> usize {
@@ -38,6 +46,10 @@ fn window_size() -> usize {
 pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
     let config = qwen::Config::<Vision>::read(files)?;
     let vision = &config.vision;
+    kind("vision_config.model_type", vision.model_type.as_deref(), &["qwen2_5_vl", "qwen2_5_vl_vision"])?;
+    only("vision_config.hidden_act", vision.hidden_act.as_deref(), "silu")?;
+    only("vision_config.spatial_patch_size", vision.spatial_patch_size, vision.patch_size)?;
+    only("vision_config.rope_theta", vision.rope_theta, qwen::TOWER_THETA)?;
     let token = vision.patch_size.saturating_mul(vision.spatial_merge_size).max(1);
     let grid = vision.num_position_embeddings.map(|count| (count, count.isqrt()));
     if let Some((count, side)) = grid
@@ -62,7 +74,8 @@ pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
     let parts = (tower, vision.intermediate_size, vision.out_hidden_size);
     let grammar = match config.grounding.as_deref() {
         Some("cogagent") => Grammar::CogAgent,
-        _ => Grammar::Qwen2_5Json,
+        None => Grammar::Qwen2_5Json,
+        Some(other) => return Err(wrong("fovea_grounding", other.to_owned(), "cogagent".to_owned())),
     };
     config.compose("qwen2_5_vl", files, parts, grammar)
 }

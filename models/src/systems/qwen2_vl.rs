@@ -5,7 +5,11 @@
 
 use serde::Deserialize;
 
-use super::{Blueprint, Grammar, config::wrong, qwen};
+use super::{
+    Blueprint, Grammar,
+    config::{kind, only, wrong},
+    qwen,
+};
 use crate::{
     blocks::{Feedforward, Norm, QwenVitConfig},
     checkpoint::{Files, LoadError},
@@ -24,11 +28,20 @@ struct Vision {
     spatial_merge_size: usize,
     #[serde(default = "super::qwen::two")]
     temporal_patch_size: usize,
+    model_type: Option<String>,
+    hidden_act: Option<String>,
+    spatial_patch_size: Option<usize>,
+    rope_theta: Option<f64>,
 }
 
 pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
     let config = qwen::Config::<Vision>::read(files)?;
     let vision = &config.vision;
+    kind("vision_config.model_type", vision.model_type.as_deref(), &["qwen2_vl", "qwen2_vl_vision"])?;
+    only("vision_config.hidden_act", vision.hidden_act.as_deref(), "quick_gelu")?;
+    only("vision_config.spatial_patch_size", vision.spatial_patch_size, vision.patch_size)?;
+    only("vision_config.rope_theta", vision.rope_theta, qwen::TOWER_THETA)?;
+    only("fovea_grounding", config.grounding.as_deref(), "")?;
     if !(vision.mlp_ratio > 0.0 && vision.mlp_ratio <= 64.0) {
         let expected = "between 0 and 64".to_owned();
         return Err(wrong("vision_config.mlp_ratio", vision.mlp_ratio.to_string(), expected));

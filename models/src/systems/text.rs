@@ -3,17 +3,18 @@
 
 use fovea_engine::op::Activation;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
-use super::config::{activation, divide, epsilon, head, size, wrong};
+use super::config::{activation, divide, epsilon, head, only, size, wrong};
 use crate::{
     blocks::{DecoderConfig, DecoderNames, DecoderOptions, RopeScaling, RotaryConfig, WindowConfig},
     checkpoint::LoadError,
 };
 
 /// A decoder's keys.
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
+#[serde(default)]
 pub(super) struct TextConfig {
-    #[serde(default)]
     model_type: String,
     hidden_size: Option<usize>,
     intermediate_size: Option<usize>,
@@ -24,42 +25,30 @@ pub(super) struct TextConfig {
     vocab_size: Option<usize>,
     rms_norm_eps: Option<f32>,
     rope_theta: Option<f64>,
-    rope_scaling: Option<Scaling>,
+    rope_scaling: Map<String, Value>,
     /// Llama 3.2 Vision's.
     cross_attention_layers: Option<Vec<usize>>,
     max_position_embeddings: Option<usize>,
     hidden_act: Option<String>,
     /// Gemma 2's `hidden_act`.
     hidden_activation: Option<String>,
+    attention_bias: bool,
+    mlp_bias: bool,
     /// Absent and null differ: by default Mistral has a window.
-    #[serde(default, deserialize_with = "some")]
+    #[serde(deserialize_with = "some")]
     sliding_window: Option<Option<usize>>,
-    #[serde(default)]
     use_sliding_window: bool,
     /// Qwen2's first layer with a window.
     max_window_layers: Option<usize>,
     layer_types: Option<Vec<String>>,
     /// Gemma 2's.
     query_pre_attn_scalar: Option<f32>,
-    #[serde(default, deserialize_with = "some")]
+    #[serde(deserialize_with = "some")]
     attn_logit_softcapping: Option<Option<f32>>,
-    #[serde(default, deserialize_with = "some")]
+    #[serde(deserialize_with = "some")]
     final_logit_softcapping: Option<Option<f32>>,
     tie_word_embeddings: Option<bool>,
     pub(super) eos_token_id: Option<super::config::OneOrMany>,
-}
-
-/// How rotary positions go beyond the lengths of the first training.
-#[derive(Deserialize)]
-struct Scaling {
-    rope_type: Option<String>,
-    /// The same in older files; some have both.
-    #[serde(rename = "type")]
-    old_type: Option<String>,
-    factor: Option<f64>,
-    low_freq_factor: Option<f64>,
-    high_freq_factor: Option<f64>,
-    original_max_position_embeddings: Option<f64>,
 }
 
 /// A value that is there, be it null.
@@ -81,12 +70,29 @@ struct Defaults {
     eps: f32,
     window: Option<usize>,
     windowed: Windowed,
-    qkv_bias: bool,
+    biases: Biases,
     tied: bool,
     activation: Activation,
+    /// Positions have three axes.
+    mrope: bool,
+    /// Some layers attend to a picture instead of the text.
+    cross: bool,
     /// Gemma's norms and embeddings.
     gemma: bool,
     gemma2: Option<Gemma2>,
+}
+
+/// Which projections have biases.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Biases {
+    /// None, whatever the file says.
+    None,
+    /// Those of queries, keys and values, whatever the file says.
+    Qkv,
+    /// All of attention, if the file says so.
+    Attention,
+    /// The same, and those of the feedforward.
+    Both,
 }
 
 /// Which layers see their rows through the window.
@@ -122,9 +128,11 @@ const LLAMA: Defaults = Defaults {
     eps: 1e-6,
     window: None,
     windowed: Windowed::None,
-    qkv_bias: false,
+    biases: Biases::Both,
     tied: false,
     activation: Activation::Silu,
+    mrope: false,
+    cross: false,
     gemma: false,
     gemma2: None,
 };
@@ -137,6 +145,7 @@ const GEMMA: Defaults = Defaults {
     layers: 28,
     heads: 16,
     head_dim: Some(256),
+    biases: Biases::Attention,
     tied: true,
     activation: Activation::GeluTanh,
     gemma: true,
@@ -153,6 +162,7 @@ impl Defaults {
                 positions: 131_072,
                 window: Some(4096),
                 windowed: Windowed::All,
+                biases: Biases::None,
                 ..LLAMA
             }),
             "qwen2" => Ok(Self {
@@ -162,7 +172,21 @@ impl Defaults {
                 positions: 32_768,
                 window: Some(4096),
                 windowed: Windowed::From(28),
-                qkv_bias: true,
+                biases: Biases::Qkv,
+                ..LLAMA
+            }),
+            "qwen2_vl" | "qwen2_vl_text" | "qwen2_5_vl" | "qwen2_5_vl_text" => Ok(Self {
+                hidden: 8192,
+                feedforward: 29_568,
+                layers: 80,
+                heads: 64,
+                kv_heads: Some(8),
+                vocabulary: 152_064,
+                positions: 32_768,
+                theta: 1_000_000.0,
+                eps: 1e-5,
+                biases: Biases::Qkv,
+                mrope: true,
                 ..LLAMA
             }),
             "mllama_text_model" => Ok(Self {
@@ -173,6 +197,8 @@ impl Defaults {
                 positions: 131_072,
                 theta: 500_000.0,
                 eps: 1e-5,
+                biases: Biases::None,
+                cross: true,
                 ..LLAMA
             }),
             "gemma" => Ok(GEMMA),
@@ -188,7 +214,9 @@ impl Defaults {
                 ..GEMMA
             }),
             other => {
-                let expected = "llama, mistral, qwen2, gemma, gemma2 or mllama_text_model".to_owned();
+                let expected =
+                    "llama, mistral, qwen2, qwen2_vl_text, qwen2_5_vl_text, gemma, gemma2 or mllama_text_model"
+                        .to_owned();
                 Err(wrong("text_config.model_type", other.to_owned(), expected))
             }
         }
@@ -202,9 +230,11 @@ pub(super) struct Text {
 }
 
 impl TextConfig {
-    /// The decoder's sizes, checked; `tied` is what the whole configuration says of the head.
-    pub(super) fn read(&self, names: DecoderNames, tied: Option<bool>) -> Result<Text, LoadError> {
-        let defaults = Defaults::of(&self.model_type)?;
+    /// The decoder's sizes, checked; `usual` is its `model_type` if the file names none, `tied` what the whole
+    /// configuration says of the head.
+    pub(super) fn read(&self, usual: &str, names: DecoderNames, tied: Option<bool>) -> Result<Text, LoadError> {
+        let defaults = Defaults::of(if self.model_type.is_empty() { usual } else { &self.model_type })?;
+        self.check_foreign(&defaults)?;
         let hidden = self.hidden_size.unwrap_or(defaults.hidden);
         let heads = self.num_attention_heads.unwrap_or(defaults.heads);
         let kv_heads = self.num_key_value_heads.or(defaults.kv_heads).unwrap_or(heads);
@@ -237,11 +267,18 @@ impl TextConfig {
             None => ("text_config.hidden_act", &self.hidden_act),
         };
         let activation = activation(field, act.as_deref(), defaults.activation)?;
+        let keyed = matches!(defaults.biases, Biases::Attention | Biases::Both) && self.attention_bias;
+        let (rotary, mut options) = (self.rotary(&defaults, theta, head_dim)?, DecoderOptions::default());
+        options.out_bias = keyed;
+        options.mlp_bias = self.mlp_bias;
+        // Files that say both have been seen with either kind of weights.
+        let disputed = tied.zip(self.tie_word_embeddings).is_some_and(|(outer, inner)| outer != inner);
+        options.tied_without_head = disputed;
         let options = DecoderOptions {
             activation,
             norm_plus_one: defaults.gemma,
             embedding_scale: if defaults.gemma { (hidden as f32).sqrt() } else { 1.0 },
-            ..DecoderOptions::default()
+            ..options
         };
         let decoder = DecoderConfig {
             names: if defaults.gemma2.is_some() { names.with_gemma2_norms() } else { names },
@@ -253,9 +290,9 @@ impl TextConfig {
             feedforward,
             vocabulary,
             eps,
-            rotary: RotaryConfig { scaling: self.scaling()?, ..RotaryConfig::plain(theta, head_dim) },
-            qkv_bias: defaults.qkv_bias,
-            tied: tied.or(self.tie_word_embeddings).unwrap_or(defaults.tied),
+            rotary,
+            qkv_bias: defaults.biases == Biases::Qkv || keyed,
+            tied: !disputed && tied.or(self.tie_word_embeddings).unwrap_or(defaults.tied),
             expert: None,
             cross: None,
             gated: None,
@@ -268,24 +305,81 @@ impl TextConfig {
         Ok(Text { decoder, max_positions: positions })
     }
 
+    /// Refuses keys of other decoders: what they say would not be done.
+    fn check_foreign(&self, defaults: &Defaults) -> Result<(), LoadError> {
+        let absent = |field: &'static str, got: Option<String>| match got {
+            Some(got) => Err(wrong(field, got, format!("no such key for {}", self.model_type))),
+            None => Ok(()),
+        };
+        if defaults.gemma2.is_none() {
+            let number = |value: Option<Option<f32>>| value.flatten().map(|it| it.to_string());
+            absent("text_config.query_pre_attn_scalar", self.query_pre_attn_scalar.map(|it| it.to_string()))?;
+            absent("text_config.attn_logit_softcapping", number(self.attn_logit_softcapping))?;
+            absent("text_config.final_logit_softcapping", number(self.final_logit_softcapping))?;
+        }
+        let own = if defaults.gemma2.is_some() { &self.hidden_act } else { &self.hidden_activation };
+        if let Some(other) = own.as_deref() {
+            // Gemma's two names of one thing: the one that does not count may not say otherwise.
+            let field =
+                if defaults.gemma2.is_some() { "text_config.hidden_act" } else { "text_config.hidden_activation" };
+            let counts = if defaults.gemma2.is_some() { &self.hidden_activation } else { &self.hidden_act };
+            let counts = activation(field, counts.as_deref(), defaults.activation)?;
+            // Gemma's first files say "gelu" and mean its approximation.
+            let said = activation(field, Some(other), defaults.activation)?;
+            if said != counts && !(defaults.gemma && other == "gelu") {
+                return Err(wrong(field, other.to_owned(), format!("{counts:?}, as the decoder has it")));
+            }
+        }
+        if !defaults.cross {
+            absent(
+                "text_config.cross_attention_layers",
+                self.cross_attention_layers.as_ref().map(|it| format!("{it:?}")),
+            )?;
+        }
+        if defaults.biases == Biases::None {
+            only("text_config.attention_bias", Some(self.attention_bias), false)?;
+        }
+        if defaults.biases != Biases::Both {
+            only("text_config.mlp_bias", Some(self.mlp_bias), false)?;
+        }
+        if matches!(defaults.windowed, Windowed::None) {
+            only("text_config.use_sliding_window", Some(self.use_sliding_window), false)?;
+            if !defaults.mrope {
+                absent("text_config.sliding_window", self.sliding_window.flatten().map(|it| it.to_string()))?;
+            }
+        }
+        Ok(())
+    }
+
     /// The layers with a window, of `layers`.
     fn window(&self, defaults: &Defaults, layers: usize) -> Result<Option<WindowConfig>, LoadError> {
+        if let Some(types) = &self.layer_types {
+            let known = |it: &String| matches!(it.as_str(), "sliding_attention" | "full_attention");
+            if types.len() != layers || !types.iter().all(known) {
+                let expected = format!("sliding_attention or full_attention for each of {layers} layers");
+                return Err(wrong("text_config.layer_types", format!("{types:?}"), expected));
+            }
+        }
+        let near = |types: &Vec<String>| -> Vec<usize> {
+            (0..layers).filter(|&layer| types[layer] == "sliding_attention").collect()
+        };
         let used = match defaults.windowed {
             Windowed::None => false,
             Windowed::From(_) => self.use_sliding_window,
             Windowed::All | Windowed::Alternating => true,
         };
-        let Some(rows) = self.sliding_window.unwrap_or(defaults.window).filter(|_| used) else { return Ok(None) };
+        let Some(rows) = self.sliding_window.unwrap_or(defaults.window).filter(|_| used) else {
+            return match self.layer_types.as_ref().filter(|types| !near(types).is_empty()) {
+                Some(types) => {
+                    let expected = "full_attention everywhere, as no sliding_window is used".to_owned();
+                    Err(wrong("text_config.layer_types", format!("{types:?}"), expected))
+                }
+                None => Ok(None),
+            };
+        };
         size("text_config.sliding_window", rows, 1 << 24)?;
         let layers: Vec<usize> = match (&self.layer_types, defaults.windowed) {
-            (Some(types), _) => {
-                let known = |it: &String| matches!(it.as_str(), "sliding_attention" | "full_attention");
-                if types.len() != layers || !types.iter().all(known) {
-                    let expected = format!("sliding_attention or full_attention for each of {layers} layers");
-                    return Err(wrong("text_config.layer_types", format!("{types:?}"), expected));
-                }
-                (0..layers).filter(|&layer| types[layer] == "sliding_attention").collect()
-            }
+            (Some(types), _) => near(types),
             (None, Windowed::From(first)) => (self.max_window_layers.unwrap_or(first)..layers).collect(),
             (None, Windowed::Alternating) => (0..layers).step_by(2).collect(),
             (None, Windowed::None | Windowed::All) => (0..layers).collect(),
@@ -312,34 +406,68 @@ impl TextConfig {
         })
     }
 
-    /// How low frequencies are slowed down.
-    fn scaling(&self) -> Result<Option<RopeScaling>, LoadError> {
-        let Some(scaling) = &self.rope_scaling else { return Ok(None) };
-        let need = |field: &'static str, value: Option<f64>| match value.filter(|it| it.is_finite() && *it > 0.0) {
-            Some(value) => Ok(value),
-            None => Err(wrong(field, format!("{value:?}"), "a positive number".to_owned())),
+    /// What turns, and how low frequencies are slowed down.
+    fn rotary(&self, defaults: &Defaults, theta: f64, head_dim: usize) -> Result<RotaryConfig, LoadError> {
+        let scaling = &self.rope_scaling;
+        let kind = scaling.get("rope_type").or_else(|| scaling.get("type"));
+        let kind = kind.map(|it| it.as_str().map_or_else(|| it.to_string(), str::to_owned));
+        let number = |key: &str| scaling.get(key).and_then(Value::as_f64).filter(|it| it.is_finite() && *it > 0.0);
+        let need = |field: &'static str, key: &str| {
+            let got = || scaling.get(key).map_or_else(|| "absent".to_owned(), Value::to_string);
+            number(key).ok_or_else(|| wrong(field, got(), "a positive number".to_owned()))
         };
-        match scaling.rope_type.as_deref().or(scaling.old_type.as_deref()) {
+        let (read, slowed): (&[&str], _) = match kind.as_deref() {
+            None | Some("default") => (&[], None),
             // Dynamic scaling changes nothing up to the longest sequence that is read here.
-            None | Some("default" | "dynamic") => Ok(None),
+            Some("dynamic") => (&["factor", "original_max_position_embeddings"], None),
+            Some("linear") => {
+                let factor = need("text_config.rope_scaling.factor", "factor")?;
+                (&["factor", "original_max_position_embeddings"], Some(RopeScaling::linear(factor)))
+            }
             Some("llama3") => {
-                let low = need("text_config.rope_scaling.low_freq_factor", scaling.low_freq_factor)?;
-                let high = need("text_config.rope_scaling.high_freq_factor", scaling.high_freq_factor)?;
+                let low = need("text_config.rope_scaling.low_freq_factor", "low_freq_factor")?;
+                let high = need("text_config.rope_scaling.high_freq_factor", "high_freq_factor")?;
                 if low >= high {
                     let expected = format!("above low_freq_factor, {low}");
                     return Err(wrong("text_config.rope_scaling.high_freq_factor", high.to_string(), expected));
                 }
-                let positions = scaling.original_max_position_embeddings;
-                Ok(Some(RopeScaling {
-                    factor: need("text_config.rope_scaling.factor", scaling.factor)?,
-                    low,
-                    high,
-                    positions: need("text_config.rope_scaling.original_max_position_embeddings", positions)?,
-                }))
+                const POSITIONS: &str = "original_max_position_embeddings";
+                let positions = need("text_config.rope_scaling.original_max_position_embeddings", POSITIONS)?;
+                let factor = need("text_config.rope_scaling.factor", "factor")?;
+                let slowed = RopeScaling { factor, low, high, positions };
+                (&["factor", "low_freq_factor", "high_freq_factor", POSITIONS], Some(slowed))
             }
             Some(other) => {
-                let expected = "default, dynamic or llama3".to_owned();
-                Err(wrong("text_config.rope_scaling.rope_type", other.to_owned(), expected))
+                let expected = "default, dynamic, linear or llama3".to_owned();
+                return Err(wrong("text_config.rope_scaling.rope_type", other.to_owned(), expected));
+            }
+        };
+        let sections = match defaults.mrope {
+            true => vec!["mrope_section"],
+            false => vec![],
+        };
+        let known = |key: &str| ["rope_type", "type"].contains(&key) || read.contains(&key) || sections.contains(&key);
+        let empty = |value: &Value| *value == Value::Bool(false) || value.is_null();
+        if let Some((key, value)) = scaling.iter().find(|(key, value)| !known(key) && !empty(value)) {
+            let kind = kind.as_deref().unwrap_or("default");
+            let expected = format!("no such key for the type {kind}");
+            return Err(wrong("text_config.rope_scaling", format!("{key} = {value}"), expected));
+        }
+        let plain = RotaryConfig { scaling: slowed, ..RotaryConfig::plain(theta, head_dim) };
+        if !defaults.mrope {
+            return Ok(plain);
+        }
+        let found = scaling.get("mrope_section");
+        let sections: Option<Vec<usize>> = found.and_then(|it| serde_json::from_value(it.clone()).ok());
+        let fits = |it: &Vec<usize>| {
+            it.len() == 3 && it.iter().try_fold(0usize, |sum, &n| sum.checked_add(n)) == Some(head_dim / 2)
+        };
+        match sections.filter(fits) {
+            Some(sections) => Ok(RotaryConfig { sections, ..plain }),
+            None => {
+                let got = found.map_or_else(|| "absent".to_owned(), Value::to_string);
+                let expected = format!("three numbers whose sum is {}", head_dim / 2);
+                Err(wrong("text_config.rope_scaling.mrope_section", got, expected))
             }
         }
     }

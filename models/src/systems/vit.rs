@@ -4,7 +4,7 @@
 use fovea_engine::op::Activation;
 use serde::Deserialize;
 
-use super::config::{activation, divide, epsilon, head, size, wrong};
+use super::config::{activation, divide, epsilon, head, kind, only, size, wrong};
 use crate::{
     blocks::{LayerConfig, Norm, VitConfig, VitNames, VitPositions},
     checkpoint::LoadError,
@@ -13,6 +13,7 @@ use crate::{
 /// A tower's keys.
 #[derive(Deserialize)]
 pub(super) struct VitKeys {
+    pub(super) model_type: Option<String>,
     hidden_size: Option<usize>,
     intermediate_size: Option<usize>,
     num_hidden_layers: Option<usize>,
@@ -23,6 +24,14 @@ pub(super) struct VitKeys {
     layer_norm_eps: Option<f32>,
     hidden_act: Option<String>,
     rope_theta: Option<f64>,
+    #[serde(default)]
+    rope_scaling: RopeKind,
+}
+
+/// What may be said of a tower's positions besides `rope_theta`.
+#[derive(Deserialize, Default)]
+struct RopeKind {
+    rope_type: Option<String>,
 }
 
 /// The defaults of a configuration class of transformers 4.57.1: width, inner width, layers, heads, picture, patch,
@@ -30,9 +39,10 @@ pub(super) struct VitKeys {
 struct Defaults([usize; 6], f32, Activation);
 
 impl VitKeys {
-    /// CLIP's tower up to the output that `layer` names: from 0, the rows before the first layer, to the last layer's;
+    /// CLIP's tower, by these names of its type, up to the output that `layer` names: from 0, the rows before the first layer, to the last layer's;
     /// below 0, from the end. The norm behind the last layer is for the class token's row and left to who wants it.
-    pub(super) fn clip(&self, layer: i64) -> Result<VitConfig, LoadError> {
+    pub(super) fn clip(&self, types: &[&str], layer: i64) -> Result<VitConfig, LoadError> {
+        self.is_one_of(types)?;
         let tower = self.read(&Defaults([768, 3072, 12, 12, 224, 32], 1e-5, Activation::QuickGelu))?;
         let depth = output(layer, tower.stored)?;
         Ok(VitConfig {
@@ -48,17 +58,20 @@ impl VitKeys {
 
     /// SigLIP's tower.
     pub(super) fn siglip(&self) -> Result<VitConfig, LoadError> {
+        self.is_one_of(&["siglip_vision_model"])?;
         self.read(&Defaults([768, 3072, 12, 12, 224, 16], 1e-6, Activation::GeluTanh))
     }
 
     /// Idefics3's: SigLIP's, with positions in buckets.
     pub(super) fn idefics3(&self) -> Result<VitConfig, LoadError> {
+        self.is_one_of(&["idefics3", "idefics3_vision", "smolvlm", "smolvlm_vision"])?;
         let tower = self.read(&Defaults([1152, 3072, 12, 16, 224, 32], 1e-6, Activation::GeluTanh))?;
         Ok(VitConfig { positions: VitPositions::Bucketed, ..tower })
     }
 
     /// Pixtral's tower.
     pub(super) fn pixtral(&self) -> Result<VitConfig, LoadError> {
+        self.is_one_of(&["pixtral"])?;
         let tower = self.read(&Defaults([1024, 4096, 24, 16, 1024, 16], 1e-5, Activation::GeluErf))?;
         let theta = self.rope_theta.unwrap_or(10_000.0);
         if !(theta.is_finite() && theta > 0.0) {
@@ -73,6 +86,8 @@ impl VitKeys {
             mlp_bias: false,
             ..tower.layer
         };
+        let rope = self.rope_scaling.rope_type.as_deref();
+        only("vision_config.rope_scaling.rope_type", rope, "default")?;
         let positions = VitPositions::Rotary { theta };
         Ok(VitConfig {
             names: VitNames::PIXTRAL,
@@ -83,6 +98,13 @@ impl VitKeys {
             post_norm: None,
             ..tower
         })
+    }
+
+    fn is_one_of(&self, types: &[&str]) -> Result<(), LoadError> {
+        if let Some(theta) = self.rope_theta.filter(|_| types != ["pixtral"]) {
+            return Err(wrong("vision_config.rope_theta", theta.to_string(), "no such key for this tower".to_owned()));
+        }
+        kind("vision_config.model_type", self.model_type.as_deref(), types)
     }
 
     /// SigLIP's layout with other defaults.

@@ -42,6 +42,11 @@ pub struct RopeScaling {
 }
 
 impl RopeScaling {
+    /// All frequencies divided by `factor`.
+    pub const fn linear(factor: f64) -> Self {
+        Self { factor, low: f64::INFINITY, high: f64::INFINITY, positions: 1.0 }
+    }
+
     fn scaled(&self, frequency: f64) -> f64 {
         let waves = self.positions * frequency / std::f64::consts::TAU;
         if waves < self.low {
@@ -84,8 +89,10 @@ pub struct DecoderOptions {
     pub norm: Norm,
     /// Positions that are added to the embeddings, if there are any.
     pub absolute: Option<AbsolutePositions>,
-    /// Whether all projections have biases, not only those of queries, keys and values.
-    pub bias: bool,
+    /// Whether the projection of what attention yields has a bias.
+    pub out_bias: bool,
+    /// Whether the feedforward's projections have biases.
+    pub mlp_bias: bool,
     /// Activation of the feedforward.
     pub activation: Activation,
     /// Whether what is activated is the gate of a second input, not the only one.
@@ -104,6 +111,8 @@ pub struct DecoderOptions {
     pub score_cap: Option<f32>,
     /// What logits are bounded by (Gemma 2).
     pub logit_cap: Option<f32>,
+    /// Whether the head is the embedding if none is stored: a configuration that says both.
+    pub tied_without_head: bool,
 }
 
 impl Default for DecoderOptions {
@@ -111,7 +120,8 @@ impl Default for DecoderOptions {
         Self {
             norm: Norm::Rms,
             absolute: None,
-            bias: false,
+            out_bias: false,
+            mlp_bias: false,
             activation: Activation::Silu,
             gate: true,
             norm_plus_one: false,
@@ -121,6 +131,7 @@ impl Default for DecoderOptions {
             score_scale: None,
             score_cap: None,
             logit_cap: None,
+            tied_without_head: false,
         }
     }
 }
@@ -302,7 +313,7 @@ impl DecoderConfig {
         let inner = self.inner().iter().sum();
         let sizes = Sizes::default().matrix(class, count, inner, self.hidden);
         let sizes = sizes.matrix(class, count, self.hidden, self.feedforward);
-        if self.options.bias { sizes.vector(count, self.hidden + inner) } else { sizes }
+        if self.options.mlp_bias { sizes.vector(count, self.hidden + inner) } else { sizes }
     }
 
     /// Outputs of the feedforward's first projection.
@@ -318,7 +329,7 @@ impl DecoderConfig {
             .matrix(class, count, qkv, hidden)
             .vector(if qkv_bias { count } else { 0 }, qkv)
             .matrix(class, count, hidden, self.queries())
-            .vector(if self.options.bias { count } else { 0 }, hidden)
+            .vector(if self.options.out_bias { count } else { 0 }, hidden)
             .and(self.feedforward_sizes(count))
     }
 
@@ -413,5 +424,12 @@ mod tests {
             assert_eq!(pairs[i].0, plain[i].0 / 8.0);
         }
         assert!((30..34).all(|i| pairs[i].0 < plain[i].0 && pairs[i].0 > plain[i].0 / 8.0));
+    }
+
+    #[test]
+    fn linear_scaling_divides_all_frequencies() {
+        let plain = RotaryConfig::plain(10_000.0, 64);
+        let scaled = RotaryConfig { scaling: Some(RopeScaling::linear(4.0)), ..plain.clone() };
+        assert!(scaled.pairs().iter().zip(plain.pairs()).all(|(scaled, plain)| scaled.0 == plain.0 / 4.0));
     }
 }

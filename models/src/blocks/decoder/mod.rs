@@ -83,16 +83,17 @@ impl Projections {
         gated: bool,
     ) -> Result<Self, WeightError> {
         let (hidden, inner, class) = (config.hidden, config.feedforward, TensorClass::Decoder);
-        let (queries, keys, bias) = (config.queries(), config.keys(), config.options.bias);
+        let (queries, keys) = (config.queries(), config.keys());
+        let DecoderOptions { out_bias, mlp_bias, .. } = config.options;
         let qkv =
             if gated { pieces(&[GatedCross::QUERY], &[queries]) } else { pieces(names.qkv, &[queries, keys, keys]) };
         let out = if gated { GatedCross::OUT } else { names.out };
         let gate_up = pieces(names.gate_up, &config.inner());
         Ok(Self {
             qkv: Linear::fused(layer, &qkv, hidden, qkv_bias, class).await?,
-            out: Linear::fused(layer, &[(out, hidden)], queries, bias, class).await?,
-            gate_up: Linear::fused(layer, &gate_up, hidden, bias, class).await?,
-            down: Linear::fused(layer, &[(names.down, hidden)], inner, bias, class).await?,
+            out: Linear::fused(layer, &[(out, hidden)], queries, out_bias, class).await?,
+            gate_up: Linear::fused(layer, &gate_up, hidden, mlp_bias, class).await?,
+            down: Linear::fused(layer, &[(names.down, hidden)], inner, mlp_bias, class).await?,
         })
     }
 }

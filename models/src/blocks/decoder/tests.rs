@@ -49,7 +49,8 @@ fn config() -> DecoderConfig {
         window: None,
         options: DecoderOptions {
             norm: Norm::Layer,
-            bias: true,
+            out_bias: true,
+            mlp_bias: true,
             activation: Activation::GeluErf,
             gate: false,
             ..DecoderOptions::default()

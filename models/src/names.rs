@@ -1,0 +1,172 @@
+//! Tensors by name: how files spell what systems ask for, and which may lie there unused.
+//!
+//! `transformers` has moved the parts of its models twice, and writes either names whatever version the configuration is
+//! of. So the names that are stored decide, part by part.
+
+use fovea_engine::weights::{WeightError, WeightSource};
+
+use crate::{blocks::TowerConfig, checkpoint::LoadError, systems::Blueprint};
+
+/// Begins of names as systems ask for them, each with the spellings that files have, the longest first where one is the
+/// begin of another.
+const SPELLINGS: &[(&str, &[&str])] = &[
+    (
+        "vision_tower.vision_model.",
+        &["model.vision_tower.vision_model.", "model.vision_tower.", "vision_tower.vision_model.", "vision_tower."],
+    ),
+    ("vision_tower.", &["model.vision_tower.", "vision_tower."]),
+    ("language_model.model.", &["model.language_model.", "language_model.model."]),
+    ("language_model.lm_head.", &["language_model.lm_head.", "lm_head."]),
+    ("multi_modal_projector.", &["model.multi_modal_projector.", "multi_modal_projector."]),
+    ("image_newline", &["model.image_newline", "image_newline"]),
+    ("vision_model.", &["model.vision_model.", "vision_model."]),
+    ("visual.", &["model.visual.", "visual."]),
+    ("model.", &["model.language_model.", "model."]),
+];
+
+/// How a source spells names.
+pub(crate) struct Spelling(Vec<(&'static str, &'static str)>);
+
+impl Spelling {
+    /// By what it has stored.
+    pub(crate) fn of(weights: &dyn WeightSource) -> Self {
+        let names = weights.names();
+        let stored = |begin: &&&str| names.iter().any(|name| name.starts_with(**begin));
+        Self(SPELLINGS.iter().map(|(own, all)| (*own, all.iter().find(stored).copied().unwrap_or(own))).collect())
+    }
+
+    /// A name, or the begin of names, as the source has it.
+    pub(crate) fn spell(&self, name: &str) -> String {
+        let spelled = self.0.iter().find_map(|(own, stored)| Some((stored, name.strip_prefix(own)?)));
+        spelled.map_or_else(|| name.to_owned(), |(stored, rest)| format!("{stored}{rest}"))
+    }
+}
+
+/// Ends of names that tables have which are computed here.
+const COMPUTED: &[&str] = &[".inv_freq", ".position_ids", ".freqs_cos", ".freqs_sin", ".embed_positions.weights"];
+
+/// Whether a stored tensor that no block asked for is known to take part in nothing: a table that is computed, the copy of
+/// a tied head, a layer behind the output that is taken.
+fn is_idle(name: &str, blueprint: &Blueprint, spelling: &Spelling) -> bool {
+    if COMPUTED.iter().any(|end| name.ends_with(end)) {
+        return true;
+    }
+    let begins = |own: String| name.starts_with(&spelling.spell(&own));
+    let decoder = &blueprint.decoder;
+    let head = match decoder.names.at {
+        "" => decoder.names.head.to_owned(),
+        at => format!("{at}.{}", decoder.names.head),
+    };
+    let at = blueprint.vision.tower_at;
+    let tower = match &blueprint.vision.tower {
+        TowerConfig::Vit(tower) => {
+            let layer = |index: usize| begins(format!("{at}.{}.{index}.", tower.names.layers));
+            // SigLIP's head pools what classes are told by.
+            (tower.depth..tower.stored).any(layer)
+                || tower.stored_norm && begins(format!("{at}.{}.", tower.names.post_norm))
+                || begins(format!("{at}.head."))
+        }
+        _ => false,
+    };
+    let cross = blueprint.vision.cross.as_ref().is_some_and(|(cross, at)| {
+        let layer = |index: usize| begins(format!("{at}.vit.model.blocks.{index}."));
+        (cross.depth..cross.stored).any(layer)
+            || ["norm.", "head."].iter().any(|it| begins(format!("{at}.vit.model.{it}")))
+    });
+    decoder.tied && name == spelling.spell(&head) || tower || cross
+}
+
+/// Refuses a checkpoint whose tensors were not all asked for.
+pub(crate) fn all_used(
+    unasked: &[&str],
+    weights: &dyn WeightSource,
+    blueprint: &Blueprint,
+    spelling: &Spelling,
+) -> Result<(), LoadError> {
+    let unused: Vec<&str> = unasked.iter().copied().filter(|name| !is_idle(name, blueprint, spelling)).collect();
+    if unused.is_empty() {
+        return Ok(());
+    }
+    let first = unused.iter().take(3).copied().collect::<Vec<_>>().join(", ");
+    let more = if unused.len() > 3 { format!(" and {} more", unused.len() - 3) } else { String::new() };
+    Err(LoadError::Unused { tensors: first + &more, files: weights.files() })
+}
+
+/// Parts of names that only packed weights have, and what packs them.
+const PACKED: &[(&str, &str)] = &[
+    (".qweight", "GPTQ or AWQ"),
+    (".qzeros", "GPTQ or AWQ"),
+    (".g_idx", "GPTQ"),
+    (".weight_packed", "compressed-tensors"),
+    (".weight_scale_inv", "fp8"),
+    (".weight_scale", "fp8 or int8"),
+    (".input_scale", "fp8"),
+    (".SCB", "bitsandbytes, 8 bits"),
+    (".quant_map", "bitsandbytes, 4 bits"),
+    (".absmax", "bitsandbytes, 4 bits"),
+    (".biases", "MLX"),
+];
+
+/// Refuses adapters and packed weights by their tensors.
+///
+/// # Errors
+/// [`LoadError::Weight`] that names the first such tensor.
+pub(crate) fn check_kind(weights: &dyn WeightSource) -> Result<(), LoadError> {
+    let named = |tensor: &str, reason: String| {
+        Err(WeightError::Kind { tensor: tensor.to_owned(), files: weights.files(), reason }.into())
+    };
+    for name in weights.names().into_iter().chain(weights.others()) {
+        let scheme = PACKED.iter().find(|(part, _)| name.ends_with(part) || name.contains(&format!("{part}.")));
+        if let Some((_, scheme)) = scheme {
+            return named(
+                name,
+                format!(
+                    "quantised weights ({scheme}), which are not read: use the original checkpoint in bf16, f16 or f32; it \
+                     is quantised on loading"
+                ),
+            );
+        }
+        if [".lora_A.", ".lora_B.", ".lora_embedding_A", ".lora_magnitude_vector"].iter().any(|it| name.contains(it)) {
+            return named(name, ADAPTER.to_owned());
+        }
+    }
+    Ok(())
+}
+
+/// What to do about an adapter.
+pub(crate) const ADAPTER: &str = "a PEFT adapter, not a whole model: merge it into its base model \
+                                  (`merge_and_unload`, then `save_pretrained`) and use that";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spelling(stored: &[&'static str]) -> Spelling {
+        let stored = |begin: &&&str| stored.iter().any(|name| name.starts_with(**begin));
+        Spelling(SPELLINGS.iter().map(|(own, all)| (*own, all.iter().find(stored).copied().unwrap_or(own))).collect())
+    }
+
+    #[test]
+    fn parts_are_spelled_as_they_are_stored() {
+        let old = spelling(&["language_model.model.norm.weight", "vision_tower.vision_model.x", "model.norm.weight"]);
+        for name in ["language_model.model.norm.weight", "vision_tower.vision_model.x", "model.norm.weight", "other"] {
+            assert_eq!(old.spell(name), name);
+        }
+        let new =
+            spelling(&["model.language_model.norm.weight", "model.vision_tower.x", "model.visual.x", "lm_head.weight"]);
+        for (name, stored) in [
+            ("language_model.model.norm.weight", "model.language_model.norm.weight"),
+            ("language_model.lm_head.weight", "lm_head.weight"),
+            ("vision_tower.vision_model.x", "model.vision_tower.x"),
+            ("vision_tower.x", "model.vision_tower.x"),
+            ("visual.x", "model.visual.x"),
+            ("model.norm.weight", "model.language_model.norm.weight"),
+            ("lm_head.weight", "lm_head.weight"),
+        ] {
+            assert_eq!(new.spell(name), stored);
+        }
+        let mixed = spelling(&["language_model.model.norm.weight", "vision_tower.x"]);
+        assert_eq!(mixed.spell("language_model.model.norm.weight"), "language_model.model.norm.weight");
+        assert_eq!(mixed.spell("vision_tower.vision_model.x"), "vision_tower.x");
+    }
+}
