@@ -21,7 +21,10 @@ pub(crate) fn golden(name: &str) -> PathBuf {
     fovea_engine::testing::golden::path(name)
 }
 
-pub(crate) use fovea_engine::testing::adapters;
+/// Names of the adapters to test.
+pub(crate) fn adapters() -> Vec<String> {
+    fovea_engine::testing::adapters()
+}
 
 /// A directory that goes away with its test.
 pub(crate) struct Scratch(PathBuf);
