@@ -74,10 +74,10 @@ fn choose(places: &Places, denied: bool) -> Option<&Candidate> {
         }
         let of_rank = || all.iter().filter(move |candidate| candidate.rank == rank);
         let whole = || of_rank().filter(|candidate| candidate.found.is_ok());
-        if let Some(last) = whole().last() {
+        if let Some(last) = whole().next_back() {
             return whole().find(|candidate| candidate.group == last.group);
         }
-        if let Some(problem) = of_rank().last()
+        if let Some(problem) = of_rank().next_back()
             && (rank != Rank::Box || !all.iter().any(|it| it.rank == Rank::Point && it.found.is_ok()))
         {
             return Some(problem);

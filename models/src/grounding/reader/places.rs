@@ -256,7 +256,7 @@ fn lists(items: &[Item]) -> Option<Vec<Vec<Number>>> {
     }
     lists.retain(|it| !it.is_empty());
     // Points that follow each other are corners.
-    if lists.len() > 1 && lists.len() % 2 == 0 && lists.iter().all(|it| it.len() == 2) {
+    if lists.len() > 1 && lists.len().is_multiple_of(2) && lists.iter().all(|it| it.len() == 2) {
         lists = lists.chunks(2).map(<[Vec<Number>]>::concat).collect();
     }
     Some(lists)
@@ -490,11 +490,14 @@ impl Places {
         for item in items {
             let aside = item.key.as_deref().is_some_and(|key| is_aside(key) || place_key(key).is_some());
             match &item.node {
-                Node::Group { kind, items, whole } if !aside => {
-                    // Numbers under a key of another meaning are no place.
-                    if item.key.is_none() || matches!(kind, Kind::Call(_) | Kind::Tag) || lists(items).is_none() {
-                        self.group(kind, items, *whole, &deed);
-                    }
+                // Numbers under a key of another meaning are no place.
+                Node::Group { kind, items, whole }
+                    if !aside
+                        && (item.key.is_none()
+                            || matches!(kind, Kind::Call(_) | Kind::Tag)
+                            || lists(items).is_none()) =>
+                {
+                    self.group(kind, items, *whole, &deed);
                 }
                 Node::Text(text) if !aside && text.trim_start().starts_with(['{', '[', '<']) => self.inner(text, &deed),
                 _ => {}
