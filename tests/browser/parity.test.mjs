@@ -16,19 +16,6 @@ const LIMIT_OWN_PIXELS = 1e-6;
 
 const timeout = 900_000;
 
-let server, browser;
-
-before(async () => {
-  const fixtures = RUNS.map(({ system }) => [`/golden/${system}/`, golden(system)]);
-  server = await serve({ '/': 'tests/browser/pages', '/dist/': 'web/js/dist', ...Object.fromEntries(fixtures) });
-  browser = await launch();
-});
-
-after(async () => {
-  await browser?.close();
-  await server?.close();
-});
-
 // Compiling kernels takes most of the time: without subgroups, and with the kernels that GPUs run, one case has them all.
 const RUNS = [
   { system: 'qwen2_5_vl', tier: {}, cases: [0, 1, 2] },
@@ -41,6 +28,19 @@ const RUNS = [
   { system: 'paligemma', tier: {}, cases: [0] },
   { system: 'mllama', tier: {}, cases: [0] },
 ];
+
+let server, browser;
+
+before(async () => {
+  const fixtures = RUNS.map(({ system }) => [`/golden/${system}/`, golden(system)]);
+  server = await serve({ '/': 'tests/browser/pages', '/dist/': 'web/js/dist', ...Object.fromEntries(fixtures) });
+  browser = await launch();
+});
+
+after(async () => {
+  await browser?.close();
+  await server?.close();
+});
 
 // The numbers are eighths: every order of summation gives these very sums.
 test('sketches are those of the fixtures', async () => {
