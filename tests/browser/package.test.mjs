@@ -645,7 +645,7 @@ test('pictures of every kind give the same pixels, and stay usable', { timeout }
   assert.match(said[6], /null/);
 });
 
-test('files are read as the browser shows them, bit by bit as natively', { timeout }, async () => {
+test('files are read as the browser shows them', { timeout }, async () => {
   const page = await open();
   const names = ['exif6.jpg', 'exif6.png', 'upright.jpg', 'omit_background.png', 'opaque.png', 'black_on_transparent.png'];
   names.push('trns_rgb.png', 'palette_trns.png', 'transparent.gif', 'interlaced.gif', 'alpha_lossy.webp', 'progressive.jpg');
