@@ -17,7 +17,7 @@ use fovea_models::{
 use proptest::prelude::*;
 
 /// Bytes of an answer that is longer than any model's.
-const LONG: usize = 100_000;
+const LONG: usize = 40_000;
 
 /// Without `FOVEA_FUZZ_CASES`.
 const CASES: u32 = 400;

@@ -173,11 +173,54 @@ fn is_aside(key: &str) -> bool {
     )
 }
 
+/// Keys of the sides of a box, of a point and of an extent.
+const SIDES: [&str; 28] = [
+    "x",
+    "y",
+    "x0",
+    "y0",
+    "x1",
+    "y1",
+    "x2",
+    "y2",
+    "left",
+    "top",
+    "right",
+    "bottom",
+    "xmin",
+    "ymin",
+    "xmax",
+    "ymax",
+    "startx",
+    "starty",
+    "endx",
+    "endy",
+    "xend",
+    "yend",
+    "clickx",
+    "clicky",
+    "xcoordinate",
+    "ycoordinate",
+    "width",
+    "height",
+];
+
 /// The sides of a box, or of a point, that keys have.
 fn sides(items: &[Item]) -> Option<Value> {
+    // The first of each side; an object may have any number of other keys.
+    let mut known: Vec<(String, &Item)> = Vec::new();
+    for item in items {
+        let Some(key) = item.key.as_deref().filter(|key| key.len() < 20) else { continue };
+        let key = normal(key);
+        if SIDES.contains(&key.as_str()) && !known.iter().any(|(it, _)| *it == key) {
+            known.push((key, item));
+        }
+    }
+    if known.is_empty() {
+        return None;
+    }
     let get = |names: &[&str]| {
-        let item =
-            items.iter().find(|item| item.key.as_deref().is_some_and(|key| names.contains(&normal(key).as_str())))?;
+        let (_, item) = known.iter().find(|(key, _)| names.contains(&key.as_str()))?;
         Some(match &item.node {
             Node::Number(number) => Ok(number.clone()),
             Node::Text(text) => match read(text).as_slice() {
@@ -212,7 +255,7 @@ fn sides(items: &[Item]) -> Option<Value> {
         _ => return Some(Value::Found(Found::Absent)),
     };
     let extent = |from: &Number, size: Number| Number { value: from.value + size.value, ..size };
-    let second = match (second, get(&["width", "w"]), get(&["height", "h"])) {
+    let second = match (second, get(&["width"]), get(&["height"])) {
         ((Some(Ok(right)), Some(Ok(bottom))), ..) if is_corner => Some((right, bottom)),
         (_, Some(Ok(width)), Some(Ok(height))) => Some((extent(&x, width), extent(&y, height))),
         _ => None,

@@ -69,9 +69,8 @@ fn text_of(node: &Node) -> Option<&str> {
 }
 
 fn get<'a>(items: &'a [Item], names: &[&str]) -> Option<&'a Node> {
-    let named = |item: &&Item| {
-        item.key.as_deref().is_some_and(|key| names.contains(&key.to_ascii_lowercase().replace('-', "_").as_str()))
-    };
+    let named =
+        |item: &&Item| item.key.as_deref().is_some_and(|key| names.iter().any(|name| name.eq_ignore_ascii_case(key)));
     items.iter().find(named).map(|item| &item.node)
 }
 
