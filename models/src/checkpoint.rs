@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Small files of a checkpoint that any system may read; whoever opens a checkpoint hands over those that exist.
-pub const SMALL_FILES: [&str; 11] = [
+pub const SMALL_FILES: [&str; 16] = [
     "config.json",
     ADAPTER,
     "generation_config.json",
@@ -27,8 +27,13 @@ pub const SMALL_FILES: [&str; 11] = [
     "tokenizer.json",
     "tokenizer.model",
     "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+    "added_tokens.json",
+    "special_tokens_map.json",
     "chat_template.json",
     "chat_template.jinja",
+    "additional_chat_templates/tool_use.jinja",
     "model.safetensors.index.json",
 ];
 

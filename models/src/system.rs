@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use fovea_engine::{
     Gpu, Tensor,
-    text::{Message, Tokenizer},
+    text::{Conversation, LocalTime, Tokenizer},
     weights::{Loader, Policy, Progress},
 };
 
@@ -142,16 +142,21 @@ impl System {
     ///
     /// # Errors
     /// As [`Text::render`].
-    pub fn render(&self, messages: &[Message]) -> Result<String, RunError> {
-        self.text.render(messages)
+    pub fn render<'a>(&self, conversation: impl Into<Conversation<'a>>) -> Result<String, RunError> {
+        self.text.render(conversation)
     }
 
     /// A conversation's ids, slots of pictures not expanded.
     ///
     /// # Errors
     /// As [`Text::render`].
-    pub fn ids(&self, messages: &[Message]) -> Result<Vec<u32>, RunError> {
-        self.text.ids(messages)
+    pub fn ids<'a>(&self, conversation: impl Into<Conversation<'a>>) -> Result<Vec<u32>, RunError> {
+        self.text.ids(conversation)
+    }
+
+    /// As [`Text::set_time`].
+    pub fn set_time(&self, time: LocalTime) {
+        self.text.set_time(time);
     }
 
     /// An answer's text, as [`crate::grounding::read_answer`] takes it.

@@ -1,8 +1,8 @@
 //! The words of a system: tokenizer and conversations.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
-use fovea_engine::text::{ChatTemplate, Message, TemplateFiles, Tokenizer};
+use fovea_engine::text::{Beside, ChatTemplate, Conversation, LocalTime, Script, TemplateFiles, TextError, Tokenizer};
 
 use crate::{
     checkpoint::{Files, LoadError, RunError},
@@ -14,31 +14,37 @@ use crate::{
 pub struct Text {
     tokenizer: Arc<Tokenizer>,
     chat: Chat,
+    time: RwLock<Option<LocalTime>>,
 }
 
 impl Text {
-    /// From a checkpoint's files: `tokenizer.json`, or the `tokenizer.model` of systems that publish only that.
+    /// From a checkpoint's files: `tokenizer.json`, or what it is made of: `vocab.json` with `merges.txt`, or a
+    /// `tokenizer.model`.
     ///
     /// # Errors
     /// [`LoadError::MissingFile`], [`LoadError::Text`].
     pub fn open(files: Files<'_>, blueprint: &Blueprint) -> Result<Self, LoadError> {
-        let tokenizer = match (files.get("tokenizer.json"), files.get("tokenizer.model"), blueprint.tiktoken) {
-            (Some(json), ..) => Tokenizer::from_tokenizer_json(json)?,
-            (None, Some(model), Some(pattern)) => {
-                Tokenizer::from_tiktoken(model, files.need("tokenizer_config.json")?, pattern)?
-            }
-            (None, Some(model), None) => Tokenizer::from_sentencepiece(model)?,
-            (None, None, Some(_)) => return Err(LoadError::MissingFile { file: "tokenizer.model".to_owned() }),
-            (None, None, None) => return Err(LoadError::MissingFile { file: "tokenizer.json".to_owned() }),
-        };
+        let tokenizer = read_tokenizer(files, blueprint)?;
+        let (last, rows) = (tokenizer.last_id() as usize, blueprint.decoder.embedding_rows());
+        if last >= rows {
+            let token = tokenizer.token(tokenizer.last_id()).unwrap_or_default();
+            let reason = format!(
+                "token {token:?} has id {last}, but the model's embedding has {rows} rows: it is another model's tokenizer"
+            );
+            return Err(TextError::File { file: tokenizer.file(), reason }.into());
+        }
         let template = || {
             ChatTemplate::from_files(TemplateFiles {
                 jinja: files.get("chat_template.jinja"),
+                tool_use: files.get("additional_chat_templates/tool_use.jinja"),
                 json: files.get("chat_template.json"),
                 tokenizer_config: files.get("tokenizer_config.json"),
+                special_tokens: files.get("special_tokens_map.json"),
             })
         };
-        Ok(Self { tokenizer: Arc::new(tokenizer), chat: Chat::new(blueprint.chat.clone(), template)? })
+        let script = Script { edges: tokenizer.edges().collect(), picture: Some(blueprint.slot.written(&tokenizer)) };
+        let chat = Chat::new(blueprint.chat.clone(), script, template)?;
+        Ok(Self { tokenizer: Arc::new(tokenizer), chat, time: RwLock::default() })
     }
 
     /// The tokenizer.
@@ -51,15 +57,54 @@ impl Text {
     /// # Errors
     /// [`RunError::Text`] if the checkpoint has no chat template, or the template refuses; [`RunError::Prompt`] if the
     /// system does not know such conversations.
-    pub fn render(&self, messages: &[Message]) -> Result<String, RunError> {
-        self.chat.render(messages)
+    pub fn render<'a>(&self, conversation: impl Into<Conversation<'a>>) -> Result<String, RunError> {
+        self.chat.render(self.now(conversation.into()))
     }
 
     /// The ids of [`Text::render`], slots of pictures not expanded.
     ///
     /// # Errors
     /// As [`Text::render`].
-    pub fn ids(&self, messages: &[Message]) -> Result<Vec<u32>, RunError> {
-        self.chat.ids(messages, &self.tokenizer)
+    pub fn ids<'a>(&self, conversation: impl Into<Conversation<'a>>) -> Result<Vec<u32>, RunError> {
+        self.chat.ids(self.now(conversation.into()), &self.tokenizer)
     }
+
+    /// Sets the time that chat templates write where they ask for it (`strftime_now`), for conversations that name none:
+    /// the caller's, as nothing here reads a clock. Without it such a template fails, and says so.
+    pub fn set_time(&self, time: LocalTime) {
+        *self.time.write().unwrap_or_else(PoisonError::into_inner) = Some(time);
+    }
+
+    fn now<'a>(&self, conversation: Conversation<'a>) -> Conversation<'a> {
+        let now = conversation.now.or(*self.time.read().unwrap_or_else(PoisonError::into_inner));
+        Conversation { now, ..conversation }
+    }
+}
+
+fn read_tokenizer(files: Files<'_>, blueprint: &Blueprint) -> Result<Tokenizer, LoadError> {
+    let (json, model) = (files.get("tokenizer.json"), files.get("tokenizer.model"));
+    let parts = files.get("vocab.json").zip(files.get("merges.txt"));
+    let beside = Beside {
+        config: files.get("tokenizer_config.json"),
+        added: files.get("added_tokens.json"),
+        special: files.get("special_tokens_map.json"),
+        // SmolVLM's vocabulary, whose class is GPT-2's.
+        digits: blueprint.name == "idefics3",
+    };
+    Ok(match (json, blueprint.tiktoken, parts, model) {
+        (Some(json), ..) => Tokenizer::from_tokenizer_json(json)?.with_added(beside)?,
+        (None, Some(pattern), _, Some(model)) => {
+            Tokenizer::from_tiktoken(model, files.need("tokenizer_config.json")?, pattern)?
+        }
+        (None, Some(_), _, None) => return Err(missing("tokenizer.model")),
+        (None, None, Some((vocabulary, merges)), _) => Tokenizer::from_vocabulary(vocabulary, merges, beside)?,
+        (None, None, None, Some(model)) => Tokenizer::from_sentencepiece(model, beside)?,
+        (None, None, None, None) => {
+            return Err(missing("tokenizer.json (or vocab.json with merges.txt, or tokenizer.model)"));
+        }
+    })
+}
+
+fn missing(file: &str) -> LoadError {
+    LoadError::MissingFile { file: file.to_owned() }
 }

@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fovea_engine::{testing::golden, text::Tokenizer};
+use fovea_engine::{
+    testing::golden,
+    text::{ChatTemplate, Message, Part, Script, Tokenizer},
+};
 use fovea_models::{
     Grammar,
     constraint::{Constrainer, Constraint},
@@ -339,5 +342,83 @@ proptest! {
     #[test]
     fn arbitrary_schemas_are_followed_or_refused(schema in json()) {
         follow(&Constraint::JsonSchema(schema));
+    }
+}
+
+/// JSON whose keys and words are those of conversations.
+fn json_of_messages() -> impl Strategy<Value = serde_json::Value> {
+    use serde_json::Value;
+    let words = prop::sample::select(vec![
+        "role",
+        "content",
+        "type",
+        "text",
+        "image",
+        "image_url",
+        "url",
+        "user",
+        "assistant",
+        "tool",
+        "tool_calls",
+        "function",
+        "name",
+        "marks",
+        "data:image/png;base64,AQI=",
+        "data:,",
+        "https://a",
+        "<|im_end|>",
+        "<box>",
+    ]);
+    let words = words.prop_map(str::to_owned).boxed();
+    let leaf = prop_oneof![
+        3 => words.clone().prop_map(Value::from),
+        1 => Just(Value::Null),
+        1 => any::<i64>().prop_map(Value::from),
+        1 => ".{0,8}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(5, 60, 6, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+            prop::collection::vec((words.clone(), inner), 0..6)
+                .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(cases(CASES))]
+
+    /// Any JSON is a conversation or an error that names a field.
+    #[test]
+    fn any_json_is_messages_or_an_error(mut value in json_of_messages(), as_turn in any::<bool>()) {
+        if as_turn {
+            value = serde_json::json!([{"role": "user", "content": value}]);
+        }
+        match Message::read_all("messages", &value) {
+            Ok(messages) => prop_assert!(!messages.is_empty()),
+            Err(error) => {
+                let text = error.to_string();
+                prop_assert!(text.starts_with("messages") && text.len() < 500, "{}", text);
+            }
+        }
+    }
+
+    /// Any template is an error or writes something, soon, of which words are known.
+    #[test]
+    fn any_template_ends(
+        pieces in prop::collection::vec(prop::sample::select(vec![
+            "{%", "%}", "{{", "}}", "-", " for m in messages ", " endfor ", " if m ", " else ", " endif ", " set x = ",
+            " x ", "m.content", "m['role']", "messages", " + ", " ~ ", " * ", "[", "]", "'<|im_end|>'", "99999", " | ",
+            "join", "replace('a', 'b')", "list", "tojson", "range(99999)", ".split('<')", "namespace(a=x)", " macro f(x) ",
+            " endmacro ", "f(x)", "(", ")", ",", "loop.index0", "\n", "text",
+        ]), 0..25),
+        words in "[<>|a-z\u{100000}]{0,12}",
+    ) {
+        let start = Instant::now();
+        let Ok(template) = ChatTemplate::new(pieces.concat(), Default::default()) else { return Ok(()) };
+        let asked = [Message::user(vec![Part::text(words)])];
+        let script = Script { edges: vec!['<', '>', '|'], picture: None };
+        let _ = template.render(&asked, &script, true);
+        prop_assert!(start.elapsed() < Duration::from_secs(60), "{:?}", pieces.concat());
     }
 }

@@ -52,7 +52,7 @@ impl Case {
             // A text that is handed over with its pictures.
             Some(text) => {
                 let pictures = self.pictures().into_iter().map(|_| Part::Image);
-                vec![Message::user(pictures.chain([Part::text(text)]).collect())]
+                vec![Message::user(pictures.chain([Part::marks(text)]).collect())]
             }
             None => serde_json::from_value(prompt["messages"].clone()).expect("messages"),
         }

@@ -116,16 +116,19 @@ impl From<WeightError> for Failure {
 
 impl From<TextError> for Failure {
     fn from(error: TextError) -> Self {
-        Self::new(Kind::Model, error)
+        let kind = if matches!(error, TextError::Message { .. }) { Kind::Input } else { Kind::Model };
+        Self::new(kind, error)
     }
 }
 
 impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
         let kind = match &error {
-            RunError::Image(_) | RunError::Prompt(_) | RunError::TooLong { .. } | RunError::Pixels { .. } => {
-                Kind::Input
-            }
+            RunError::Image(_)
+            | RunError::Prompt(_)
+            | RunError::Text(TextError::Message { .. })
+            | RunError::TooLong { .. }
+            | RunError::Pixels { .. } => Kind::Input,
             RunError::GroundsOnly => Kind::Usage,
             RunError::Text(_) | RunError::Token { .. } | RunError::Constraint(_) => Kind::Model,
             RunError::Gpu(_) | RunError::Op(OpError::Gpu(_)) => Kind::Gpu,

@@ -17,7 +17,7 @@ use fovea_models::System;
 use crate::{
     directory,
     failure::{Failure, Outcome},
-    progress,
+    progress, prompt,
 };
 
 /// How weights are stored on the GPU.
@@ -168,5 +168,8 @@ pub(crate) fn load(directory: &Path, gpu: &Gpu, quant: Quantisation) -> Outcome<
     };
     let system = pollster::block_on(System::load(&checkpoint, gpu, quant.policy(), &hear));
     bar.finish_and_clear();
+    if let (Ok(system), Some(now)) = (&system, prompt::now()) {
+        system.set_time(now);
+    }
     system.map(Arc::new).map_err(|error| Failure::load(directory, error))
 }

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use fovea_engine::text::{Message, Part};
-use fovea_models::{EncodedImage, Prepared, RunError, Session, System, prompt::collapse_slots};
+use fovea_engine::text::{Conversation, LocalTime, Message, Part};
+use fovea_models::{EncodedImage, Prepared, RunError, Session, System, image::Picture, prompt::collapse_slots};
 use serde::Deserialize;
+use serde_json::Value;
 use std::sync::Arc;
 
 use crate::{
@@ -18,18 +19,23 @@ const LARGEST_FILE: u64 = 16 << 20;
 /// What to ask.
 pub(crate) enum Prompt {
     /// A conversation, for the chat template.
-    Messages(Vec<Message>),
+    Messages(Messages),
     /// Text as the model reads it.
     Text(String),
     /// Token ids.
     Ids(Vec<u32>),
 }
 
-/// `{"messages": [...]}` or `{"prompt": text}`.
-#[derive(Deserialize)]
-struct PromptFile {
-    messages: Option<Vec<Message>>,
-    prompt: Option<String>,
+/// A conversation, and the tools that its model may call.
+pub(crate) struct Messages {
+    messages: Vec<Message>,
+    tools: Vec<Value>,
+}
+
+impl<'a> From<&'a Messages> for Conversation<'a> {
+    fn from(all: &'a Messages) -> Self {
+        Self { messages: &all.messages, tools: &all.tools, now: None }
+    }
 }
 
 impl Prompt {
@@ -40,20 +46,65 @@ impl Prompt {
         }
         let mut parts = vec![Part::Image; images];
         parts.push(Part::text(text));
-        Ok(Self::Messages(vec![Message::user(parts)]))
+        Ok(Self::Messages(Messages { messages: vec![Message::user(parts)], tools: Vec::new() }))
     }
 
-    /// Reads a file of messages or of text.
+    /// Reads a file of messages, a list or `{"messages": [...]}`, perhaps with `tools`; or of text, `{"prompt": text}`.
     pub(crate) fn read(path: &Path) -> Outcome<Self> {
-        let file: PromptFile = json(path)?;
-        match file {
-            PromptFile { messages: Some(messages), prompt: None } if !messages.is_empty() => {
-                Ok(Self::Messages(messages))
+        let wrong = |reason: &dyn std::fmt::Display| Failure::file(path, reason);
+        let messages = |value: &Value, tools: Vec<Value>| {
+            let messages = Message::read_all("messages", value).map_err(|error| wrong(&error))?;
+            Ok(Self::Messages(Messages { messages, tools }))
+        };
+        let file: Value = json(path)?;
+        let Some(fields) = file.as_object() else { return messages(&file, Vec::new()) };
+        if let Some(other) = fields.keys().find(|key| !matches!(key.as_str(), "messages" | "tools" | "prompt")) {
+            // Fixtures say more about their requests than what is asked.
+            if !matches!(other.as_str(), "template_version" | "agent") {
+                return Err(wrong(&format_args!("{other} is not known: messages with tools, or prompt, are")));
             }
-            PromptFile { messages: Some(_), prompt: None } => Err(Failure::file(path, "`messages` is empty")),
-            PromptFile { messages: None, prompt: Some(text) } if !text.is_empty() => Ok(Self::Text(text)),
-            PromptFile { messages: None, prompt: Some(_) } => Err(Failure::file(path, "`prompt` is empty")),
-            _ => Err(Failure::file(path, "needs either `messages` or `prompt`")),
+        }
+        match (fields.get("messages"), fields.get("prompt"), fields.get("tools")) {
+            (Some(value), None, tools) => {
+                let tools = match tools {
+                    None | Some(Value::Null) => Vec::new(),
+                    Some(Value::Array(tools)) => tools.clone(),
+                    Some(_) => return Err(wrong(&"tools must be a list")),
+                };
+                messages(value, tools)
+            }
+            (None, Some(Value::String(text)), None) if !text.is_empty() => Ok(Self::Text(text.clone())),
+            (None, Some(_), None) => Err(wrong(&"prompt must be a text that is not empty")),
+            _ => Err(wrong(&"needs either messages, perhaps with tools, or prompt")),
+        }
+    }
+
+    /// The pictures of the prompt, in order: those whose files are in the messages, and for the others those `given` on the
+    /// command line.
+    pub(crate) fn pictures(&self, given: Vec<Picture>) -> Outcome<Vec<Picture>> {
+        let Self::Messages(Messages { messages, .. }) = self else { return Ok(given) };
+        let (count, mut given) = (given.len(), given.into_iter());
+        let (mut pictures, mut apart) = (Vec::new(), 0);
+        for (index, message) in messages.iter().enumerate() {
+            for (part, it) in message.content.iter().enumerate() {
+                match it {
+                    Part::Text { .. } => {}
+                    Part::Image => {
+                        apart += 1;
+                        pictures.extend(given.next());
+                    }
+                    Part::Inline(bytes) => pictures.push(Picture::decode(bytes).map_err(|error| {
+                        Failure::new(Kind::Input, format_args!("messages[{index}].content[{part}]: {error}"))
+                    })?),
+                }
+            }
+        }
+        match apart == count {
+            true => Ok(pictures),
+            false => Err(Failure::new(
+                Kind::Input,
+                format_args!("the messages have {apart} pictures without a data: URL, --image gives {count}"),
+            )),
         }
     }
 
@@ -94,6 +145,12 @@ impl Prompt {
             (_, error) => error.into(),
         })
     }
+}
+
+/// The time here, which some chat templates write.
+pub(crate) fn now() -> Option<LocalTime> {
+    let now = jiff::ZonedDateTime::now();
+    LocalTime::new(now.year(), [now.month(), now.day()], [now.hour(), now.minute(), now.second()])
 }
 
 /// A JSON file as a type.

@@ -354,6 +354,32 @@ fn dump(arguments: &[&Path], flag: &str, file: &Path) -> Output {
     command.output().unwrap()
 }
 
+/// OpenAI's parts, a bare list, content that is null, words that spell special tokens; of tools' calls, which this model's
+/// template does not write, the field is named.
+#[test]
+fn messages_as_clients_write_them() {
+    let case = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../tests/cases/messages/{name}.json"));
+    let image = picture();
+    let apart = [Path::new("--image"), &image];
+    for (name, arguments) in
+        [("openai_image_url", &[][..]), ("bare_list", &apart), ("content_null", &apart), ("im_end", &apart)]
+    {
+        let output = dump(arguments, "--messages", &case(name));
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let calls = dump(&apart, "--messages", &case("tool_calls"));
+    assert_fails(&calls, INPUT, &["messages[1].tool_calls are not written by the chat template"]);
+    let both = dump(&apart, "--messages", &case("openai_image_url"));
+    assert_fails(&both, INPUT, &["messages have 0 pictures", "--image gives 1"]);
+    let scratch = Scratch::new();
+    let far = r#"[{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://a.b/c.png"}}]}]"#;
+    let far = dump(&[], "--messages", &scratch.write("prompt.json", far));
+    assert_fails(&far, INPUT, &["messages[0].content[0].image_url.url", "pictures are not fetched"]);
+    let broken = r#"[{"role": "user", "content": [{"type": "image_url", "image_url": "data:image/png;base64,AQI="}]}]"#;
+    let broken = dump(&[], "--messages", &scratch.write("prompt.json", broken));
+    assert_fails(&broken, INPUT, &["messages[0].content[0]"]);
+}
+
 #[test]
 fn broken_prompt_files() {
     let scratch = Scratch::new();
@@ -371,7 +397,7 @@ fn broken_prompt_files() {
         assert_fails(&dump(&[], "--messages", &path), INPUT, &["prompt.json"]);
     }
     let path = scratch.write("prompt.json", r#"{"messages": [{"role": "user", "content": [{"type": "image"}]}]}"#);
-    assert_fails(&dump(&[], "--messages", &path), INPUT, &["1 image placeholders", "0 pictures"]);
+    assert_fails(&dump(&[], "--messages", &path), INPUT, &["messages have 1 pictures", "--image gives 0"]);
     for text in ["", "{}", r#"["a"]"#, "[-1]", "[1.5]", "[4294967296]"] {
         let path = scratch.write("ids.json", text);
         assert_fails(&dump(&[], "--ids", &path), INPUT, &["ids.json"]);

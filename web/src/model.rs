@@ -7,7 +7,7 @@ use std::{
 };
 
 use fovea_engine::{
-    text::Message,
+    text::{LocalTime, Message},
     weights::{Format, Policy, Progress},
 };
 use fovea_models::{
@@ -240,7 +240,7 @@ impl Model {
     }
 
     /// Says where to carry out an instruction on a picture. `options`: `{max_tokens: number, heat: boolean, free:
-    /// boolean}`; unless it is free, the answer keeps to the model's grammar.
+    /// boolean, time: number[]}` (year, month, day, hour, minute, second); unless it is free, the answer keeps to the model's grammar.
     ///
     /// # Errors
     /// `answer` if it cannot be read; `prompt`; the device's failures; the signal's reason.
@@ -255,6 +255,7 @@ impl Model {
     ) -> Result<Answer, JsValue> {
         let max_tokens = number(&options, "max_tokens")?;
         let encoded = self.image(image)?;
+        self.system.set_time(time(&options)?);
         until_abort(signal, async {
             let mut session = self.session()?;
             let grammar = self.system.blueprint().grammar;
@@ -288,7 +289,8 @@ impl Model {
     }
 
     /// Answers a conversation, whose `image` parts the pictures belong to in order. `options`: `{max_tokens,
-    /// temperature, top_k, top_p, seed}`, all numbers, and perhaps `grammar`: `{jsonSchema}`, `{regex}` or `{ebnf}`.
+    /// temperature, top_k, top_p, seed}`, all numbers, `time` as for [`Model::ground`], and perhaps `grammar`: `{jsonSchema}`,
+    /// `{regex}` or `{ebnf}`.
     ///
     /// # Errors
     /// `prompt`; `model` without a chat template, or if the model only grounds; the device's failures; the signal's reason.
@@ -302,8 +304,9 @@ impl Model {
         signal: Option<AbortSignal>,
     ) -> Result<Answer, JsValue> {
         self.system.require_words().map_err(Failure::from)?;
-        let messages: Vec<Message> = from_js("messages", &messages)?;
+        let messages = conversation(&messages)?;
         let constraint = grammar(&options)?;
+        self.system.set_time(time(&options)?);
         let options = GenerateOptions {
             max_tokens: number(&options, "max_tokens")?,
             temperature: number::<f32>(&options, "temperature")?,
@@ -453,7 +456,21 @@ fn grammar(options: &JsValue) -> Result<Option<Constraint>, JsValue> {
     }))
 }
 
-/// A field that must be a number of type `T`.
+/// Messages as `web/js/src/types.ts` has them.
+pub(crate) fn conversation(messages: &JsValue) -> Result<Vec<Message>, JsValue> {
+    let value: serde_json::Value = from_js("messages", messages)?;
+    Ok(Message::read_all("messages", &value).map_err(|error| Failure::from(RunError::from(error)))?)
+}
+
+/// `options.time`: the time where the page is, which some chat templates write.
+fn time(options: &JsValue) -> Result<LocalTime, JsValue> {
+    let [year, month, day, hour, minute, second]: [i16; 6] = number(options, "time")?;
+    let small = |number: i16| i8::try_from(number).unwrap_or(-1);
+    let time = LocalTime::new(year, [month, day].map(small), [hour, minute, second].map(small));
+    time.ok_or_else(|| Failure::Argument("time: no date and time".to_owned()).into())
+}
+
+/// A field that must be a number of type `T`, or several.
 fn number<T: serde::de::DeserializeOwned>(options: &JsValue, name: &str) -> Result<T, JsValue> {
     from_js(name, &Reflect::get(options, &JsValue::from_str(name))?)
 }

@@ -99,7 +99,11 @@ pub(crate) async fn open(source: Source, thrown: &Thrown) -> Result<Checkpoint, 
         Ok::<_, LoadError>(RemoteFile { source, name: name.to_owned(), len, thrown })
     };
     let mut small = BTreeMap::new();
-    for name in SMALL_FILES.into_iter().filter(|name| listed.contains_key(*name)) {
+    // What `tokenizer.json` is made of need not come where it is.
+    let spare = |name: &str| {
+        listed.contains_key("tokenizer.json") && ["vocab.json", "merges.txt", "tokenizer.model"].contains(&name)
+    };
+    for name in SMALL_FILES.into_iter().filter(|name| listed.contains_key(*name) && !spare(name)) {
         let file = file(name)?;
         if file.len > LARGEST_SMALL_FILE {
             let reason = format!("more than {} MiB", LARGEST_SMALL_FILE >> 20);

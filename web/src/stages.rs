@@ -82,7 +82,7 @@ impl Model {
     /// # Errors
     /// `prompt`; `model` without a chat template.
     pub fn conversation_ids(&self, messages: JsValue) -> Result<Vec<u32>, JsValue> {
-        let messages: Vec<fovea_engine::text::Message> = crate::json::from_js("messages", &messages)?;
+        let messages = crate::model::conversation(&messages)?;
         Ok(self.system().ids(&messages).map_err(Failure::from)?)
     }
 }

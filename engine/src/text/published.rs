@@ -9,12 +9,26 @@
 use std::collections::{BTreeMap, HashMap};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use tokenizers::AddedToken;
 
-use super::{TextError, charsmap::Charsmap};
+use super::{Beside, TextError, charsmap::Charsmap, object, recognise};
 
 const MODEL: &str = "tokenizer.model";
-const CONFIG: &str = "tokenizer_config.json";
+pub(super) const CONFIG: &str = "tokenizer_config.json";
+const ADDED: &str = "added_tokens.json";
+const SPECIAL: &str = "special_tokens_map.json";
+const VOCABULARY: &str = "vocab.json";
+const MERGES: &str = "merges.txt";
+
+/// A vocabulary written as a `tokenizer.json`.
+pub(super) struct Published {
+    /// The file that it came from.
+    pub(super) file: &'static str,
+    pub(super) json: Value,
+    /// What a text becomes first.
+    pub(super) charsmap: Option<Charsmap>,
+}
 
 /// SentencePiece writes a space as this.
 const SPACE: &str = "\u{2581}";
@@ -25,10 +39,67 @@ fn wrong(reason: impl ToString) -> TextError {
 
 /// A token that is found in text before the model sees it.
 fn added(id: u32, content: &str, special: bool) -> Value {
+    written(id, &AddedToken::from(content, special).normalized(false))
+}
+
+fn written(id: u32, token: &AddedToken) -> Value {
     json!({
-        "id": id, "content": content, "special": special,
-        "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
+        "id": id, "content": token.content, "special": token.special, "single_word": token.single_word,
+        "lstrip": token.lstrip, "rstrip": token.rstrip, "normalized": token.normalized,
     })
+}
+
+/// Names of the tokens that `tokenizer_config.json` and `special_tokens_map.json` name one by one.
+pub(super) const NAMED: [&str; 7] =
+    ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+
+/// A token: a string, or an object with its `content`.
+pub(super) fn content(token: &Value) -> Option<&str> {
+    token.as_str().or_else(|| token.get("content").and_then(Value::as_str))
+}
+
+/// Added tokens by id: `added_tokens_decoder` of `tokenizer_config.json`, and older checkpoints' `added_tokens.json`, of
+/// which those are special that the configuration or `special_tokens_map.json` lists as such.
+pub(super) fn added_tokens(beside: Beside<'_>) -> Result<BTreeMap<u32, AddedToken>, TextError> {
+    let read = |file, bytes: Option<&[u8]>| bytes.map_or(Ok(Map::new()), |bytes| object(file, bytes));
+    let (config, special) = (read(CONFIG, beside.config)?, read(SPECIAL, beside.special)?);
+    let mut tokens = BTreeMap::new();
+    let decoder = config.get("added_tokens_decoder").and_then(Value::as_object);
+    for (id, token) in decoder.into_iter().flatten() {
+        let (Ok(number), Some(content)) = (id.parse::<u32>(), token.get("content").and_then(Value::as_str)) else {
+            let reason = format!("added_tokens_decoder: entry {id} is no id with a `content`");
+            return Err(TextError::File { file: CONFIG, reason });
+        };
+        let flag = |name: &str| token.get(name).and_then(Value::as_bool).unwrap_or_default();
+        let token = AddedToken::from(content, flag("special"))
+            .single_word(flag("single_word"))
+            .lstrip(flag("lstrip"))
+            .rstrip(flag("rstrip"))
+            .normalized(flag("normalized"));
+        tokens.insert(number, token);
+    }
+    let lists = ["additional_special_tokens", "extra_special_tokens"];
+    let is_special = |token: &str| {
+        [&config, &special].into_iter().any(|file| {
+            let named = NAMED.iter().filter_map(|name| file.get(*name));
+            let listed = lists.iter().filter_map(|name| file.get(*name)).flat_map(|list| match list {
+                Value::Array(list) => list.iter().collect::<Vec<_>>(),
+                Value::Object(named) => named.values().collect(),
+                _ => Vec::new(),
+            });
+            named.chain(listed).any(|it| content(it) == Some(token))
+        })
+    };
+    for (token, id) in read(ADDED, beside.added)? {
+        let Some(id) = id.as_u64().and_then(|id| u32::try_from(id).ok()) else {
+            return Err(TextError::File { file: ADDED, reason: format!("{token:?}: its id is {id}") });
+        };
+        if !tokens.values().any(|it: &AddedToken| it.content == token) {
+            let special = is_special(&token);
+            tokens.entry(id).or_insert_with(|| AddedToken::from(token, special).normalized(!special));
+        }
+    }
+    Ok(tokens)
 }
 
 /// Every way to make a token of two others, those that make the first of `order` first.
@@ -63,8 +134,9 @@ fn letters() -> [char; 256] {
 }
 
 /// A `tokenizer.json` of tiktoken's ranks, split by `pattern`, and the special tokens of `tokenizer_config.json`.
-pub(super) fn from_tiktoken(model: &[u8], config: &[u8], pattern: &str) -> Result<Value, TextError> {
+pub(super) fn from_tiktoken(model: &[u8], config: &[u8], pattern: &str) -> Result<Published, TextError> {
     let letters = letters();
+    recognise(MODEL, model)?;
     let text = std::str::from_utf8(model).map_err(wrong)?;
     let mut ranks: BTreeMap<u32, String> = BTreeMap::new();
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
@@ -84,32 +156,83 @@ pub(super) fn from_tiktoken(model: &[u8], config: &[u8], pattern: &str) -> Resul
         return Err(wrong("a token occurs twice"));
     }
     let merges = merges(ranks.values().map(String::as_str), &vocabulary);
-    Ok(json!({
+    let added = added_tokens(Beside { config: Some(config), ..Beside::default() })?;
+    let json = json!({
         "version": "1.0",
-        "added_tokens": special_tokens(config)?,
-        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
-            {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false},
-            {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false},
-        ]},
-        "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
+        "added_tokens": added.iter().map(|(&id, token)| written(id, token)).collect::<Vec<_>>(),
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split(pattern), byte_level(false)]},
+        "decoder": byte_level(true),
         // A piece that is a token as a whole is that token, whatever its merges would make.
         "model": {"type": "BPE", "vocab": vocabulary, "merges": merges, "ignore_merges": true},
-    }))
+    });
+    Ok(Published { file: MODEL, json, charsmap: None })
 }
 
-/// `added_tokens_decoder` of `tokenizer_config.json`, by id.
-fn special_tokens(config: &[u8]) -> Result<Vec<Value>, TextError> {
-    let file = |reason: String| TextError::File { file: CONFIG, reason };
-    let config: Value = serde_json::from_slice(config).map_err(|error| file(error.to_string()))?;
-    let mut tokens = BTreeMap::new();
-    for (id, token) in config.get("added_tokens_decoder").and_then(Value::as_object).into_iter().flatten() {
-        let content = token.get("content").and_then(Value::as_str);
-        let (Ok(id), Some(content)) = (id.parse::<u32>(), content) else {
-            return Err(file(format!("added_tokens_decoder: entry {id} is no id with a `content`")));
+fn split(pattern: &str) -> Value {
+    json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false})
+}
+
+fn byte_level(use_regex: bool) -> Value {
+    json!({"type": "ByteLevel", "add_prefix_space": use_regex, "trim_offsets": true, "use_regex": use_regex})
+}
+
+/// How Qwen2's text is split. Source: `PRETOKENIZE_REGEX` of `tokenization_qwen2.py`, transformers 4.57.1.
+const QWEN2: &str =
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+/// A `tokenizer.json` of byte-level BPE, by the class that `tokenizer_config.json` names.
+pub(super) fn from_vocabulary(vocabulary: &[u8], merges: &[u8], beside: Beside<'_>) -> Result<Published, TextError> {
+    let config = beside.config.map_or(Ok(Map::new()), |bytes| object(CONFIG, bytes))?;
+    let class = config.get("tokenizer_class").and_then(Value::as_str).unwrap_or_default();
+    let prefix = config.get("add_prefix_space").and_then(Value::as_bool).unwrap_or_default();
+    let level = json!({"type": "ByteLevel", "add_prefix_space": prefix, "trim_offsets": true, "use_regex": true});
+    let (normaliser, splitters) = match class.strip_suffix("Fast").unwrap_or(class) {
+        "Qwen2Tokenizer" => (json!({"type": "NFC"}), vec![split(QWEN2), byte_level(false)]),
+        "GPT2Tokenizer" if beside.digits => {
+            (Value::Null, vec![json!({"type": "Digits", "individual_digits": true}), level])
+        }
+        "GPT2Tokenizer" => (Value::Null, vec![level]),
+        _ => {
+            return Err(TextError::Field {
+                file: CONFIG,
+                field: "tokenizer_class".to_owned(),
+                expected: "Qwen2Tokenizer or GPT2Tokenizer, as there is no tokenizer.json beside vocab.json",
+            });
+        }
+    };
+    let mut ids: BTreeMap<String, u32> = BTreeMap::new();
+    for (token, id) in object(VOCABULARY, vocabulary)? {
+        let Some(id) = id.as_u64().and_then(|id| u32::try_from(id).ok()) else {
+            return Err(TextError::File { file: VOCABULARY, reason: format!("{token:?}: its id is {id}") });
         };
-        tokens.insert(id, added(id, content, token.get("special").and_then(Value::as_bool).unwrap_or_default()));
+        ids.insert(token, id);
     }
-    Ok(tokens.into_values().collect())
+    recognise(MERGES, merges)?;
+    let text =
+        std::str::from_utf8(merges).map_err(|error| TextError::File { file: MERGES, reason: error.to_string() })?;
+    let mut pairs: Vec<[&str; 2]> = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        if line.trim().is_empty() || number == 0 && line.starts_with("#version") {
+            continue;
+        }
+        let pair = line.split_once(' ').filter(|(left, right)| {
+            ids.contains_key(*left) && ids.contains_key(*right) && ids.contains_key(&[*left, *right].concat())
+        });
+        let Some((left, right)) = pair else {
+            let reason = format!("line {}: no two tokens of vocab.json that make a third", number + 1);
+            return Err(TextError::File { file: MERGES, reason });
+        };
+        pairs.push([left, right]);
+    }
+    let json = json!({
+        "version": "1.0",
+        "added_tokens": added_tokens(beside)?.iter().map(|(&id, token)| written(id, token)).collect::<Vec<_>>(),
+        "normalizer": normaliser,
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": splitters},
+        "decoder": byte_level(true),
+        "model": {"type": "BPE", "vocab": ids, "merges": pairs},
+    });
+    Ok(Published { file: VOCABULARY, json, charsmap: None })
 }
 
 /// What a piece is for; numbers of `SentencePiece.Type`.
@@ -129,8 +252,13 @@ struct Piece<'a> {
 const UNIGRAM: u64 = 1;
 const BPE: u64 = 2;
 
-/// A `tokenizer.json` of a SentencePiece model, and what texts become before it reads them.
-pub(super) fn from_sentencepiece(model: &[u8]) -> Result<(Value, Option<Charsmap>), TextError> {
+/// A `tokenizer.json` of a SentencePiece model. Classes of `transformers` put a space and a begin-of-text token before a text
+/// by options of their own. Source: `LlamaConverter` of `convert_slow_tokenizer.py`, transformers 4.57.1.
+pub(super) fn from_sentencepiece(model: &[u8], beside: Beside<'_>) -> Result<Published, TextError> {
+    recognise(MODEL, model)?;
+    let config = beside.config.map_or(Ok(Map::new()), |bytes| object(CONFIG, bytes))?;
+    let own = added_tokens(beside)?;
+    let flag = |name: &str| config.get(name).and_then(Value::as_bool);
     let mut pieces = Vec::new();
     let (mut kind, mut prefix, mut squeeze, mut charsmap) = (UNIGRAM, true, true, &[][..]);
     for field in Fields(model) {
@@ -156,11 +284,17 @@ pub(super) fn from_sentencepiece(model: &[u8]) -> Result<(Value, Option<Charsmap
             _ => {}
         }
     }
+    // Gemma's configuration names the first pieces anew.
+    for (piece, id) in pieces.iter_mut().zip(0..) {
+        if let (UNKNOWN | CONTROL, Some(token)) = (piece.kind, own.get(&id)) {
+            piece.text = &token.content;
+        }
+    }
     let vocabulary: HashMap<&str, u32> = pieces.iter().zip(0..).map(|(piece, id)| (piece.text, id)).collect();
     if vocabulary.len() != pieces.len() {
         return Err(wrong("a piece occurs twice"));
     }
-    let (written, splitter) = match kind {
+    let (written_model, splitter) = match kind {
         UNIGRAM => (unigram(&pieces)?, reserved(&pieces)),
         BPE => (bpe(&pieces, &vocabulary), Value::Null),
         _ => {
@@ -168,12 +302,21 @@ pub(super) fn from_sentencepiece(model: &[u8]) -> Result<(Value, Option<Charsmap
             return Err(wrong(reason));
         }
     };
-    let specials = pieces.iter().zip(0..).filter_map(|(piece, id)| match piece.kind {
-        UNKNOWN | CONTROL => Some(added(id, piece.text, true)),
+    let published = pieces.iter().zip(0..).filter_map(|(piece, id)| match piece.kind {
+        UNKNOWN | CONTROL => Some((id, added(id, piece.text, true))),
         // A unigram model finds them by their scores.
-        USER_DEFINED if kind == BPE => Some(added(id, piece.text, false)),
+        USER_DEFINED if kind == BPE => Some((id, added(id, piece.text, false))),
         _ => None,
     });
+    let mut specials: BTreeMap<u32, Value> = published.collect();
+    specials.extend(own.iter().map(|(&id, token)| (id, written(id, token))));
+    // A key that is null says no; one that is not there leaves it to the model.
+    prefix = match config.get("add_prefix_space") {
+        None => prefix,
+        Some(space) => space.as_bool().unwrap_or_default(),
+    };
+    // Since `legacy: false` a space stands before the text alone, and not after every special token.
+    let first_only = prefix && flag("legacy") == Some(false);
     let mut normalisers = Vec::new();
     let charsmap = match charsmap {
         [] => None,
@@ -183,10 +326,15 @@ pub(super) fn from_sentencepiece(model: &[u8]) -> Result<(Value, Option<Charsmap
         normalisers.push(json!({"type": "Replace", "pattern": {"Regex": "^ +| +$"}, "content": ""}));
         normalisers.push(json!({"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "}));
     }
-    if prefix {
+    if prefix && !first_only {
         normalisers.push(json!({"type": "Prepend", "prepend": SPACE}));
     }
-    normalisers.push(json!({"type": "Replace", "pattern": {"String": " "}, "content": SPACE}));
+    if !first_only {
+        normalisers.push(json!({"type": "Replace", "pattern": {"String": " "}, "content": SPACE}));
+    }
+    let first = json!({"type": "Metaspace", "replacement": SPACE, "prepend_scheme": "first", "split": false});
+    let splitters: Vec<Value> = [first_only.then_some(first), Some(splitter)].into_iter().flatten().collect();
+    let splitters: Vec<Value> = splitters.into_iter().filter(|splitter| !splitter.is_null()).collect();
     let mut decoders = vec![
         json!({"type": "Replace", "pattern": {"String": SPACE}, "content": " "}),
         json!({"type": "ByteFallback"}),
@@ -195,15 +343,35 @@ pub(super) fn from_sentencepiece(model: &[u8]) -> Result<(Value, Option<Charsmap
     if prefix {
         decoders.push(json!({"type": "Strip", "content": " ", "start": 1, "stop": 0}));
     }
+    // Llama's and Gemma's classes begin a text with `bos_token` unless told otherwise, and no class ends a prompt.
+    let class = config.get("tokenizer_class").and_then(Value::as_str).unwrap_or_default();
+    let begins = ["LlamaTokenizer", "GemmaTokenizer"].contains(&class.strip_suffix("Fast").unwrap_or(class));
+    let begin = config.get("bos_token").and_then(content).filter(|_| flag("add_bos_token").unwrap_or(begins));
+    let begin = begin.and_then(|token| {
+        let id = specials.iter().find(|(_, it)| it["content"] == token).map(|(&id, _)| id);
+        Some((token, id.or_else(|| vocabulary.get(token).copied())?))
+    });
+    let wrapper = begin.map(|(token, id)| {
+        let (begin, text) =
+            (json!({"SpecialToken": {"id": token, "type_id": 0}}), json!({"Sequence": {"id": "A", "type_id": 0}}));
+        let other = json!({"Sequence": {"id": "B", "type_id": 1}});
+        json!({
+            "type": "TemplateProcessing", "single": [&begin, &text], "pair": [&begin, &text, &begin, other],
+            "special_tokens": {token: {"id": token, "ids": [id], "tokens": [token]}},
+        })
+    });
+    let splitter =
+        if splitters.is_empty() { Value::Null } else { json!({"type": "Sequence", "pretokenizers": splitters}) };
     let json = json!({
         "version": "1.0",
-        "added_tokens": specials.collect::<Vec<_>>(),
+        "added_tokens": specials.into_values().collect::<Vec<_>>(),
         "normalizer": {"type": "Sequence", "normalizers": normalisers},
         "pre_tokenizer": splitter,
+        "post_processor": wrapper,
         "decoder": {"type": "Sequence", "decoders": decoders},
-        "model": written,
+        "model": written_model,
     });
-    Ok((json, charsmap))
+    Ok(Published { file: MODEL, json, charsmap })
 }
 
 fn has_bytes(pieces: &[Piece<'_>]) -> bool {
@@ -360,7 +528,7 @@ mod tests {
     const PATTERN: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
     fn sentencepiece(model: &str) -> Tokenizer {
-        Tokenizer::from_sentencepiece(&golden::bytes(&format!("{model}/tokenizer.model"))).unwrap()
+        Tokenizer::from_sentencepiece(&golden::bytes(&format!("{model}/tokenizer.model")), Beside::default()).unwrap()
     }
 
     fn tiktoken(model: &str) -> Tokenizer {
@@ -429,14 +597,14 @@ mod tests {
         let config = message(Tokenizer::from_tiktoken(b"AA== 0", config, PATTERN));
         assert_eq!(config, "tokenizer_config.json: added_tokens_decoder: entry x is no id with a `content`");
         let cut = golden::bytes("cogvlm_17b/tokenizer.model");
-        let cut = message(Tokenizer::from_sentencepiece(&cut[..cut.len() - 3]));
+        let cut = message(Tokenizer::from_sentencepiece(&cut[..cut.len() - 3], Beside::default()));
         assert_eq!(cut, "tokenizer.model: it is no SentencePiece model, or cut off");
         // A trainer's `model_type`: words.
-        let words = message(Tokenizer::from_sentencepiece(&[0x12, 2, 0x18, 3]));
+        let words = message(Tokenizer::from_sentencepiece(&[0x12, 2, 0x18, 3], Beside::default()));
         assert_eq!(words, "tokenizer.model: the model is of type 3; only unigram, 1, and BPE, 2, are read");
         // A piece "a" whose score is NaN.
         let unscored = [0x0a, 8, 0x0a, 1, b'a', 0x15, 0, 0, 0xc0, 0x7f];
-        let unscored = message(Tokenizer::from_sentencepiece(&unscored));
+        let unscored = message(Tokenizer::from_sentencepiece(&unscored, Beside::default()));
         assert_eq!(unscored, "tokenizer.model: piece 0: its score is NaN");
     }
 
@@ -445,7 +613,8 @@ mod tests {
     fn unigram_equals_sentencepiece() {
         for model in json("unigram/expected.json").as_array().unwrap() {
             let name = model["model"].as_str().unwrap();
-            let tokenizer = Tokenizer::from_sentencepiece(&golden::bytes(&format!("unigram/{name}"))).unwrap();
+            let tokenizer =
+                Tokenizer::from_sentencepiece(&golden::bytes(&format!("unigram/{name}")), Beside::default()).unwrap();
             for case in model["cases"].as_array().unwrap() {
                 let (text, ids) = (case["text"].as_str().unwrap(), ids_of(&case["ids"]));
                 assert_eq!(tokenizer.encode_plain(text).unwrap(), ids, "{name}: {text:?}");
@@ -461,7 +630,8 @@ mod tests {
     /// Kosmos-2 publishes its unigram model and a `tokenizer.json`, whose ids are one higher.
     #[test]
     fn unigram_equals_its_tokenizer_json() {
-        let own = Tokenizer::from_sentencepiece(&golden::bytes("kosmos2/sentencepiece.bpe.model")).unwrap();
+        let own = Tokenizer::from_sentencepiece(&golden::bytes("kosmos2/sentencepiece.bpe.model"), Beside::default())
+            .unwrap();
         let published = Tokenizer::from_tokenizer_json(&golden::bytes("kosmos2/tokenizer.json")).unwrap();
         let text = "Where is the menu in the page?";
         let shifted: Vec<u32> = own.encode_plain(text).unwrap().iter().map(|id| id + 1).collect();
@@ -471,7 +641,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_an_error_or_a_tokenizer(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Tokenizer::from_sentencepiece(&bytes);
+            let _ = Tokenizer::from_sentencepiece(&bytes, Beside::default());
             let _ = Tokenizer::from_tiktoken(&bytes, &bytes, PATTERN);
         }
     }

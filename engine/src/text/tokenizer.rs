@@ -1,13 +1,19 @@
 //! Tokenizers: text to token ids and back.
 
-use std::{borrow::Cow, fmt, sync::OnceLock};
+use std::{borrow::Cow, fmt};
 
 use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, SeqAccess, Visitor},
 };
 
-use super::{TextError, charsmap::Charsmap, published};
+use super::{
+    PromptText, TextError,
+    charsmap::Charsmap,
+    marks::{Forbidden, Marks},
+    published::{self, Published},
+    recognise,
+};
 
 const REPLACEMENT: char = char::REPLACEMENT_CHARACTER;
 
@@ -15,6 +21,12 @@ const REPLACEMENT: char = char::REPLACEMENT_CHARACTER;
 #[derive(Debug)]
 pub struct Tokenizer {
     pub(super) kind: Kind,
+    /// Added tokens, found in text of which some is words.
+    marks: Marks,
+    /// The largest id.
+    last: u32,
+    /// The file that it came from.
+    file: &'static str,
     /// What a text becomes first.
     charsmap: Option<Charsmap>,
     /// The token for what is unknown, if one stands for all of it that follows each other.
@@ -30,8 +42,6 @@ pub(super) enum Kind {
 #[derive(Debug)]
 pub(super) struct HuggingFace {
     pub(super) tokenizer: tokenizers::Tokenizer,
-    /// The same vocabulary, blind to special tokens; made when first asked for, as few models need it.
-    plain: OnceLock<tokenizers::Tokenizer>,
 }
 
 impl Tokenizer {
@@ -39,10 +49,19 @@ impl Tokenizer {
     /// `transformers` does for a single text.
     ///
     /// # Errors
-    /// [`TextError::File`] if the bytes are no tokenizer that the `tokenizers` crate reads.
+    /// [`TextError::File`] if the bytes are no tokenizer that the `tokenizers` crate reads, or ids are far apart.
     pub fn from_tokenizer_json(bytes: &[u8]) -> Result<Self, TextError> {
-        check(bytes)?;
-        Self::read("tokenizer.json", bytes)
+        const FILE: &str = "tokenizer.json";
+        let mut added = Vec::new();
+        check(bytes, &mut added)?;
+        let this = Self::read(FILE, bytes)?;
+        // The library numbers tokens that the model does not have as it meets them.
+        match added.into_iter().find(|(token, id)| this.token_id(token).map(u64::from) != Some(*id)) {
+            Some((token, id)) => {
+                Err(TextError::File { file: FILE, reason: format!("added_tokens: {token:?} cannot have id {id}") })
+            }
+            None => Ok(this),
+        }
     }
 
     /// From the bytes of a `tokenizer.model` of tiktoken, lines of `base64(token) rank`, which are split by `pattern`
@@ -51,32 +70,41 @@ impl Tokenizer {
     /// # Errors
     /// [`TextError::File`] that names the file and the line or entry.
     pub fn from_tiktoken(model: &[u8], config: &[u8], pattern: &str) -> Result<Self, TextError> {
-        Self::written(&published::from_tiktoken(model, config, pattern)?)
+        Self::written(published::from_tiktoken(model, config, pattern)?)
     }
 
-    /// From the bytes of a `tokenizer.model` of SentencePiece: a BPE model such as LLaMA's, or a unigram model.
+    /// From the bytes of a `tokenizer.model` of SentencePiece, a BPE model such as LLaMA's or a unigram model, and what
+    /// files beside it say: added tokens, and whether a text begins with a space and a begin-of-text token.
     ///
     /// # Errors
-    /// [`TextError::File`] if the bytes are no such model.
-    pub fn from_sentencepiece(model: &[u8]) -> Result<Self, TextError> {
-        let (json, charsmap) = published::from_sentencepiece(model)?;
-        let fused = json["model"]["unk_id"].as_u64().and_then(|id| u32::try_from(id).ok());
-        Ok(Self { charsmap, fused, ..Self::written(&json)? })
+    /// [`TextError::File`] if the bytes are no such model, or that names the other file and the entry.
+    pub fn from_sentencepiece(model: &[u8], beside: Beside<'_>) -> Result<Self, TextError> {
+        Self::written(published::from_sentencepiece(model, beside)?)
+    }
+
+    /// From the bytes of a `vocab.json` and a `merges.txt`, byte-level BPE, and what files beside them say. The class that
+    /// `tokenizer_config.json` names decides how text is split.
+    ///
+    /// # Errors
+    /// [`TextError::File`], [`TextError::Field`] that name the file and the entry.
+    pub fn from_vocabulary(vocabulary: &[u8], merges: &[u8], beside: Beside<'_>) -> Result<Self, TextError> {
+        Self::written(published::from_vocabulary(vocabulary, merges, beside)?)
     }
 
     /// From a `tokenizer.json` that was written here.
-    fn written(json: &serde_json::Value) -> Result<Self, TextError> {
-        const MODEL: &str = "tokenizer.model";
-        let this = Self::read(MODEL, json.to_string().as_bytes())?;
+    fn written(published: Published) -> Result<Self, TextError> {
+        let Published { file, json, charsmap } = published;
+        let this = Self::read(file, json.to_string().as_bytes())?;
         for token in json["added_tokens"].as_array().into_iter().flatten() {
             // The library numbers tokens that the model does not have as it meets them.
             let (id, content) = (token["id"].as_u64(), token["content"].as_str().unwrap_or_default());
             if this.token_id(content).map(u64::from) != id {
                 let reason = format!("token {content:?} cannot have id {}", id.unwrap_or_default());
-                return Err(TextError::File { file: MODEL, reason });
+                return Err(TextError::File { file, reason });
             }
         }
-        Ok(this)
+        let fused = json["model"]["unk_id"].as_u64().and_then(|id| u32::try_from(id).ok());
+        Ok(Self { charsmap, fused, ..this })
     }
 
     fn read(file: &'static str, bytes: &[u8]) -> Result<Self, TextError> {
@@ -84,19 +112,53 @@ impl Tokenizer {
         let mut tokenizer = tokenizers::Tokenizer::from_bytes(bytes).map_err(unreadable)?;
         tokenizer.with_truncation(None).map_err(unreadable)?;
         tokenizer.with_padding(None);
-        let kind = Kind::HuggingFace(Box::new(HuggingFace { tokenizer, plain: OnceLock::new() }));
-        Ok(Self { kind, charsmap: None, fused: None })
+        let vocabulary = tokenizer.get_vocab(true);
+        let (last, count) = (vocabulary.values().copied().max().unwrap_or(0), vocabulary.len());
+        // Tables have an entry for each id: of ids that are far apart one small file would make a huge table.
+        let most = SPARE_IDS + 4 * count as u64;
+        if u64::from(last) >= most {
+            let token = vocabulary.iter().find(|(_, id)| **id == last).map_or("", |(token, _)| token.as_str());
+            let reason =
+                format!("token {token:?} has id {last}, of {count} tokens none may have an id of {most} or more");
+            return Err(TextError::File { file, reason });
+        }
+        let marks = Marks::of(&tokenizer).map_err(unreadable)?;
+        let kind = Kind::HuggingFace(Box::new(HuggingFace { tokenizer }));
+        Ok(Self { kind, marks, last, file, charsmap: None, fused: None })
     }
 
-    /// As `tokenizer(text)` of `transformers`: special tokens written in `text` become their ids, and the tokenizer
-    /// adds those it puts around every text (a begin-of-text token, say).
+    /// Adds the tokens that `tokenizer_config.json` lists and this does not have, as `transformers` does.
     ///
     /// # Errors
-    /// [`TextError::Tokenizer`] if the tokenizer has no id for a piece of the text.
-    pub fn encode_wrapped(&self, text: &str) -> Result<Vec<u32>, TextError> {
-        match &self.kind {
-            Kind::HuggingFace(it) => self.ids(&it.tokenizer, text, true),
+    /// [`TextError::File`] if one would get another id than it has there.
+    pub fn with_added(self, beside: Beside<'_>) -> Result<Self, TextError> {
+        let tokens = published::added_tokens(beside)?;
+        let missing: Vec<_> = tokens.iter().filter(|(_, token)| self.token_id(&token.content).is_none()).collect();
+        if missing.is_empty() {
+            return Ok(self);
         }
+        let Kind::HuggingFace(it) = self.kind;
+        let mut tokenizer = it.tokenizer;
+        for (id, token) in missing {
+            if token.special {
+                tokenizer.add_special_tokens(std::slice::from_ref(token));
+            } else {
+                tokenizer.add_tokens(std::slice::from_ref(token));
+            }
+            if tokenizer.token_to_id(&token.content) != Some(*id) {
+                let reason = format!(
+                    "added_tokens_decoder: token {:?} cannot have id {id} after those of tokenizer.json",
+                    token.content
+                );
+                return Err(TextError::File { file: published::CONFIG, reason });
+            }
+        }
+        let unreadable =
+            |reason: tokenizers::Error| TextError::File { file: published::CONFIG, reason: reason.to_string() };
+        let marks = Marks::of(&tokenizer).map_err(unreadable)?;
+        let last = tokens.keys().copied().max().unwrap_or(0).max(self.last);
+        let kind = Kind::HuggingFace(Box::new(HuggingFace { tokenizer }));
+        Ok(Self { kind, marks, last, file: self.file, charsmap: self.charsmap, fused: self.fused })
     }
 
     /// As `tokenizer(text, add_special_tokens=False)`: special tokens written in `text` become their ids, none is
@@ -113,18 +175,51 @@ impl Tokenizer {
     fn ids(&self, tokenizer: &tokenizers::Tokenizer, text: &str, wrap: bool) -> Result<Vec<u32>, TextError> {
         let text = self.charsmap.as_ref().map_or(Cow::Borrowed(text), |map| Cow::Owned(map.normalise(text)));
         let encoding = tokenizer.encode_fast(text, wrap).map_err(|error| TextError::Tokenizer(error.to_string()))?;
-        let mut ids = encoding.get_ids().to_vec();
-        ids.dedup_by(|id, last| id == last && Some(*id) == self.fused);
-        Ok(ids)
+        Ok(self.fuse(encoding.get_ids().to_vec()))
     }
 
-    /// A rendered prompt: as [`Tokenizer::encode_wrapped`], unless it already begins with the token that would be put
-    /// there. Templates of some models write it, those of others leave it to the tokenizer; `transformers` decides alike.
+    fn fuse(&self, mut ids: Vec<u32>) -> Vec<u32> {
+        ids.dedup_by(|id, last| id == last && Some(*id) == self.fused);
+        ids
+    }
+
+    fn ids_of(&self, text: &PromptText, forbidden: Forbidden, wrap: bool) -> Result<Vec<u32>, TextError> {
+        let Kind::HuggingFace(it) = &self.kind;
+        if !text.has_words() {
+            return self.ids(&it.tokenizer, text.as_str(), wrap);
+        }
+        let text = match &self.charsmap {
+            None => Cow::Borrowed(text),
+            Some(map) => {
+                let mut normal = PromptText::default();
+                for (run, words) in text.runs() {
+                    let run = map.normalise(run);
+                    if words { normal.push_words(&run) } else { normal.push_marks(&run) }
+                }
+                Cow::Owned(normal)
+            }
+        };
+        let ids = self.marks.encode(&it.tokenizer, &text, forbidden, wrap);
+        Ok(self.fuse(ids.map_err(|error| TextError::Tokenizer(error.to_string()))?))
+    }
+
+    /// A text of which some is words: special tokens that the rest spells become their ids, words spell none, and none is
+    /// added.
     ///
     /// # Errors
     /// [`TextError::Tokenizer`] if the tokenizer has no id for a piece of the text.
-    pub fn encode_prompt(&self, text: &str) -> Result<Vec<u32>, TextError> {
-        let (bare, wrapped) = (self.encode(text)?, self.encode_wrapped(text)?);
+    pub fn encode_text(&self, text: &PromptText) -> Result<Vec<u32>, TextError> {
+        self.ids_of(text, Forbidden::Marks, false)
+    }
+
+    /// A rendered prompt: as [`Tokenizer::encode_text`], after what the tokenizer puts before every text (a begin-of-text
+    /// token, say), unless it already begins with that. Templates of some models write it, those of others leave it to the
+    /// tokenizer; `transformers` decides alike.
+    ///
+    /// # Errors
+    /// [`TextError::Tokenizer`] if the tokenizer has no id for a piece of the text.
+    pub fn encode_prompt(&self, text: &PromptText) -> Result<Vec<u32>, TextError> {
+        let (bare, wrapped) = (self.encode_text(text)?, self.ids_of(text, Forbidden::Marks, true)?);
         Ok(if bare.first() == wrapped.first() { bare } else { wrapped })
     }
 
@@ -134,16 +229,21 @@ impl Tokenizer {
     /// # Errors
     /// [`TextError::Tokenizer`] if the tokenizer has no id for a piece of the text.
     pub fn encode_plain(&self, text: &str) -> Result<Vec<u32>, TextError> {
-        match &self.kind {
-            Kind::HuggingFace(it) => {
-                let plain = it.plain.get_or_init(|| {
-                    let mut plain = it.tokenizer.clone();
-                    plain.set_encode_special_tokens(true);
-                    plain
-                });
-                self.ids(plain, text, false)
-            }
-        }
+        self.encode_text(&PromptText::words(text))
+    }
+
+    /// `text` as a model writes it in an answer: added tokens that decode to it count (PaliGemma's places), those that
+    /// decode to nothing, the special ones, do not. As `split_special_tokens` of `transformers`.
+    ///
+    /// # Errors
+    /// [`TextError::Tokenizer`] if the tokenizer has no id for a piece of the text.
+    pub fn encode_answer(&self, text: &str) -> Result<Vec<u32>, TextError> {
+        self.ids_of(&PromptText::words(text), Forbidden::Special, false)
+    }
+
+    /// Letters that marks begin or end with: those that a template must not lose sight of in words.
+    pub fn edges(&self) -> impl Iterator<Item = char> {
+        self.marks.edges()
     }
 
     /// Text of `ids` without special tokens. Bytes that are not UTF-8 become U+FFFD; ids beyond the vocabulary, which
@@ -198,11 +298,14 @@ impl Tokenizer {
         self.token(id).is_some_and(|it| it.len() == 6 && it.starts_with("<0x") && it.ends_with('>'))
     }
 
-    /// Number of tokens, added ones included; a model's head may have more rows.
-    pub fn vocabulary_size(&self) -> usize {
-        match &self.kind {
-            Kind::HuggingFace(it) => it.tokenizer.get_vocab_size(true),
-        }
+    /// Name of the file that it came from.
+    pub fn file(&self) -> &'static str {
+        self.file
+    }
+
+    /// The largest id; a model's head may have more rows.
+    pub fn last_id(&self) -> u32 {
+        self.last
     }
 
     /// Starts turning ids into text one at a time, special tokens skipped.
@@ -211,11 +314,35 @@ impl Tokenizer {
     }
 }
 
-/// Finds what makes the library panic: some syntax errors, and prefixes longer than the pieces they stand before.
-fn check(bytes: &[u8]) -> Result<(), TextError> {
+/// How many ids more than four times the number of tokens may be left out.
+const SPARE_IDS: u64 = 1 << 16;
+
+/// Files beside a vocabulary that has no `tokenizer.json`; those there are.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Beside<'a> {
+    /// `tokenizer_config.json`.
+    pub config: Option<&'a [u8]>,
+    /// `added_tokens.json`: ids by token.
+    pub added: Option<&'a [u8]>,
+    /// `special_tokens_map.json`.
+    pub special: Option<&'a [u8]>,
+    /// Whether each digit stands alone, where the class does not say (SmolVLM's vocabulary).
+    pub digits: bool,
+}
+
+/// Finds what makes the library panic: some syntax errors, and prefixes longer than the pieces they stand before; and ids
+/// that it would not give.
+fn check(bytes: &[u8], added: &mut Vec<(String, u64)>) -> Result<(), TextError> {
     #[derive(Deserialize)]
     struct File {
         model: Option<Model>,
+        #[serde(default)]
+        added_tokens: Vec<Added>,
+    }
+    #[derive(Deserialize)]
+    struct Added {
+        id: u64,
+        content: String,
     }
     #[derive(Deserialize)]
     struct Model {
@@ -223,8 +350,10 @@ fn check(bytes: &[u8]) -> Result<(), TextError> {
     }
 
     let malformed = |error: serde_json::Error| TextError::File { file: "tokenizer.json", reason: error.to_string() };
+    recognise("tokenizer.json", bytes)?;
     serde_json::from_slice::<WellFormed>(bytes).map_err(malformed)?;
     let file: File = serde_json::from_slice(bytes).map_err(malformed)?;
+    added.extend(file.added_tokens.into_iter().map(|token| (token.content, token.id)));
     match file.model.and_then(|it| it.continuing_subword_prefix) {
         Some(prefix) if !prefix.is_empty() => Err(TextError::Field {
             file: "tokenizer.json",
@@ -376,7 +505,11 @@ mod tests {
         for model in models {
             let expected = json(&format!("{model}/cases/2/expected.json"));
             let prompt = expected["prompt"].as_str().unwrap();
-            assert_eq!(tokenizer(model).encode_prompt(prompt).unwrap(), ids_of(&expected["input_ids"]), "{model}");
+            assert_eq!(
+                tokenizer(model).encode_prompt(&PromptText::marks(prompt)).unwrap(),
+                ids_of(&expected["input_ids"]),
+                "{model}"
+            );
         }
     }
 
@@ -389,6 +522,23 @@ mod tests {
         let plain = tokenizer.encode_plain(text).unwrap();
         assert!(!plain.contains(&end));
         assert_eq!(tokenizer.decode(&plain).unwrap(), text);
+    }
+
+    /// Words have the ids that the reference gives them where it knows no special tokens: `tests/cases/make.py`.
+    #[test]
+    fn words_are_spelled_as_the_reference_does() {
+        let cases = include_str!("../../../tests/cases/words.json");
+        let cases: serde_json::Value = serde_json::from_str(cases).unwrap();
+        let texts = cases["texts"].as_array().unwrap();
+        let systems = cases["ids"].as_object().unwrap();
+        assert_eq!((texts.len(), systems.len()), (6, 11));
+        for (model, all) in systems {
+            let tokenizer = tokenizer(model);
+            for (text, ids) in texts.iter().zip(all.as_array().unwrap()) {
+                let text = text.as_str().unwrap();
+                assert_eq!(tokenizer.encode_plain(text).unwrap(), ids_of(ids), "{model}: {text:?}");
+            }
+        }
     }
 
     #[test]
@@ -428,6 +578,33 @@ mod tests {
             }
             pieces += &stream.finish().unwrap();
             prop_assert_eq!(pieces, tokenizer.decode(&ids).unwrap());
+        }
+
+        /// No mark comes of words, wherever they stand between marks; and marks do not depend on words.
+        #[test]
+        fn words_make_no_marks(
+            pieces in prop::collection::vec((any::<bool>(), "(<\\|?|>|im_end|image|\\|>|</?s>|<\\|im_end\\|>|[a-z ]){0,4}"), 0..6),
+        ) {
+            static ALL: std::sync::LazyLock<Vec<Tokenizer>> =
+                std::sync::LazyLock::new(|| ["qwen2_vl", "llava", "kosmos2", "paligemma"].map(tokenizer).into());
+            for tokenizer in ALL.iter() {
+                let marks: Vec<u32> = ["<|im_end|>", "<s>", "</s>", "<image>"].iter().filter_map(|it| tokenizer.token_id(it)).collect();
+                let count = |ids: &[u32]| ids.iter().filter(|id| marks.contains(id)).count();
+                let (mut text, mut expected) = (PromptText::default(), 0);
+                for (words, piece) in &pieces {
+                    if *words {
+                        text.push_words("x");
+                        text.push_words(piece);
+                        text.push_words("x");
+                    } else {
+                        text.push_marks(piece);
+                        expected += count(&tokenizer.encode(piece).unwrap());
+                        // So that the pieces of marks do not join.
+                        text.push_words("x");
+                    }
+                }
+                prop_assert_eq!(count(&tokenizer.encode_text(&text).unwrap()), expected, "{:?}", pieces);
+            }
         }
 
         /// Text comes back, when the normaliser (NFC) has nothing to do.

@@ -26,10 +26,10 @@ impl Tokenizer {
         let vocabulary = tokenizer.get_vocab(true);
         let byte_level = tokenizer.get_decoder().is_some_and(is_byte_level);
         let letters = if byte_level { letters() } else { HashMap::new() };
-        let last = vocabulary.values().copied().max().unwrap_or(0);
-        let mut all = vec![TokenBytes::None; last as usize + 1];
+        let mut all = vec![TokenBytes::None; self.last_id() as usize + 1];
         for (token, id) in vocabulary {
-            all[id as usize] = match added.get(&id) {
+            let Some(place) = all.get_mut(id as usize) else { continue };
+            *place = match added.get(&id) {
                 Some(added) if added.special => TokenBytes::Special(token),
                 // Added tokens are written as they are.
                 Some(_) => TokenBytes::Text(token.into_bytes()),

@@ -188,7 +188,7 @@ impl TokenizerEnv for Environment {
     fn tokenize_bytes(&self, bytes: &[u8]) -> Vec<u32> {
         let text = std::str::from_utf8(bytes).ok();
         let is_whole = |ids: &Vec<u32>| self.trie.decode_raw(ids) == bytes;
-        let plain = |text: &str| self.tokenizer.encode_plain(text).ok();
+        let plain = |text: &str| self.tokenizer.encode_answer(text).ok();
         // SentencePiece begins every text with a space, which what stands in the middle of an answer does not have.
         let behind_a_break = |text: &str| {
             let (all, before) = (plain(&format!("\n{text}"))?, plain("\n")?);

@@ -1,6 +1,6 @@
 //! Conversations as each system was trained to read them.
 
-use fovea_engine::text::{ChatTemplate, Message, Part, Role, TextError, Tokenizer};
+use fovea_engine::text::{ChatTemplate, Conversation, Message, PromptText, Role, Script, TextError, Tokenizer};
 
 use super::PromptError;
 use crate::checkpoint::RunError;
@@ -80,44 +80,57 @@ impl CogTemplate {
         })
     }
 
-    /// The prompt for a question after earlier ones with their answers.
-    pub fn prompt(self, history: &[(String, String)], question: &str) -> String {
-        let turns = |turn: &dyn Fn(&str, &str) -> String| -> String {
-            history.iter().map(|(question, answer)| turn(question, answer)).collect()
+    /// The prompt for a question after earlier ones with their answers. It is read as plain text, in which no mark counts but
+    /// those of questions and answers.
+    pub fn prompt(self, history: &[(PromptText, PromptText)], question: &PromptText) -> PromptText {
+        let mut prompt = PromptText::default();
+        // What stands before a question, between it and its answer, and after that.
+        let [before, between, after] = match self {
+            Self::Base | Self::InstructVqa => ["", "", ""],
+            Self::Chat => ["Question: ", " Answer: ", "\n"],
+            Self::Vqa => ["Question: ", " Short answer: ", "\n"],
+            Self::Instruct => [" [INST] ", " [/INST] ", ""],
+            Self::OldChat => ["", " Answer: ", "\nQuestion: "],
         };
-        match self {
-            Self::Base => question.to_owned(),
-            Self::Chat => {
-                turns(&|asked, told| format!("Question: {asked} Answer: {told}\n"))
-                    + &format!("Question: {question} Answer:")
+        let (start, [open, close]) = match self {
+            Self::Base => ("", ["", ""]),
+            Self::Chat => ("", ["Question: ", " Answer:"]),
+            Self::Vqa => ("", ["Question: ", " Short answer:"]),
+            Self::Instruct => ("", [" [INST] ", " [/INST] "]),
+            Self::OldChat => ("<EOI>Question: ", ["", " Answer:"]),
+            Self::InstructVqa => ("<EOI>Question: ", ["", " Short answer:"]),
+        };
+        prompt.push_words(start);
+        if !matches!(self, Self::Base | Self::InstructVqa) {
+            for (asked, answered) in history {
+                prompt.push_words(before);
+                prompt.push(asked);
+                prompt.push_words(between);
+                prompt.push(answered);
+                prompt.push_words(after);
             }
-            Self::Vqa => {
-                turns(&|asked, told| format!("Question: {asked} Short answer: {told}\n"))
-                    + &format!("Question: {question} Short answer:")
-            }
-            Self::Instruct => {
-                turns(&|asked, told| format!(" [INST] {asked} [/INST] {told}"))
-                    + &format!(" [INST] {question} [/INST] ")
-            }
-            Self::OldChat => {
-                let earlier = turns(&|asked, told| format!("{asked} Answer: {told}\nQuestion: "));
-                format!("<EOI>Question: {earlier}{question} Answer:")
-            }
-            Self::InstructVqa => format!("<EOI>Question: {question} Short answer:"),
         }
+        prompt.push_words(open);
+        prompt.push(question);
+        prompt.push_words(close);
+        prompt
     }
 }
 
 /// A piece of a prompt.
 enum Piece {
     /// A whole prompt, to which the tokenizer may add what every text begins with.
-    Prompt(String),
-    /// Text in which special tokens count.
-    Marks(String),
-    /// Words, whatever they look like.
-    Words(String),
+    Prompt(PromptText),
+    /// Text of which some is words.
+    Text(PromptText),
     /// A token that is not written.
     Id(u32),
+}
+
+impl Piece {
+    fn marks(text: &str) -> Self {
+        Self::Text(PromptText::marks(text))
+    }
 }
 
 /// Writes conversations.
@@ -126,15 +139,17 @@ pub struct Chat {
     format: ChatFormat,
     /// For [`ChatFormat::Template`]; a base model has none.
     template: Option<ChatTemplate>,
+    script: Script,
 }
 
 impl Chat {
-    /// In a format; `template` is read if the format is one.
+    /// In a format; `template` is read if the format is one, and writes by `script`.
     ///
     /// # Errors
     /// Those of `template`, but for [`TextError::NoTemplate`]: it is needed only by who hands over messages.
     pub fn new(
         format: ChatFormat,
+        script: Script,
         template: impl FnOnce() -> Result<ChatTemplate, TextError>,
     ) -> Result<Self, TextError> {
         let template = match format {
@@ -144,72 +159,97 @@ impl Chat {
             },
             _ => None,
         };
-        Ok(Self { format, template })
+        Ok(Self { format, template, script })
     }
 
     /// A conversation as text, up to where the answer begins.
     ///
     /// # Errors
     /// [`RunError::Text`] if a template refuses it, [`RunError::Prompt`] if it has turns that the format does not know.
-    pub fn render(&self, messages: &[Message]) -> Result<String, RunError> {
-        let pieces = self.pieces(messages)?.into_iter();
-        Ok(pieces
-            .filter_map(|piece| match piece {
-                Piece::Prompt(text) | Piece::Marks(text) | Piece::Words(text) => Some(text),
-                Piece::Id(_) => None,
-            })
-            .collect())
+    pub fn render<'a>(&self, conversation: impl Into<Conversation<'a>>) -> Result<String, RunError> {
+        let pieces = self.pieces(&conversation.into())?;
+        let text = pieces.iter().filter_map(|piece| match piece {
+            Piece::Prompt(text) | Piece::Text(text) => Some(text.as_str()),
+            Piece::Id(_) => None,
+        });
+        Ok(text.collect())
     }
 
-    /// A conversation as ids, up to where the answer begins, slots of pictures not expanded.
+    /// A conversation as ids, up to where the answer begins, slots of pictures not expanded. What its messages say is
+    /// words: it places no picture and ends no turn.
     ///
     /// # Errors
     /// As [`Chat::render`].
-    pub fn ids(&self, messages: &[Message], tokenizer: &Tokenizer) -> Result<Vec<u32>, RunError> {
+    pub fn ids<'a>(
+        &self,
+        conversation: impl Into<Conversation<'a>>,
+        tokenizer: &Tokenizer,
+    ) -> Result<Vec<u32>, RunError> {
         let mut ids = Vec::new();
-        for piece in self.pieces(messages)? {
+        for piece in self.pieces(&conversation.into())? {
             match piece {
                 Piece::Prompt(text) => ids.extend(tokenizer.encode_prompt(&text)?),
-                Piece::Marks(text) => ids.extend(tokenizer.encode(&text)?),
-                Piece::Words(text) => ids.extend(tokenizer.encode_plain(&text)?),
+                Piece::Text(text) => ids.extend(tokenizer.encode_text(&text)?),
                 Piece::Id(id) => ids.push(id),
             }
         }
         Ok(ids)
     }
 
-    fn pieces(&self, messages: &[Message]) -> Result<Vec<Piece>, RunError> {
+    fn pieces(&self, conversation: &Conversation<'_>) -> Result<Vec<Piece>, RunError> {
+        let messages = conversation.messages;
+        if self.format != ChatFormat::Template {
+            without_tools(conversation)?;
+        }
         match self.format {
             ChatFormat::Prefix { begin, image } => {
-                let (_, question) = turns(messages)?;
+                let mut question = one_turn(messages)?;
+                question.push_words("\n");
                 let images: usize = messages.iter().map(Message::images).sum();
                 let pictures = (0..images).map(|_| Piece::Id(image));
-                Ok(pictures.chain([Piece::Id(begin), Piece::Words(question + "\n")]).collect())
+                Ok(pictures.chain([Piece::Id(begin), Piece::Text(question)]).collect())
             }
             ChatFormat::Template => {
                 let template = self.template.as_ref().ok_or(TextError::NoTemplate)?;
-                Ok(vec![Piece::Prompt(template.render(messages, true)?)])
+                Ok(vec![Piece::Prompt(template.render(*conversation, &self.script, true)?)])
             }
             ChatFormat::Glm4 => Ok(glm4(messages)),
             ChatFormat::Cog { template, begin, image } => {
                 let images = at_most_one_image(messages)?;
                 let (history, question) = turns(messages)?;
                 let slot = (0..images).map(|_| Piece::Id(image));
-                let words = Piece::Words(template.prompt(&history, &question));
-                Ok([Piece::Id(begin)].into_iter().chain(slot).chain([words]).collect())
+                let text = Piece::Text(template.prompt(&history, &question));
+                Ok([Piece::Id(begin)].into_iter().chain(slot).chain([text]).collect())
             }
             ChatFormat::Kosmos2 { begin, image: [open, close] } => {
                 let images = at_most_one_image(messages)?;
-                let (history, text) = turns(messages)?;
-                if !history.is_empty() {
-                    return Err(PromptError::OneTurn { turns: history.len() + 1 }.into());
-                }
+                let text = one_turn(messages)?;
                 let slot = (0..images).flat_map(|_| [open, open, close]);
                 let ids = [begin].into_iter().chain(slot).map(Piece::Id);
-                Ok(ids.chain([Piece::Marks(text.trim().to_owned())]).collect())
+                Ok(ids.chain([Piece::Text(text.trimmed())]).collect())
             }
         }
     }
+}
+
+/// Refuses what only templates write.
+fn without_tools(conversation: &Conversation<'_>) -> Result<(), TextError> {
+    let refuse = |field: String| {
+        let reason = "is not something that this system was trained to read".to_owned();
+        Err(TextError::Message { field, reason })
+    };
+    if !conversation.tools.is_empty() {
+        return refuse("tools".to_owned());
+    }
+    for (index, message) in conversation.messages.iter().enumerate() {
+        if message.role == Role::Tool {
+            return refuse(format!("messages[{index}].role \"tool\""));
+        }
+        if let Some(name) = message.extra.keys().next() {
+            return refuse(format!("messages[{index}].{name}"));
+        }
+    }
+    Ok(())
 }
 
 /// How many pictures there are, for systems that take one.
@@ -220,43 +260,38 @@ fn at_most_one_image(messages: &[Message]) -> Result<usize, PromptError> {
     }
 }
 
-/// The words of a turn.
-fn words(message: &Message) -> String {
-    let texts = message.content.iter().filter_map(|part| match part {
-        Part::Text { text } => Some(text.as_str()),
-        Part::Image => None,
-    });
-    texts.collect()
-}
-
 fn glm4(messages: &[Message]) -> Vec<Piece> {
-    let mut pieces = vec![Piece::Marks("[gMASK]<sop>".to_owned())];
+    let mut pieces = vec![Piece::marks("[gMASK]<sop>")];
     for message in messages {
-        let role = match message.role {
-            Role::System => "<|system|>",
-            Role::User => "<|user|>",
-            Role::Assistant => "<|assistant|>",
-        };
-        pieces.push(Piece::Marks(role.to_owned()));
-        pieces.push(Piece::Words("\n".to_owned()));
-        let image = || Piece::Marks("<|begin_of_image|><|endoftext|><|end_of_image|>".to_owned());
+        pieces.push(Piece::marks(&format!("<|{}|>", message.role.name())));
+        pieces.push(Piece::Text(PromptText::words("\n")));
+        let image = || Piece::marks("<|begin_of_image|><|endoftext|><|end_of_image|>");
         pieces.extend((0..message.images()).map(|_| image()));
-        pieces.push(Piece::Words(words(message)));
+        pieces.push(Piece::Text(message.words()));
     }
-    pieces.push(Piece::Marks("<|assistant|>".to_owned()));
+    pieces.push(Piece::marks("<|assistant|>"));
     pieces
 }
 
 /// Questions with their answers, and the last question.
-fn turns(messages: &[Message]) -> Result<(Vec<(String, String)>, String), PromptError> {
+fn turns(messages: &[Message]) -> Result<(Vec<(PromptText, PromptText)>, PromptText), PromptError> {
     let (pairs, rest) = messages.as_chunks::<2>();
     let history = pairs.iter().map(|[asked, told]| match (asked.role, told.role) {
-        (Role::User, Role::Assistant) => Ok((words(asked), words(told))),
+        (Role::User, Role::Assistant) => Ok((asked.words(), told.words())),
         _ => Err(PromptError::Turns),
     });
     match rest {
-        [question] if question.role == Role::User => Ok((history.collect::<Result<_, _>>()?, words(question))),
+        [question] if question.role == Role::User => Ok((history.collect::<Result<_, _>>()?, question.words())),
         _ => Err(PromptError::Turns),
+    }
+}
+
+/// The question of systems that read one.
+fn one_turn(messages: &[Message]) -> Result<PromptText, PromptError> {
+    let (history, question) = turns(messages)?;
+    match history.len() {
+        0 => Ok(question),
+        earlier => Err(PromptError::OneTurn { turns: earlier + 1 }),
     }
 }
 
@@ -264,8 +299,10 @@ fn turns(messages: &[Message]) -> Result<(Vec<(String, String)>, String), Prompt
 mod tests {
     use super::*;
 
+    use fovea_engine::text::Part;
+
     fn chat(format: ChatFormat) -> Chat {
-        Chat::new(format, || Err(TextError::NoTemplate)).unwrap()
+        Chat::new(format, Script::default(), || Err(TextError::NoTemplate)).unwrap()
     }
 
     fn cog() -> Chat {
@@ -274,7 +311,7 @@ mod tests {
 
     #[test]
     fn earlier_turns_stand_before_the_question() {
-        let history = [("a".to_owned(), "b".to_owned())];
+        let history = [(PromptText::words("a"), PromptText::answer("b"))];
         let prompts = [
             (CogTemplate::Base, "c"),
             (CogTemplate::Chat, "Question: a Answer: b\nQuestion: c Answer:"),
@@ -284,7 +321,7 @@ mod tests {
             (CogTemplate::InstructVqa, "<EOI>Question: c Short answer:"),
         ];
         for (template, expected) in prompts {
-            assert_eq!(template.prompt(&history, "c"), expected);
+            assert_eq!(template.prompt(&history, &PromptText::words("c")), PromptText::words(expected));
         }
         assert_eq!(CogTemplate::of_cogvlm("chat_old"), None);
         assert_eq!(CogTemplate::of_cogagent("chat_old"), Some(CogTemplate::OldChat));
@@ -298,7 +335,7 @@ mod tests {
             "Question: a Answer: b\nQuestion: c Answer:"
         );
         for messages in [vec![], vec![user("a"), user("b")], vec![user("a"), user("b"), user("c")]] {
-            let error = cog().render(&messages).unwrap_err().to_string();
+            let error = cog().render(messages.as_slice()).unwrap_err().to_string();
             assert_eq!(error, "the conversation must be turns of user and assistant, the last one the user's");
         }
         let two = Message::user(vec![Part::Image, Part::Image, Part::text("a")]);
@@ -312,7 +349,7 @@ mod tests {
     fn kosmos_reads_one_text() {
         let kosmos = chat(ChatFormat::Kosmos2 { begin: 0, image: [8, 9] });
         let asked = Message::user(vec![Part::Image, Part::text(" <grounding>An image of ")]);
-        assert_eq!(kosmos.render(std::slice::from_ref(&asked)).unwrap(), "<grounding>An image of");
+        assert_eq!(kosmos.render(&[asked.clone()]).unwrap(), "<grounding>An image of");
         let error = kosmos.render(&[asked.clone(), Message::assistant("b"), asked]).unwrap_err().to_string();
         assert_eq!(error, "the system takes one picture, the conversation has 2");
         let user = |text: &str| Message::user(vec![Part::text(text)]);

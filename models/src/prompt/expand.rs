@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use fovea_engine::text::Tokenizer;
+
 use super::{PromptError, SlotText};
 
 /// What stands for a picture in a prompt's ids, and in its expansion: the same tokens, of which the placeholder is
@@ -58,6 +60,18 @@ impl ImageSlot {
     /// Tokens of a slot that is not expanded.
     pub fn width(&self) -> usize {
         self.before.len() + 1 + self.behind.len()
+    }
+
+    /// What a picture is in a prompt that no template writes part by part: the slot's tokens, and those around it that the
+    /// system's own template has.
+    pub fn written(&self, tokenizer: &Tokenizer) -> String {
+        let ids = self.before.iter().chain([&self.token]).chain(&self.behind);
+        let text: String = ids.filter_map(|&id| tokenizer.token(id)).collect();
+        let around = ["<|vision_start|>", "<|vision_end|>"];
+        match (text.as_str(), around.map(|token| tokenizer.token_id(token).is_some())) {
+            ("<|image_pad|>", [true, true]) => format!("{}{text}{}", around[0], around[1]),
+            _ => text,
+        }
     }
 
     fn is_at(&self, ids: &[u32], place: usize) -> bool {

@@ -81,7 +81,7 @@ fn text(axes: &mut [Vec<u32>; 3], next: u32, count: usize) -> u32 {
 #[allow(clippy::single_range_in_vec_init, reason = "lists of slots, some of one slot")]
 mod tests {
     use fovea_engine::testing::golden::{self, json};
-    use fovea_engine::text::{ChatTemplate, Message, TemplateFiles, Tokenizer};
+    use fovea_engine::text::{ChatTemplate, Message, Script, TemplateFiles, Tokenizer};
     use proptest::prelude::*;
 
     use super::*;
@@ -112,8 +112,8 @@ mod tests {
                 let expected = json(&format!("{folder}/expected.json"));
                 let request = json(&format!("{folder}/prompt.json"));
                 let messages: Vec<Message> = serde_json::from_value(request["messages"].clone()).unwrap();
-                let prompt = template.render(&messages, true).unwrap();
-                assert_eq!(prompt, expected["prompt"], "{folder}");
+                let prompt = template.render(&messages, &Script::default(), true).unwrap();
+                assert_eq!(prompt.as_str(), expected["prompt"], "{folder}");
 
                 let grids: Vec<PatchGrid> = expected["images"]
                     .as_array()
@@ -126,7 +126,7 @@ mod tests {
                     })
                     .collect();
                 let counts: Vec<Filling> = grids.iter().map(|grid| Filling::Rows(grid.patches())).collect();
-                let ids = tokenizer.encode(&prompt).unwrap();
+                let ids = tokenizer.encode(prompt.as_str()).unwrap();
                 let expanded = expand_slots(&ids, &ImageSlot::token(placeholder), &counts).unwrap();
                 assert_eq!(serde_json::json!(expanded.ids), expected["input_ids"], "{folder}");
                 let spans: Vec<[usize; 2]> = expanded.spans.iter().map(|span| [span.start, span.len()]).collect();

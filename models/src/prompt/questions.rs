@@ -1,6 +1,8 @@
 //! Questions that models were trained to answer with boxes, as published: the Cog models' in the READMEs of
 //! `zai-org/CogVLM` and `zai-org/CogAgent` (one of each kind's many wordings), Kosmos-2's in its own.
 
+use fovea_engine::text::PromptText;
+
 use crate::grounding::Normalised1000;
 
 /// What to do on a screenshot (CogAgent-18B): a plan, the next action and, with `boxes`, where it goes.
@@ -28,20 +30,21 @@ pub fn describe_box(region: Normalised1000) -> String {
 
 /// What Kosmos-2 is asked to point at, as published in the README of `microsoft/kosmos-2-patch14-224`: cells follow the
 /// phrase.
-pub fn kosmos2_find(expression: &str) -> String {
-    // Tags count in its prompts; those of the expression must not.
-    let expression = expression.replace(['<', '>'], " ");
-    format!("<grounding><phrase>{}</phrase>", expression.trim())
+pub fn kosmos2_find(expression: &str) -> PromptText {
+    let mut question = PromptText::marks("<grounding><phrase>");
+    question.push_words(expression.trim());
+    question.push_marks("</phrase>");
+    question
 }
 
 /// What Kosmos-2 is asked to describe in a few words, each thing with its cells.
-pub fn kosmos2_brief() -> String {
-    "<grounding>An image of".to_owned()
+pub fn kosmos2_brief() -> PromptText {
+    PromptText::marks("<grounding>An image of")
 }
 
 /// What Kosmos-2 is asked to describe at length, each thing with its cells.
-pub fn kosmos2_detailed() -> String {
-    "<grounding>Describe this image in detail:".to_owned()
+pub fn kosmos2_detailed() -> PromptText {
+    PromptText::marks("<grounding>Describe this image in detail:")
 }
 
 /// A question that Kosmos-2 answers in words.
@@ -57,7 +60,7 @@ mod tests {
     fn questions_are_those_published() {
         let asked = "What steps do I need to take to \"Search for CogVLM\"?(with grounding)";
         assert_eq!(steps("Search for CogVLM", true), asked);
-        assert_eq!(kosmos2_find("the <image> box"), "<grounding><phrase>the  image  box</phrase>");
+        assert_eq!(kosmos2_find(" the <image> box").as_str(), "<grounding><phrase>the <image> box</phrase>");
         assert_eq!(where_is("the menu"), "Where is the menu? answer in [[x0,y0,x1,y1]] format.");
         let region = Normalised1000::new(86, 540, 400, 760).unwrap();
         let asked = "Tell me what you see within the designated area [[086,540,400,760]] in the picture.";

@@ -2,7 +2,7 @@
 
 use std::{ops::Range, sync::Arc};
 
-use fovea_engine::text::Message;
+use fovea_engine::text::Conversation;
 
 use super::{EncodedImage, Session};
 use crate::{
@@ -60,16 +60,12 @@ impl Session {
     ///
     /// # Errors
     /// [`RunError::Text`], [`RunError::Prompt`].
-    pub fn prepare(&self, messages: &[Message], images: &[Arc<EncodedImage>]) -> Result<Prepared, RunError> {
-        self.prepare_ids(&self.system.ids(messages)?, images)
-    }
-
-    /// A rendered prompt with its pictures.
-    ///
-    /// # Errors
-    /// [`RunError::Text`], [`RunError::Prompt`].
-    pub fn prepare_text(&self, prompt: &str, images: &[Arc<EncodedImage>]) -> Result<Prepared, RunError> {
-        self.prepare_ids(&self.system.tokenizer().encode_prompt(prompt)?, images)
+    pub fn prepare<'a>(
+        &self,
+        conversation: impl Into<Conversation<'a>>,
+        images: &[Arc<EncodedImage>],
+    ) -> Result<Prepared, RunError> {
+        self.prepare_ids(&self.system.ids(conversation)?, images)
     }
 
     /// Token ids, one placeholder for each picture, with their pictures.

@@ -70,14 +70,20 @@ impl Source {
 pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -> Outcome {
     let prompt = arguments.source.prompt()?;
     let pictures = arguments.images.images.iter().map(|path| picture::open(path)).collect::<Outcome<Vec<_>>>()?;
+    let pictures = prompt.pictures(pictures)?;
     let pixels = arguments.pixels.as_deref().map(read_pixels).transpose()?;
     let loaded = common.model.load(&common.gpu, Quantisation::F32)?;
     let blueprint = loaded.system.blueprint();
     let mut session = Session::new(&loaded.system)?;
 
     let (mut counts, mut shape) = (Vec::new(), 1);
-    for (picture, path) in pictures.iter().zip(&arguments.images.images) {
-        let prepared = blueprint.image.prepare(picture).map_err(|error| Failure::picture(path, &error))?;
+    for (index, picture) in pictures.iter().enumerate() {
+        let paths = Some(&arguments.images.images).filter(|paths| paths.len() == pictures.len());
+        let prepared =
+            blueprint.image.prepare(picture).map_err(|error| match paths.and_then(|paths| paths.get(index)) {
+                Some(path) => Failure::picture(path, &error),
+                None => Failure::new(Kind::Input, format_args!("picture {}: {error}", index + 1)),
+            })?;
         counts.push(prepared.views.iter().map(View::values).sum::<usize>());
         shape = prepared.views.first().map_or(1, View::patch_width);
     }

@@ -72,6 +72,7 @@ pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -
         (None, text) => Prompt::user(arguments.images.images.len(), text.as_deref().unwrap_or_default())?,
     };
     let pictures = arguments.images.images.iter().map(|path| picture::open(path)).collect::<Outcome<Vec<_>>>()?;
+    let pictures = prompt.pictures(pictures)?;
     let loaded = common.model.load(&common.gpu, Quantisation::Q4)?;
     loaded.system.require_words()?;
     let mut session = Session::new(&loaded.system)?;

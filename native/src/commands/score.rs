@@ -47,6 +47,7 @@ pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -
         return Err(Failure::usage("score needs continuations that are not empty"));
     }
     let pictures = arguments.images.images.iter().map(|path| picture::open(path)).collect::<Outcome<Vec<_>>>()?;
+    let pictures = prompt.pictures(pictures)?;
     let loaded = common.model.load(&common.gpu, Quantisation::Q4)?;
     let mut session = Session::new(&loaded.system)?;
 

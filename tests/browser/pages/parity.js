@@ -63,6 +63,7 @@ const SMALL_FILES = [
   'tokenizer.json',
   'tokenizer.model',
   'tokenizer_config.json',
+  'special_tokens_map.json',
   'chat_template.json',
 ];
 

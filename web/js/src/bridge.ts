@@ -61,6 +61,8 @@ export interface Sampling {
   top_k: number;
   top_p: number;
   seed: number;
+  /** Year, month, day, hour, minute and second where the page is. */
+  time: number[];
   grammar?: AnswerGrammar;
 }
 
@@ -76,7 +78,7 @@ export interface BridgeModel {
   ground(
     image: BridgeImage,
     instruction: string,
-    options: { max_tokens: number; heat: boolean; free: boolean },
+    options: { max_tokens: number; heat: boolean; free: boolean; time: number[] },
     on_stage: OnStage | undefined,
     on_token: OnToken | undefined,
     signal: AbortSignal | undefined,

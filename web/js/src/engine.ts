@@ -135,12 +135,12 @@ export class Engine implements Host {
     if (held) this.#leave(held);
   }
 
-  #ground({ image, instruction, maxTokens, heat, free }: Params<'ground'>, context: Context): Promise<Grounding> {
+  #ground({ image, instruction, maxTokens, heat, free, time }: Params<'ground'>, context: Context): Promise<Grounding> {
     const { emit } = context;
     return this.#look([image], context, async (loaded, [held], signal) => {
       const start = performance.now();
       const { image, milliseconds } = await this.#encoded(loaded, held!, signal, emit);
-      const options = { max_tokens: maxTokens, heat, free };
+      const options = { max_tokens: maxTokens, heat, free, time };
       const token = onToken(emit, maxTokens);
       const answer = await loaded.model.ground(image, instruction, options, onStage(emit), token, signal);
       emit('stage', { stage: 'decode', done: 1 });

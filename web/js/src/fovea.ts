@@ -16,6 +16,7 @@ import {
 import { numbered, toWire } from './image.js';
 import { forget } from './listing.js';
 import { idOf, locate } from './locate.js';
+import { localTime, withPictures } from './messages.js';
 import { checkCount, checkNumber, checkTier, loadParams } from './options.js';
 import type { CallContext, LoadParams, Method, Params, Result, WirePicture } from './protocol.js';
 import { serveFetch } from './relay.js';
@@ -252,10 +253,11 @@ export class Fovea {
     options: GroundOptions = {},
   ): Promise<Grounding> {
     if (typeof instruction !== 'string' || !instruction.trim()) throw new PromptError('the instruction is empty');
-    const { maxTokens = 128, heat = false, free = false } = options;
+    const { maxTokens = 128, heat = false, free = false, now = new Date() } = options;
     checkCount('maxTokens', maxTokens);
+    const time = localTime(now);
     return this.#see([image], options, ([picture], call) =>
-      call('ground', { image: picture!, instruction, maxTokens, heat, free }, options.onToken),
+      call('ground', { image: picture!, instruction, maxTokens, heat, free, time }, options.onToken),
     );
   }
 
@@ -280,17 +282,20 @@ export class Fovea {
     if (typeof messages !== 'string' && !Array.isArray(messages)) {
       throw new PromptError('expected a question, or a list of messages');
     }
-    const turns: Message[] =
+    const asked: readonly Message[] =
       typeof messages === 'string'
         ? [{ role: 'user', content: [...images.map(() => ({ type: 'image' as const })), { type: 'text', text: messages }] }]
-        : [...messages];
-    const sampling = { max_tokens: maxTokens, temperature, top_k: topK, top_p: topP, seed, ...(grammar ? { grammar } : {}) };
+        : messages;
+    const { messages: turns, pictures } = withPictures(asked, images);
+    const time = localTime(options.now ?? new Date());
+    const drawn = { max_tokens: maxTokens, temperature, top_k: topK, top_p: topP, seed };
+    const sampling = { ...drawn, time, ...(grammar ? { grammar } : {}) };
 
     const { controller, release } = follow(options.signal);
     const tokens: Token[] = [];
     let wake = () => {};
-    const outcome = this.#see(images, { ...options, signal: controller.signal }, (pictures, call) =>
-      call('generate', { messages: turns, images: pictures, sampling }, (token) => {
+    const outcome = this.#see(pictures, { ...options, signal: controller.signal }, (held, call) =>
+      call('generate', { messages: turns, images: held, sampling }, (token) => {
         tokens.push(token);
         wake();
       }),

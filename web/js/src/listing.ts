@@ -40,8 +40,13 @@ export const SMALL_FILES = [
   'tokenizer.json',
   'tokenizer.model',
   'tokenizer_config.json',
+  'vocab.json',
+  'merges.txt',
+  'added_tokens.json',
+  'special_tokens_map.json',
   'chat_template.json',
   'chat_template.jinja',
+  'additional_chat_templates/tool_use.jinja',
 ];
 
 /** Milliseconds to wait for a manifest's news when a kept one would do. */

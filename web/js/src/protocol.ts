@@ -38,7 +38,7 @@ export interface Methods {
   encode: { params: { image: WireImage }; result: { id: number; width: number; height: number; tokens: number } };
   release: { params: { id: number }; result: void };
   ground: {
-    params: { image: WirePicture; instruction: string; maxTokens: number; heat: boolean; free: boolean };
+    params: { image: WirePicture; instruction: string; maxTokens: number; heat: boolean; free: boolean; time: number[] };
     result: Grounding;
   };
   generate: {

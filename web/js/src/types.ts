@@ -252,6 +252,8 @@ export interface GroundOptions extends CallOptions {
    * so that every whole answer can be read, and what the grammar forces is not decoded token by token.
    */
   free?: boolean;
+  /** What chat templates write that ask for the date (default: the time of the call). */
+  now?: Date;
 }
 
 /** What an answer in words must look like; exactly one of them. */
@@ -263,10 +265,31 @@ export type AnswerGrammar =
   /** A grammar in llguidance's dialect of Lark's EBNF, from the rule `start` on. */
   | { ebnf: string };
 
-/** A conversation's turn; pictures stand where `image` parts do, in order. */
+/**
+ * A part of a message. Words are text, whatever they look like: a special token that they spell ends no turn and places no
+ * picture. `marks` is text of the program's own, in which special tokens count.
+ */
+export type Part =
+  | { type: 'text'; text: string }
+  | { type: 'marks'; text: string }
+  /** A picture: the next one of {@link GenerateOptions.images}, or that of a `data:` URL. */
+  | { type: 'image'; image?: string }
+  /** As OpenAI's chat completions have it: a `data:` URL. Nothing is fetched. */
+  | { type: 'image_url'; image_url: string | { url: string; detail?: string } };
+
+/**
+ * A conversation's turn; pictures stand where their parts do. In the assistant's turns, marks that models write into answers
+ * count (boxes, references, places, thinking), so that an answer can be handed back as it came. Calls of tools and their
+ * results are written where the model's chat template does, else refused.
+ */
 export interface Message {
-  role: 'system' | 'user' | 'assistant';
-  content: string | ({ type: 'text'; text: string } | { type: 'image' })[];
+  role: 'system' | 'user' | 'assistant' | 'tool';
+  /** `null` only of an assistant that called tools. */
+  content?: string | Part[] | null;
+  tool_calls?: { id?: string; type?: string; function: { name: string; arguments: unknown } }[];
+  tool_call_id?: string;
+  name?: string;
+  reasoning_content?: string;
 }
 
 export interface GenerateOptions extends CallOptions {
@@ -284,6 +307,8 @@ export interface GenerateOptions extends CallOptions {
   topP?: number;
   /** Of the random numbers (default 0). */
   seed?: number;
+  /** What chat templates write that ask for the date (default: the time of the call). */
+  now?: Date;
 }
 
 /** What {@link Fovea.generate} returns when it has yielded all tokens. */
