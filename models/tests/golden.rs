@@ -237,6 +237,21 @@ fn qwen2_5_vl_without_a_picture() {
 }
 
 #[test]
+fn qwen2_5_vl_v5_with_a_picture() {
+    stages("qwen2_5_vl_v5", 0);
+}
+
+#[test]
+fn qwen2_5_vl_v5_with_two_pictures() {
+    stages("qwen2_5_vl_v5", 1);
+}
+
+#[test]
+fn qwen2_5_vl_v5_without_a_picture() {
+    stages("qwen2_5_vl_v5", 2);
+}
+
+#[test]
 fn glm_4v_9b_with_a_picture() {
     stages("glm_4v_9b", 0);
 }
@@ -344,6 +359,21 @@ fn llava_with_two_pictures() {
 #[test]
 fn llava_without_a_picture() {
     stages("llava", 2);
+}
+
+#[test]
+fn llava_v5_with_a_picture() {
+    stages("llava_v5", 0);
+}
+
+#[test]
+fn llava_v5_with_two_pictures() {
+    stages("llava_v5", 1);
+}
+
+#[test]
+fn llava_v5_without_a_picture() {
+    stages("llava_v5", 2);
 }
 
 #[test]
