@@ -1,10 +1,11 @@
 """Point-in-box accuracy of a checkpoint (or exported directory) by type and source with Wilson intervals, beside baselines.
 python evaluate.py ANNOTATIONS.json [--images DIR] [--model CKPT.pt|DIR] [--every N] [--ocr [FILE]] [--out FILE]
-`--ocr FILE` also writes the recogniser's points as lines that `fovea eval --ocr FILE` reads.
+`--ocr FILE` also writes the baseline's points (ocr.py) as lines that `fovea eval --ocr FILE` reads.
 ANNOTATIONS.json is in ScreenSpot's format; the answer is decoded greedily and parsed as the engine does it."""
-import argparse, difflib, json, math, os, random, re, sys, time
+import argparse, json, math, os, random, re, sys, time
 import numpy as np, torch
 from PIL import Image
+import ocr
 from common import *
 from model import Nano, patchify, smart_resize
 from runs import prefix_run, sharpened
@@ -144,23 +145,17 @@ def main():
     m = load(a.model) if a.model else None
     points = []
     if a.ocr is not None:
-        from rapidocr_onnxruntime import RapidOCR
-        ocr = RapidOCR(intra_op_num_threads=1)
+        read = ocr.reader()
     for q in sorted(ann, key=lambda q: q['img_filename']):
         if cur != q['img_filename']:
             cur = q['img_filename']; im = Image.open(os.path.join(root, cur)).convert('RGB'); W, H = im.size
             if m: seen = see(m, im)
-            if a.ocr is not None: lines = ocr(np.array(im)[..., ::-1])[0] or []
+            if a.ocr is not None: lines = read(im)
         b, k = q['bbox'], (q['data_type'], q['data_source'])
         add = lambda n, x, y: res[n].append((*k, inside(b, x, y)))
         add('random', rng.random() * W, rng.random() * H); add('centre', W / 2, H / 2)
         if a.ocr is not None:
-            ins = q['instruction'].lower(); best, pt = -1, (W / 2, H / 2)
-            for poly, text, _ in lines:
-                t = text.lower().strip(); mt = difflib.SequenceMatcher(None, ins, t, autojunk=False).find_longest_match()
-                score = mt.size / max(1, len(t)) * (1 if mt.size > 2 else 0.3) + mt.size / max(1, len(ins))
-                if score > best: best, pt = score, tuple(np.mean(poly, 0))
-            add('ocr', *pt); points.append(dict(index=q['index'], point=[float(v) for v in pt] if best >= 0 else None))
+            p = ocr.answer(q['instruction'], lines); add('ocr', *(p or (None, None))); points.append(dict(index=q['index'], point=p))
         if m:
             text, p = answer(m, seen, q['instruction'], a.twice and SECOND)
             x, y = (p[0] * W, p[1] * H) if p else (None, None)
