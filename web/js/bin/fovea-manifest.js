@@ -10,12 +10,32 @@ import { pathToFileURL } from 'node:url';
 /** Bytes of a chunk; the same number as in the package's `manifest.ts`. */
 const CHUNK = 4 * 1024 * 1024;
 
-/** Files that a model consists of; others in its folder (cards, samples, training) are not listed. */
-const WANTED = /^(.*\.safetensors(\.index\.json)?|(config|generation_config|preprocessor_config|processor_config|tokenizer|tokenizer_config|chat_template)\.json|tokenizer\.model|chat_template\.jinja)$/;
+/** Files beside a model's weights, as `listing.ts` has them; others in its folder (cards, samples, training) are not listed. */
+const SMALL = [
+  'config.json',
+  'generation_config.json',
+  'preprocessor_config.json',
+  'processor_config.json',
+  'tokenizer.json',
+  'tokenizer.model',
+  'tokenizer_config.json',
+  'vocab.json',
+  'merges.txt',
+  'added_tokens.json',
+  'special_tokens_map.json',
+  'chat_template.json',
+  'chat_template.jinja',
+  'additional_chat_templates/tool_use.jinja',
+];
+const WEIGHTS = /\.safetensors(\.index\.json)?$/;
+
+const isFile = (path) => stat(path).then((found) => found.isFile(), () => false);
 
 /** The manifest of a folder. Files are read as streams, so their size does not matter. */
 export async function manifest(folder) {
-  const names = (await readdir(folder)).filter((name) => WANTED.test(name)).sort();
+  const names = (await readdir(folder)).filter((name) => WEIGHTS.test(name));
+  for (const name of SMALL) if (await isFile(join(folder, name))) names.push(name);
+  names.sort();
   if (!names.includes('config.json')) throw new Error(`${folder}: no config.json in this folder`);
   const files = [];
   for (const name of names) {

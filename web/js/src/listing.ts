@@ -193,20 +193,27 @@ async function find(
   const names = [...SMALL_FILES];
   if (index === undefined) names.push('model.safetensors');
   else names.push(INDEX, ...shards(parsed(INDEX, index), location));
+  const sizeOf = async (name: string) => {
+    const url = urlOf(location, name);
+    return url && absentIfMissing(() => probe(url, network, options));
+  };
+  const missing = (name: string) => {
+    const served = location.urls ? ': a bundler has not copied it, or it is not served' : '';
+    return new ModelError(`${location.id}: there is no ${name}${served}`);
+  };
+  // First: where it is missing, nothing else is looked for, nor said to be missing.
+  const configuration = await sizeOf('config.json');
+  if (!configuration) {
+    if (!(await sizeOf('adapter_config.json'))) throw missing('config.json');
+    throw new ModelError(`${location.id}: this is a PEFT adapter, not a whole model: merge it into its base model and use that`);
+  }
   const files = await Promise.all(
     names.map(async (name): Promise<ListedFile | undefined> => {
       const url = urlOf(location, name);
-      const size = url && (await absentIfMissing(() => probe(url, network, options)));
-      if (!size) {
-        if (SMALL_FILES.indexOf(name) > 0) return undefined;
-        const adapter = name === 'config.json' && urlOf(location, 'adapter_config.json');
-        if (adapter && (await absentIfMissing(() => probe(adapter, network, options)))) {
-          throw new ModelError(
-            `${location.id}: this is a PEFT adapter, not a whole model: merge it into its base model and use that`,
-          );
-        }
-        const served = location.urls ? ': a bundler has not copied it, or it is not served' : '';
-        throw new ModelError(`${location.id}: there is no ${name}${served}`);
+      const size = name === 'config.json' ? configuration : await sizeOf(name);
+      if (!url || !size) {
+        if (SMALL_FILES.includes(name)) return undefined;
+        throw missing(name);
       }
       const chunks: Chunk[] = [];
       for (let start = 0; start < size.bytes; start += CHUNK) {

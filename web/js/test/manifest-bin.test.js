@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -19,6 +19,7 @@ test('fovea-manifest lists a model with the hashes of its chunks', () => {
   try {
     const weights = noise(2 * CHUNK + 17);
     writeFileSync(join(folder, 'model.safetensors'), weights);
+    mkdirSync(join(folder, 'additional_chat_templates'));
     for (const name of SMALL_FILES) writeFileSync(join(folder, name), name === 'config.json' ? '{}' : '');
     writeFileSync(join(folder, 'README.md'), 'a card');
     // npm starts it through a link.
