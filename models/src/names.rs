@@ -46,7 +46,7 @@ impl Spelling {
 const COMPUTED: &[&str] = &[".inv_freq", ".position_ids", ".freqs_cos", ".freqs_sin", ".embed_positions.weights"];
 
 /// Whether a stored tensor that no block asked for is known to take part in nothing: a table that is computed, the copy of
-/// a tied head, a layer behind the output that is taken.
+/// a tied head, a layer after the output that is taken.
 fn is_idle(name: &str, blueprint: &Blueprint, spelling: &Spelling) -> bool {
     if COMPUTED.iter().any(|end| name.ends_with(end)) {
         return true;
@@ -61,7 +61,7 @@ fn is_idle(name: &str, blueprint: &Blueprint, spelling: &Spelling) -> bool {
     let tower = match &blueprint.vision.tower {
         TowerConfig::Vit(tower) => {
             let layer = |index: usize| begins(format!("{at}.{}.{index}.", tower.names.layers));
-            // SigLIP's head pools what classes are told by.
+            // SigLIP's head pools rows for classification.
             (tower.depth..tower.stored).any(layer)
                 || tower.stored_norm && begins(format!("{at}.{}.", tower.names.post_norm))
                 || begins(format!("{at}.head."))

@@ -161,6 +161,51 @@ fn configurations_with_all_keys_are_the_same_systems() {
     assert!(count >= 28, "{count} configurations");
 }
 
+/// Files of fine-tuned models leave out what their classes have by default.
+#[test]
+fn what_a_file_leaves_out_is_its_classes_default() {
+    for (name, part, left_out) in [
+        ("qwen2_vl", "vision_config", &["depth", "embed_dim", "mlp_ratio", "num_heads", "patch_size"][..]),
+        ("qwen2_vl", "vision_config", &["spatial_merge_size", "temporal_patch_size"]),
+        ("qwen2_5_vl", "vision_config", &["depth", "intermediate_size", "num_heads", "patch_size", "window_size"]),
+        ("qwen2_5_vl", "vision_config", &["spatial_merge_size", "temporal_patch_size", "fullatt_block_indexes"]),
+        ("internvl", "vision_config", &["hidden_size", "image_size", "intermediate_size", "layer_norm_eps"]),
+        ("internvl", "vision_config", &["num_attention_heads", "num_hidden_layers", "patch_size", "norm_type"]),
+        ("mllama", "vision_config", &["attention_heads", "hidden_size", "intermediate_layers_indices", "patch_size"]),
+        ("mllama", "vision_config", &["intermediate_size", "max_num_tiles", "norm_eps", "num_global_layers"]),
+        ("mllama", "vision_config", &["num_hidden_layers", "supported_aspect_ratios", "vision_output_dim"]),
+        ("kosmos2", "text_config", &["attention_heads", "embed_dim", "eos_token_id", "ffn_dim", "layer_norm_eps"]),
+        ("kosmos2", "text_config", &["layers", "max_position_embeddings", "vocab_size", "activation_function"]),
+    ] {
+        let bytes = std::fs::read(folder().join(format!("{name}.json"))).expect("a file");
+        let mut config: Value = serde_json::from_slice(&bytes).expect("JSON");
+        let mut files = Small::from([(CONFIG.to_owned(), bytes)]);
+        if let Ok(bytes) = std::fs::read(folder().join(format!("{name}.preprocessor.json"))) {
+            files.insert("preprocessor_config.json".to_owned(), bytes);
+        }
+        let whole = read(&files).expect("a system");
+        for key in left_out {
+            assert!(config[part].as_object_mut().expect("an object").remove(*key).is_some(), "{name} {key}");
+        }
+        files.insert(CONFIG.to_owned(), config.to_string().into_bytes());
+        assert_eq!(read(&files).unwrap_or_else(|error| panic!("{name}: {error}")), whole, "{name} {left_out:?}");
+    }
+    // Qwen's towers end by default with the width of the decoders of 7B.
+    for (name, width) in [("qwen2_vl", "hidden_size"), ("qwen2_5_vl", "out_hidden_size")] {
+        let bytes = std::fs::read(folder().join(format!("{name}.json"))).expect("a file");
+        let mut config: Value = serde_json::from_slice(&bytes).expect("JSON");
+        (config["hidden_size"], config["num_attention_heads"]) = (3584.into(), 28.into());
+        config["num_key_value_heads"] = 4.into();
+        config["vision_config"].as_object_mut().expect("an object").remove(width);
+        let preparation = std::fs::read(folder().join(format!("{name}.preprocessor.json"))).expect("a file");
+        let files = Small::from([
+            (CONFIG.to_owned(), config.to_string().into_bytes()),
+            ("preprocessor_config.json".to_owned(), preparation),
+        ]);
+        assert_eq!(read(&files).map(|_| ()), Ok(()), "{name}");
+    }
+}
+
 /// Keys in the words of transformers 5: `rope_parameters`, `dtype`, a nested decoder, the other name of the picture's
 /// token.
 fn newer(config: &Value) -> Value {
@@ -433,6 +478,10 @@ fn keys_that_are_not_understood_are_named() {
         ("paligemma", "text_config/attn_logit_softcapping", json!(50.0)),
         ("glm_4v_9b", "add_bias_linear", json!(true)),
         ("glm_4v_9b", "rmsnorm", json!(1)),
+        ("glm_4v_9b", "rmsnorm", json!(false)),
+        ("glm_4v_9b", "post_layer_norm", json!(false)),
+        ("glm_4v_9b", "multi_query_attention", json!(false)),
+        ("paligemma", "text_config/use_bidirectional_attention", json!(false)),
         ("glm_4v_9b", "rotary_percent", json!(1.0)),
         ("cogvlm2", "hidden_act", json!("gelu")),
         ("cogvlm2", "cross_hidden_size", json!(32)),
@@ -578,6 +627,19 @@ fn sizes_that_differ_between_two_files_are_named() {
         preparation[theirs] = value;
         files.insert("preprocessor_config.json".to_owned(), preparation.to_string().into_bytes());
         names(&files, &[ours, theirs, "config.json", "preprocessor_config.json"]);
+    }
+}
+
+/// A tower has positions for the patches of one size; Pixtral's, for as many as `image_size` has.
+#[test]
+fn views_of_another_size_than_the_towers_are_named() {
+    for model in ["llava", "llava_next", "internvl", "paligemma", "mllama", "pixtral", "kosmos2"] {
+        let mut config = config(model);
+        assert!(read(&small(model)).is_ok(), "{model}");
+        let side = &mut config["vision_config"]["image_size"];
+        let half = |side: &Value| Value::from(side.as_u64().expect("a side") / 2);
+        *side = side.as_array().map_or_else(|| half(side), |sides| sides.iter().map(half).collect());
+        names(&with_config(model, &config), &["image_size", "patches", "preprocessor_config.json"]);
     }
 }
 

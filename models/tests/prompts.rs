@@ -398,6 +398,10 @@ fn added_tokens_of_the_configuration_are_added() -> Outcome {
     let name = last["content"].as_str().expect("a token");
     assert_eq!(text.tokenizer().token_id(name).map(Value::from).as_ref(), Some(&last["id"]));
     let mut config: Value = serde_json::from_slice(&small["tokenizer_config.json"])?;
+    // What the file says of a token that is there already counts for nothing.
+    config["added_tokens_decoder"]["4294967294"] = json!({"content": "<|im_end|>", "special": true});
+    small.insert("tokenizer_config.json".to_owned(), config.to_string().into_bytes());
+    assert_eq!(open(&small)?.1.tokenizer().last_id(), text.tokenizer().last_id());
     config["added_tokens_decoder"]["5000"] = json!({"content": "<far>", "special": true});
     small.insert("tokenizer_config.json".to_owned(), config.to_string().into_bytes());
     let expected = "tokenizer_config.json: added_tokens_decoder: token \"<far>\" cannot have id 5000 after those of tokenizer.json";

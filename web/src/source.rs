@@ -111,7 +111,7 @@ pub(crate) async fn open(source: Source, thrown: &Thrown) -> Result<Checkpoint, 
         }
         small.insert(name.to_owned(), file.read(0..file.len).await.map_err(LoadError::from)?);
     }
-    // An adapter has no configuration; without one, it is no model at all: that is told first.
+    // An adapter has no configuration; without one, it is no model at all: that error comes first.
     Files(&small).check()?;
     Files(&small).need("config.json")?;
     let names = Files(&small).weight_files(listed.contains_key(WEIGHTS))?;

@@ -139,7 +139,9 @@ impl Tokenizer {
         }
         let Kind::HuggingFace(it) = self.kind;
         let mut tokenizer = it.tokenizer;
+        let mut last = self.last;
         for (id, token) in missing {
+            last = last.max(*id);
             if token.special {
                 tokenizer.add_special_tokens(std::slice::from_ref(token));
             } else {
@@ -156,7 +158,6 @@ impl Tokenizer {
         let unreadable =
             |reason: tokenizers::Error| TextError::File { file: published::CONFIG, reason: reason.to_string() };
         let marks = Marks::of(&tokenizer).map_err(unreadable)?;
-        let last = tokens.keys().copied().max().unwrap_or(0).max(self.last);
         let kind = Kind::HuggingFace(Box::new(HuggingFace { tokenizer }));
         Ok(Self { kind, marks, last, file: self.file, charsmap: self.charsmap, fused: self.fused })
     }

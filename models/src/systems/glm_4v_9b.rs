@@ -64,7 +64,7 @@ struct Config {
     boi_token_id: u32,
     eoi_token_id: u32,
     eos_token_id: Option<OneOrMany>,
-    /// What tells the GLM of CogAgent's from the other.
+    /// Distinguishes GLM-4V from CogAgent's GLM.
     #[serde(rename = "original_rope")]
     _original_rope: Option<bool>,
 }

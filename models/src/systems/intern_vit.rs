@@ -31,6 +31,7 @@ impl From<Sides> for [usize; 2] {
 
 /// The tower's keys.
 #[derive(Deserialize)]
+#[serde(default)]
 pub(super) struct InternVit {
     hidden_size: usize,
     intermediate_size: usize,
@@ -39,13 +40,9 @@ pub(super) struct InternVit {
     model_type: Option<String>,
     image_size: Sides,
     patch_size: Sides,
-    #[serde(default)]
     attention_bias: bool,
-    #[serde(default)]
     use_qk_norm: bool,
-    #[serde(default = "yes")]
     use_mean_pooling: bool,
-    #[serde(default = "yes")]
     use_absolute_position_embeddings: bool,
     norm_type: Option<String>,
     layer_norm_eps: f32,
@@ -55,8 +52,26 @@ pub(super) struct InternVit {
 /// What the reference adds to the mean squares of queries and keys, whatever `layer_norm_eps` is.
 const QK_EPS: f32 = 1e-6;
 
-fn yes() -> bool {
-    true
+impl Default for InternVit {
+    /// Those of `InternVLVisionConfig`, which files may leave out.
+    fn default() -> Self {
+        Self {
+            hidden_size: 1024,
+            intermediate_size: 4096,
+            num_hidden_layers: 24,
+            num_attention_heads: 16,
+            model_type: None,
+            image_size: Sides::One(448),
+            patch_size: Sides::One(14),
+            attention_bias: false,
+            use_qk_norm: false,
+            use_mean_pooling: true,
+            use_absolute_position_embeddings: true,
+            norm_type: None,
+            layer_norm_eps: 1e-6,
+            hidden_act: None,
+        }
+    }
 }
 
 impl InternVit {

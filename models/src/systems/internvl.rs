@@ -12,6 +12,7 @@ use super::{
     intern_vit::InternVit,
     keys,
     text::TextConfig,
+    vit::check_views,
 };
 use crate::{
     blocks::{ConnectorConfig, DecoderNames, InputNorm, ProjectorConfig, TowerConfig, VisionConfig},
@@ -59,9 +60,11 @@ pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
     let merge = merge as usize;
     divide("vision_config.image_size / patch_size", tower.side, "1 / downsample_ratio", merge)?;
     let act = config.projector_hidden_act.as_deref();
+    let image = ViewsConfig::grid(&files.preprocessor()?, tower.patch as u32)?;
+    check_views(tower.side, &image)?;
     Ok(Blueprint {
         name: "internvl",
-        image: ImageConfig::Views(ViewsConfig::grid(&files.preprocessor()?, tower.patch as u32)?),
+        image: ImageConfig::Views(image),
         vision: VisionConfig {
             connector: ConnectorConfig::Projector(ProjectorConfig {
                 width: tower.layer.hidden,

@@ -99,6 +99,7 @@ const HARMLESS: &[&str] = &[
     "attention_softmax_in_fp32",
     "fp32_residual_connection",
     // Counts that follow from others, or of what is not run: CLIP's text, SigLIP's head, video.
+    "image_seq_len",
     "image_seq_length",
     "num_image_tokens",
     "num_positions_embeddings",
@@ -431,7 +432,9 @@ fn refused(json: &Value, path: &[String]) -> Option<String> {
     // A decoder's key beside `text_config`, which is the one that counts, may only repeat it.
     let inner = json.get("text_config").and_then(|text| text.get(key)).filter(|_| above.is_empty());
     let repeats = inner.is_some_and(|inner| same_of_text(key, inner, value));
-    if fits || repeats || is_empty(value) || is_harmless(key, &above.join(".")) {
+    // Where a thing happens anyway, false says that it should not.
+    let absent = if usual.is_some() { value.is_null() } else { is_empty(value) };
+    if fits || repeats || absent || is_harmless(key, &above.join(".")) {
         return None;
     }
     let expected = usual.map(|usual| format!(" (only {usual} is)")).unwrap_or_default();

@@ -11,7 +11,7 @@ use super::{
     Blueprint, Grammar, cog,
     config::{OneOrMany, divide, epsilon, head, kind, only, size, stop, wrong},
     keys,
-    vit::VitKeys,
+    vit::{VitKeys, check_views},
 };
 use crate::{
     blocks::{
@@ -53,6 +53,7 @@ const FIRST_POSITION: u32 = 2;
 
 #[derive(Deserialize)]
 struct Config {
+    #[serde(default = "latents")]
     latent_query_num: usize,
     text_config: Text,
     vision_config: VitKeys,
@@ -60,7 +61,13 @@ struct Config {
     tie_word_embeddings: Option<bool>,
 }
 
+/// `Kosmos2Config`'s default.
+fn latents() -> usize {
+    64
+}
+
 #[derive(Deserialize)]
+#[serde(default)]
 struct Text {
     model_type: Option<String>,
     tie_word_embeddings: Option<bool>,
@@ -71,21 +78,31 @@ struct Text {
     vocab_size: u32,
     max_position_embeddings: usize,
     layer_norm_eps: f32,
-    #[serde(default = "gelu")]
     activation_function: String,
-    #[serde(default = "yes")]
     scale_embedding: bool,
-    #[serde(default)]
     bos_token_id: u32,
     eos_token_id: Option<OneOrMany>,
 }
 
-fn gelu() -> String {
-    "gelu".to_owned()
-}
-
-fn yes() -> bool {
-    true
+impl Default for Text {
+    /// Those of `Kosmos2TextConfig`, which files may leave out.
+    fn default() -> Self {
+        Self {
+            model_type: None,
+            tie_word_embeddings: None,
+            layers: 24,
+            embed_dim: 2048,
+            attention_heads: 32,
+            ffn_dim: 8192,
+            vocab_size: 65037,
+            max_position_embeddings: 2048,
+            layer_norm_eps: 1e-5,
+            activation_function: "gelu".to_owned(),
+            scale_embedding: true,
+            bos_token_id: 0,
+            eos_token_id: Some(OneOrMany::One(2)),
+        }
+    }
 }
 
 pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
@@ -120,7 +137,11 @@ pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
     let tower = VitConfig { stored_norm: false, ..vision_config.clip(&["kosmos_2_vision_model"], -1)? };
     let square = cog::square("vision_config.image_size", (tower.side * tower.patch) as u32, tower.patch as u32)?;
     let image = match files.find_preprocessor()? {
-        Some(read) => ImageConfig::Views(ViewsConfig::middle(&read, square.patch)?),
+        Some(read) => {
+            let views = ViewsConfig::middle(&read, square.patch)?;
+            check_views(tower.side, &views)?;
+            ImageConfig::Views(views)
+        }
         None => ImageConfig::Squares(vec![square]),
     };
     Ok(Blueprint {

@@ -11,7 +11,7 @@ use super::{
     config::{OneOrMany, activation, stop, wrong},
     keys,
     text::TextConfig,
-    vit::VitKeys,
+    vit::{VitKeys, check_views},
 };
 use crate::{
     blocks::{ConnectorConfig, DecoderNames, ProjectorConfig, TowerConfig, VisionConfig, VitConfig},
@@ -59,6 +59,7 @@ pub(super) struct Variant {
 
 impl Config {
     pub(super) fn compose(self, files: Files<'_>, variant: Variant) -> Result<Blueprint, LoadError> {
+        check_views(variant.tower.side, &variant.image)?;
         let names = DecoderNames { at: "language_model", ..DecoderNames::LLAMA };
         let text = self.text_config.read("llama", names, self.tie_word_embeddings)?;
         let drop_class = match self.vision_feature_select_strategy.as_deref() {

@@ -11,7 +11,7 @@ use super::{
     config::{OneOrMany, activation, kind, size, stop, wrong},
     keys,
     text::TextConfig,
-    vit::TowerSizes,
+    vit::{TowerSizes, check_views},
 };
 use crate::{
     blocks::{
@@ -36,6 +36,7 @@ struct Config {
 }
 
 #[derive(Deserialize)]
+#[serde(default)]
 struct Vision {
     model_type: Option<String>,
     hidden_size: usize,
@@ -51,6 +52,28 @@ struct Vision {
     norm_eps: f32,
     hidden_act: Option<String>,
     vision_output_dim: usize,
+}
+
+impl Default for Vision {
+    /// Those of `MllamaVisionConfig`, which files may leave out.
+    fn default() -> Self {
+        Self {
+            model_type: None,
+            hidden_size: 1280,
+            intermediate_size: 5120,
+            num_hidden_layers: 32,
+            num_global_layers: 8,
+            attention_heads: 16,
+            image_size: 448,
+            patch_size: 14,
+            max_num_tiles: 4,
+            intermediate_layers_indices: vec![3, 7, 15, 23, 30],
+            supported_aspect_ratios: vec![[1, 1], [1, 2], [1, 3], [1, 4], [2, 1], [2, 2], [3, 1], [4, 1]],
+            norm_eps: 1e-5,
+            hidden_act: None,
+            vision_output_dim: 7680,
+        }
+    }
 }
 
 impl Vision {
@@ -105,12 +128,14 @@ pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
     let names = DecoderNames { at: "language_model", ..DecoderNames::LLAMA };
     let text = config.text_config.read("mllama_text_model", names, config.tie_word_embeddings)?;
     let tower = config.vision_config.read()?;
+    let image = ViewsConfig::canvas(&files.preprocessor()?, tower.patch as u32)?;
+    check_views(tower.side, &image)?;
     let mut decoder = text.decoder;
     decoder.options.extra_embeddings = EXTRA_EMBEDDINGS;
     decoder.gated = Some(GatedCrossConfig { layers: config.text_config.cross_layers(decoder.layers)? });
     Ok(Blueprint {
         name: "mllama",
-        image: ImageConfig::Views(ViewsConfig::canvas(&files.preprocessor()?, tower.patch as u32)?),
+        image: ImageConfig::Views(image),
         vision: VisionConfig {
             connector: ConnectorConfig::Projector(ProjectorConfig {
                 width: tower.width(),

@@ -11,7 +11,7 @@ use super::{
     config::{OneOrMany, stop, wrong},
     keys,
     text::TextConfig,
-    vit::VitKeys,
+    vit::{VitKeys, check_views},
 };
 use crate::{
     blocks::{ConnectorConfig, DecoderNames, DecoderOptions, ProjectorConfig, TowerConfig, VisionConfig},
@@ -41,11 +41,13 @@ pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
         let expected = format!("the decoder's hidden_size, {out}");
         return Err(wrong("projection_dim", width.to_string(), expected));
     }
+    let image = ViewsConfig::whole(&files.preprocessor()?, tower.patch as u32)?;
+    check_views(tower.side, &image)?;
     let mut decoder = text.decoder;
     decoder.options = DecoderOptions { whole_prompt: true, ..decoder.options };
     Ok(Blueprint {
         name: "paligemma",
-        image: ImageConfig::Views(ViewsConfig::whole(&files.preprocessor()?, tower.patch as u32)?),
+        image: ImageConfig::Views(image),
         vision: VisionConfig {
             connector: ConnectorConfig::Projector(ProjectorConfig {
                 width: tower.layer.hidden,

@@ -42,16 +42,6 @@ pub(super) struct Config<V> {
 /// The base of the tower's rotary frequencies.
 pub(super) const TOWER_THETA: f64 = 10_000.0;
 
-/// The default side of a patch.
-pub(super) fn patch_size() -> usize {
-    14
-}
-
-/// The default of frames of a patch, and of patches along a side of a token.
-pub(super) fn two() -> usize {
-    2
-}
-
 impl<V: serde::de::DeserializeOwned> Config<V> {
     pub(super) fn read(files: Files<'_>) -> Result<Self, LoadError> {
         keys::read_flat(files)

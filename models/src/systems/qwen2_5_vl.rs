@@ -17,19 +17,16 @@ use crate::{
 };
 
 #[derive(Deserialize)]
+#[serde(default)]
 struct Vision {
     depth: usize,
     hidden_size: usize,
     intermediate_size: usize,
     num_heads: usize,
     out_hidden_size: usize,
-    #[serde(default = "super::qwen::patch_size")]
     patch_size: usize,
-    #[serde(default = "super::qwen::two")]
     spatial_merge_size: usize,
-    #[serde(default = "super::qwen::two")]
     temporal_patch_size: usize,
-    #[serde(default = "window_size")]
     window_size: usize,
     fullatt_block_indexes: Vec<usize>,
     num_position_embeddings: Option<usize>,
@@ -39,8 +36,27 @@ struct Vision {
     rope_theta: Option<f64>,
 }
 
-fn window_size() -> usize {
-    112
+impl Default for Vision {
+    /// Those of `Qwen2_5_VLVisionConfig`, which fine-tuned models' files leave out.
+    fn default() -> Self {
+        Self {
+            depth: 32,
+            hidden_size: 3584,
+            intermediate_size: 3420,
+            num_heads: 16,
+            out_hidden_size: 3584,
+            patch_size: 14,
+            spatial_merge_size: 2,
+            temporal_patch_size: 2,
+            window_size: 112,
+            fullatt_block_indexes: vec![7, 15, 23, 31],
+            num_position_embeddings: None,
+            model_type: None,
+            hidden_act: None,
+            spatial_patch_size: None,
+            rope_theta: None,
+        }
+    }
 }
 
 pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {

@@ -16,22 +16,40 @@ use crate::{
 };
 
 #[derive(Deserialize)]
+#[serde(default)]
 struct Vision {
     depth: usize,
     embed_dim: usize,
     mlp_ratio: f64,
     num_heads: usize,
     hidden_size: usize,
-    #[serde(default = "super::qwen::patch_size")]
     patch_size: usize,
-    #[serde(default = "super::qwen::two")]
     spatial_merge_size: usize,
-    #[serde(default = "super::qwen::two")]
     temporal_patch_size: usize,
     model_type: Option<String>,
     hidden_act: Option<String>,
     spatial_patch_size: Option<usize>,
     rope_theta: Option<f64>,
+}
+
+impl Default for Vision {
+    /// Those of `Qwen2VLVisionConfig`, which fine-tuned models' files leave out.
+    fn default() -> Self {
+        Self {
+            depth: 32,
+            embed_dim: 1280,
+            mlp_ratio: 4.0,
+            num_heads: 16,
+            hidden_size: 3584,
+            patch_size: 14,
+            spatial_merge_size: 2,
+            temporal_patch_size: 2,
+            model_type: None,
+            hidden_act: None,
+            spatial_patch_size: None,
+            rope_theta: None,
+        }
+    }
 }
 
 pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {

@@ -4,10 +4,11 @@
 use fovea_engine::op::Activation;
 use serde::Deserialize;
 
-use super::config::{activation, divide, epsilon, head, kind, only, size, wrong};
+use super::config::{PREPARATION, activation, divide, epsilon, head, kind, only, size, wrong};
 use crate::{
     blocks::{LayerConfig, Norm, VitConfig, VitNames, VitPositions},
     checkpoint::LoadError,
+    image::{ViewRule, ViewsConfig},
 };
 
 /// A tower's keys.
@@ -139,6 +140,19 @@ impl VitKeys {
             stored_norm: false,
         })
     }
+}
+
+/// Refuses views that the tower has no positions for, or positions of another grid: two files say how large they are.
+pub(super) fn check_views(side: usize, views: &ViewsConfig) -> Result<(), LoadError> {
+    let Some(patches) = views.most_patches() else { return Ok(()) };
+    let native = matches!(views.rule, ViewRule::Native { .. });
+    if patches.iter().all(|&it| it as usize == side || native && it as usize <= side) {
+        return Ok(());
+    }
+    let [across, down] = patches;
+    let got = format!("{side} patches a side");
+    let expected = format!("{across} across and {down} down, by size or crop_size of {PREPARATION}");
+    Err(wrong("vision_config.image_size", got, expected))
 }
 
 /// What the configurations of towers say in different words.
