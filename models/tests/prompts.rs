@@ -60,7 +60,7 @@ fn marks(model: &str, tokenizer: &Tokenizer) -> Vec<(u32, String)> {
         names.extend(token.1["content"].as_str().map(str::to_owned));
     }
     names.extend(["<s>", "</s>", "<unk>"].map(str::to_owned));
-    names.retain(|name| name.trim_matches(['\u{2581}', ' ', '\n', '\t']) != "");
+    names.retain(|name| !name.trim_matches(['\u{2581}', ' ', '\n', '\t']).is_empty());
     names.sort();
     names.dedup();
     names.into_iter().filter_map(|name| Some((tokenizer.token_id(&name)?, name))).collect()
@@ -205,7 +205,7 @@ fn templates_that_take_strings_get_strings() -> Outcome {
 fn templates_write_the_time_that_the_caller_gives() -> Outcome {
     let (_, text) = open(&with_template("qwen2_vl", "strftime_now"))?;
     let asked = [Message::user(vec![Part::Image, Part::text("Where?")])];
-    let error = text.render(&asked).err().expect("no time").to_string();
+    let error = text.render(&asked).expect_err("no time").to_string();
     assert!(error.starts_with("chat_template.jinja: the chat template failed: "), "{error}");
     assert!(error.contains("the caller gave no time"), "{error}");
     let day = |day| LocalTime::new(2026, [11, day], [22, 6, 33]);
@@ -230,14 +230,14 @@ fn messages_of_every_form_are_read_or_refused_by_name() -> Outcome {
     assert_eq!(null, empty);
     assert_eq!(text.ids(&null)?, text.ids(&empty)?);
     let calls = messages("tool_calls")?;
-    let error = text.ids(&calls).err().expect("this template writes no calls").to_string();
+    let error = text.ids(&calls).expect_err("this template writes no calls").to_string();
     assert_eq!(error, "messages[1].tool_calls are not written by the chat template (chat_template.json)");
     let (_, glm) = open(&files("glm_4v_9b"))?;
-    let error = glm.ids(&calls).err().expect("no template").to_string();
+    let error = glm.ids(&calls).expect_err("no template").to_string();
     assert_eq!(error, "messages[1].tool_calls is not something that this system was trained to read");
     let tools = [json!({"type": "function", "function": {"name": "click"}})];
     let with_tools = Conversation { messages: &asked, tools: &tools, now: None };
-    let error = text.ids(with_tools).err().expect("this template writes no tools").to_string();
+    let error = text.ids(with_tools).expect_err("this template writes no tools").to_string();
     assert_eq!(error, "tools are not written by the chat template (chat_template.json)");
     Ok(())
 }

@@ -52,9 +52,27 @@ pub(super) struct Budget {
     namespaces: Mutex<Vec<Value>>,
 }
 
+/// How much a rendering may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Limit {
+    /// A conversation's: [`BASE`] and [`STEPS`].
+    Whole,
+    /// A trial's, of a few words: a 32nd of that.
+    Trial,
+}
+
+impl Limit {
+    fn share(self) -> usize {
+        match self {
+            Self::Whole => 1,
+            Self::Trial => 32,
+        }
+    }
+}
+
 impl Budget {
-    fn new(given: usize) -> Self {
-        let left = BASE.saturating_add(given.saturating_mul(EACH));
+    fn new(given: usize, limit: Limit) -> Self {
+        let left = (BASE / limit.share()).saturating_add(given.saturating_mul(EACH));
         Self { left: AtomicUsize::new(left), namespaces: Mutex::default() }
     }
 
@@ -165,11 +183,12 @@ pub(super) fn render(
     source: &str,
     context: Value,
     given: usize,
+    limit: Limit,
     extend: impl FnOnce(&mut Environment<'_>, &Arc<Budget>),
 ) -> Result<String, Error> {
-    let budget = Arc::new(Budget::new(given));
+    let budget = Arc::new(Budget::new(given, limit));
     let mut environment = Environment::new();
-    environment.set_fuel(Some(STEPS));
+    environment.set_fuel(Some(STEPS / limit.share() as u64));
     prepare(&mut environment, &budget);
     extend(&mut environment, &budget);
     let parsed = statement(&parse(source, name, Default::default(), WHITESPACE)?)?;
@@ -456,6 +475,8 @@ fn expression<'a>(expr: &Expr<'a>) -> Expr<'a> {
             kept(Expr::Slice(Spanned::new(inner, it.span())), it.span())
         }
         Expr::UnaryOp(it) => {
+            // Its type cannot be copied.
+            #[allow(clippy::needless_match)]
             let op = match it.op {
                 ast::UnaryOpKind::Not => ast::UnaryOpKind::Not,
                 ast::UnaryOpKind::Neg => ast::UnaryOpKind::Neg,

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{
     Conversation, LocalTime, Message, Object, Part, PromptText, Role, TextError,
-    bounded::{self, Budget},
+    bounded::{self, Budget, Limit},
     object,
     published::{NAMED, content},
     recognise,
@@ -207,7 +207,7 @@ impl Source {
             if !strings {
                 values[index]["content"][0][PART] = json!(PART);
             }
-            self.run(json!(values), &conversation, special, true, &StandIns::default()).ok()
+            self.run(json!(values), &conversation, special, true, &StandIns::default(), Limit::Trial).ok()
         };
         let has_said = |text: &String| text.contains(SAID);
         let takes_parts = written(false).filter(|text| has_said(text) && !text.contains(PART)).is_some();
@@ -279,7 +279,7 @@ impl Source {
         let stand_ins = StandIns::new(script.edges.iter().copied(), |letter| used.contains(&letter))
             .ok_or_else(|| failed("no private letter of Unicode is left".to_owned()))?;
         let messages = self.messages(conversation, script, &stand_ins)?;
-        let text = self.run(json!(messages), conversation, special, add_generation_prompt, &stand_ins);
+        let text = self.run(json!(messages), conversation, special, add_generation_prompt, &stand_ins, Limit::Whole);
         Ok(stand_ins.restored(&text.map_err(|error| failed(told(&error)))?))
     }
 
@@ -290,6 +290,7 @@ impl Source {
         special: &BTreeMap<String, String>,
         add_generation_prompt: bool,
         stand_ins: &StandIns,
+        limit: Limit,
     ) -> Result<String, Error> {
         let tools = with_stand_ins(&json!(conversation.tools), stand_ins);
         let given = messages.to_string().len() + tools.to_string().len() + self.text.len();
@@ -302,7 +303,9 @@ impl Source {
             ..Value::from_serialize(special),
         };
         let now = conversation.now;
-        bounded::render(NAME, &self.text, context, given, move |environment, budget| extend(environment, budget, now))
+        bounded::render(NAME, &self.text, context, given, limit, move |environment, budget| {
+            extend(environment, budget, now)
+        })
     }
 }
 
@@ -616,7 +619,7 @@ mod tests {
             ),
             "{{ 'a\nb' | indent(999999999) }}".to_owned(),
             "{{ ['a\nb'] | map('indent', 999999999) | list }}".to_owned(),
-            "{{ ['a\nb'] | map('indent', width=999999999) | list }}".to_owned(),
+            "{{ 'a\nb' | indent(width=999999999) }}".to_owned(),
             "{{ [1] | batch(999999999, 'x') | list }}".to_owned(),
             "{{ [1] | slice(999999999) | list }}".to_owned(),
             "{{ '%999999999d' | format(1) }}".to_owned(),

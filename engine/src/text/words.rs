@@ -3,7 +3,10 @@
 //! A tokenizer finds its special tokens wherever text spells them, so that `<|im_end|>` in a search field would end the
 //! user's turn. A [`PromptText`] knows which of its letters are words; [`super::Tokenizer`] makes no mark of them.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::{
+    collections::{BTreeMap, btree_map},
+    ops::Range,
+};
 
 /// A text of which some letters are words. The others, which a template or a program wrote, may spell marks: tokens that
 /// end turns, place pictures, or mean something else than their letters.
@@ -17,9 +20,9 @@ pub struct PromptText {
 impl PromptText {
     /// Words, whatever they look like.
     pub fn words(text: impl Into<String>) -> Self {
-        let text = text.into();
-        let words = if text.is_empty() { Vec::new() } else { vec![0..text.len()] };
-        Self { text, words }
+        let mut all = Self::default();
+        all.push_words(&text.into());
+        all
     }
 
     /// Text of a program, in which marks count.
@@ -196,9 +199,8 @@ impl StandIns {
         let mut all = Self::default();
         let mut free = PRIVATE.filter(|&letter| !is_used(letter));
         for letter in letters {
-            if !all.there.contains_key(&letter) {
-                let stand_in = free.next()?;
-                all.there.insert(letter, stand_in);
+            if let btree_map::Entry::Vacant(place) = all.there.entry(letter) {
+                let stand_in = *place.insert(free.next()?);
                 all.back.insert(stand_in, letter);
             }
         }

@@ -349,7 +349,7 @@ mod tests {
     fn kosmos_reads_one_text() {
         let kosmos = chat(ChatFormat::Kosmos2 { begin: 0, image: [8, 9] });
         let asked = Message::user(vec![Part::Image, Part::text(" <grounding>An image of ")]);
-        assert_eq!(kosmos.render(&[asked.clone()]).unwrap(), "<grounding>An image of");
+        assert_eq!(kosmos.render(std::slice::from_ref(&asked)).unwrap(), "<grounding>An image of");
         let error = kosmos.render(&[asked.clone(), Message::assistant("b"), asked]).unwrap_err().to_string();
         assert_eq!(error, "the system takes one picture, the conversation has 2");
         let user = |text: &str| Message::user(vec![Part::text(text)]);
