@@ -6,7 +6,7 @@ use fovea_engine::text::{Beside, ChatTemplate, Conversation, LocalTime, Script, 
 
 use crate::{
     checkpoint::{Files, LoadError, RunError},
-    prompt::Chat,
+    prompt::{Chat, ChatFormat},
     systems::Blueprint,
 };
 
@@ -98,6 +98,10 @@ fn read_tokenizer(files: Files<'_>, blueprint: &Blueprint) -> Result<Tokenizer, 
         }
         (None, Some(_), _, None) => return Err(missing("tokenizer.model")),
         (None, None, Some((vocabulary, merges)), _) => Tokenizer::from_vocabulary(vocabulary, merges, beside)?,
+        // Whose reference reads the model itself: a text that begins with a space gets another.
+        (None, None, None, Some(model)) if matches!(blueprint.chat, ChatFormat::Cog { .. }) => {
+            Tokenizer::from_sentencepiece(model, Beside::default())?
+        }
         (None, None, None, Some(model)) => Tokenizer::from_sentencepiece(model, beside)?,
         (None, None, None, None) => {
             return Err(missing("tokenizer.json (or vocab.json with merges.txt, or tokenizer.model)"));

@@ -371,6 +371,23 @@ fn a_sentencepiece_model_is_a_tokenizer() -> Outcome {
     Ok(())
 }
 
+/// The prompts of systems that read the model itself have the ids of the reference, also those that begin with a space.
+#[test]
+fn cog_prompts_are_read_by_the_model_itself() -> Outcome {
+    for (model, cases) in [("cogagent_18b", 3), ("cogvlm_17b", 4)] {
+        let (_, text) = open(&files(model))?;
+        for case in 0..cases {
+            let expected = json(&format!("{model}/cases/{case}/expected.json"));
+            let ids: Vec<u32> = serde_json::from_value(expected["input_ids"].clone())?;
+            let own = text.tokenizer().encode_plain(expected["prompt"].as_str().expect("a prompt"))?;
+            assert!(ids.ends_with(&own) && own.len() > 3, "{model}/{case}");
+            // Before the text stand the begin token and the picture alone.
+            assert!(ids[..ids.len() - own.len()].iter().all(|&id| id <= 1), "{model}/{case}: {ids:?}");
+        }
+    }
+    Ok(())
+}
+
 /// transformers 5 writes `tokenizer.json`, and a configuration without added tokens.
 #[test]
 fn tokenizers_as_transformers_5_writes_them() -> Outcome {
