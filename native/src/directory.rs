@@ -1,9 +1,9 @@
-//! A published model's directory, as downloaded from Hugging Face.
+//! A model's files: a directory as downloaded from Hugging Face, or the default model, which is in the program.
 
 use std::{
     collections::BTreeMap,
-    env, fs,
-    fs::File,
+    env, fmt,
+    fs::{self, File},
     io::{self, Read},
     ops::Range,
     path::{Path, PathBuf},
@@ -13,29 +13,66 @@ use fovea_engine::weights::{ByteSource, Bytes, Safetensors, WeightError, foreign
 use fovea_models::{Checkpoint, Files, LoadError, SMALL_FILES, WEIGHTS};
 use memmap2::Mmap;
 
-use crate::failure::{Failure, Kind, Outcome};
+use crate::{
+    failure::{Failure, Kind, Outcome},
+    input::read_bounded,
+};
 
 /// Largest of the small files that is read; a published `tokenizer.json` has about 10 MiB.
 const LARGEST_SMALL_FILE: u64 = 64 << 20;
 
-/// The directory of the model to use: the one asked for, else `FOVEA_MODEL`, else the default model, `models/nano`,
-/// looked for upwards from the current directory and from the program.
-pub(crate) fn find(asked: Option<&Path>) -> Outcome<PathBuf> {
-    let directory = match (asked, env::var_os("FOVEA_MODEL")) {
-        (Some(path), _) => path.to_owned(),
-        (None, Some(path)) => path.into(),
-        (None, None) => {
-            let starts = [env::current_dir(), env::current_exe()];
-            let mut above = starts.iter().flatten().flat_map(|start| start.ancestors());
-            above.find_map(nano).ok_or_else(|| {
-                Failure::new(Kind::Model, "the default model, models/nano, is not here: name one with --model DIR")
-            })?
+/// The default model's files, inside the program.
+#[cfg(feature = "nano")]
+const NANO: Option<&[(&str, &[u8])]> = {
+    macro_rules! files {
+        ($($name:literal),*) => {
+            &[$(($name, include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../models/nano/", $name)))),*]
+        };
+    }
+    Some(files![
+        "chat_template.json",
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "preprocessor_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json"
+    ])
+};
+#[cfg(not(feature = "nano"))]
+const NANO: Option<&[(&str, &[u8])]> = None;
+
+/// Where a model's files are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Model {
+    /// In the program: its name and files.
+    Inside(&'static [(&'static str, &'static [u8])]),
+    /// In a directory.
+    Directory(PathBuf),
+}
+
+impl fmt::Display for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inside(_) => f.write_str("nano"),
+            Self::Directory(path) => path.display().fmt(f),
         }
-    };
-    match directory.is_dir() {
-        true => Ok(directory),
-        false => {
-            Err(Failure::new(Kind::Model, format_args!("model {}: {}", directory.display(), no_directory(&directory))))
+    }
+}
+
+/// The model to use: the one asked for, else `FOVEA_MODEL`, else `nano`, which is in the program. A directory of the name
+/// `nano` is `./nano`.
+pub(crate) fn find(asked: Option<&Path>) -> Outcome<Model> {
+    let asked = asked.map(Path::to_owned).or_else(|| env::var_os("FOVEA_MODEL").map(PathBuf::from));
+    match (asked, NANO) {
+        (None, Some(nano)) => Ok(Model::Inside(nano)),
+        (Some(path), Some(nano)) if path.as_os_str() == "nano" => Ok(Model::Inside(nano)),
+        (None, None) => {
+            Err(Failure::new(Kind::Model, "this program was built without a model: name one with --model DIR"))
+        }
+        (Some(path), _) if path.is_dir() => Ok(Model::Directory(path)),
+        (Some(path), _) => {
+            Err(Failure::new(Kind::Model, format_args!("model {}: {}", path.display(), no_directory(&path))))
         }
     }
 }
@@ -43,7 +80,7 @@ pub(crate) fn find(asked: Option<&Path>) -> Outcome<PathBuf> {
 /// What a path is that is no directory.
 fn no_directory(path: &Path) -> String {
     if !path.exists() {
-        return "no such directory".to_owned();
+        return "no such directory (a model is downloaded first, such as with `hf download`)".to_owned();
     }
     let mut start = Vec::new();
     // What cannot be read is a file nevertheless.
@@ -54,28 +91,16 @@ fn no_directory(path: &Path) -> String {
     }
 }
 
-fn nano(root: &Path) -> Option<PathBuf> {
-    let directory = root.join("models/nano");
-    directory.join("config.json").is_file().then_some(directory)
-}
-
-/// The small files of a directory, by name.
+/// The small files of a model, by name.
 pub(crate) struct SmallFiles(BTreeMap<String, Vec<u8>>);
 
 impl SmallFiles {
     /// Reads those that exist.
-    pub(crate) fn read(directory: &Path) -> Outcome<Self> {
+    pub(crate) fn read(model: &Model) -> Outcome<Self> {
         let mut files = BTreeMap::new();
         for name in SMALL_FILES {
-            match read_bounded(&directory.join(name), LARGEST_SMALL_FILE) {
-                Ok(bytes) => {
-                    files.insert(name.to_owned(), bytes);
-                }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => {
-                    let error = LoadError::File { file: name.to_owned(), reason: error.to_string() };
-                    return Err(Failure::load(directory, error));
-                }
+            if let Some(bytes) = model.small_file(name)? {
+                files.insert(name.to_owned(), bytes);
             }
         }
         Ok(Self(files))
@@ -86,26 +111,63 @@ impl SmallFiles {
     }
 }
 
-/// Opens a directory: small files read, weights mapped.
-pub(crate) fn open(directory: &Path) -> Outcome<Checkpoint> {
-    let SmallFiles(files) = SmallFiles::read(directory)?;
-    let load = |error| Failure::load(directory, error);
+impl Model {
+    fn small_file(&self, name: &str) -> Outcome<Option<Vec<u8>>> {
+        let directory = match self {
+            Self::Inside(files) => {
+                return Ok(files.iter().find(|(own, _)| *own == name).map(|(_, bytes)| bytes.to_vec()));
+            }
+            Self::Directory(directory) => directory,
+        };
+        match read_bounded(&directory.join(name), LARGEST_SMALL_FILE) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => {
+                let error = LoadError::File { file: name.to_owned(), reason: error.to_string() };
+                Err(Failure::load(self, error))
+            }
+        }
+    }
+}
+
+/// What a model's weights are called, if it is a model that can be read: other formats and adapters are named for what
+/// they are. No weight is read.
+pub(crate) fn weight_files(model: &Model, files: Files<'_>) -> Outcome<Vec<String>> {
+    let load = |error| Failure::load(model, error);
+    let Model::Directory(directory) = model else { return Ok(vec![WEIGHTS.to_owned()]) };
     // An adapter has no configuration of its own, and other formats keep theirs in the weights.
-    Files(&files).check().map_err(load)?;
+    files.check().map_err(load)?;
     let weights = directory.join(WEIGHTS).exists();
     let missing = |file: &str| LoadError::MissingFile { file: file.to_owned() };
     // Without a configuration it is no model of this kind, whatever else is there.
-    if !files.contains_key("config.json") {
+    if files.get("config.json").is_none() {
         let other = if weights { None } else { other_format(directory) };
         return Err(load(other.unwrap_or_else(|| missing("config.json"))));
     }
-    let names = Files(&files).weight_files(weights).map_err(load)?;
+    let names = files.weight_files(weights).map_err(load)?;
     if !weights && names == [WEIGHTS] {
         return Err(load(other_format(directory).unwrap_or_else(|| missing(WEIGHTS))));
     }
-    let files_mapped = names.into_iter().map(|name| Mapped::open(directory, name)).collect::<Result<Vec<_>, _>>();
-    let weights = files_mapped
-        .and_then(|mapped| pollster::block_on(Safetensors::open(mapped)).map_err(LoadError::from))
+    Ok(names)
+}
+
+/// Opens a model: small files read, weights mapped.
+pub(crate) fn open(model: &Model) -> Outcome<Checkpoint> {
+    let SmallFiles(files) = SmallFiles::read(model)?;
+    let load = |error| Failure::load(model, error);
+    let names = weight_files(model, Files(&files))?;
+    let sources = match model {
+        Model::Inside(own) => Ok(own
+            .iter()
+            .filter(|(name, _)| names.iter().any(|it| it == name))
+            .map(|&(name, bytes)| WeightFile { name: name.to_owned(), bytes: Contents::Inside(bytes) })
+            .collect()),
+        Model::Directory(directory) => {
+            names.into_iter().map(|name| WeightFile::map(directory, name)).collect::<Result<Vec<_>, _>>()
+        }
+    };
+    let weights = sources
+        .and_then(|sources| pollster::block_on(Safetensors::open(sources)).map_err(LoadError::from))
         .map_err(load)?;
     Ok(Checkpoint::new(files, Box::new(weights)))
 }
@@ -138,14 +200,21 @@ fn other_format(directory: &Path) -> Option<LoadError> {
     Some(LoadError::File { file: file.clone(), reason: reason.to_owned() })
 }
 
-/// A file in memory pages that the system reads when they are used.
-struct Mapped {
+/// A file of weights.
+struct WeightFile {
     name: String,
-    pages: Mmap,
+    bytes: Contents,
 }
 
-impl Mapped {
-    fn open(directory: &Path, name: String) -> Result<Self, LoadError> {
+enum Contents {
+    /// In the program itself.
+    Inside(&'static [u8]),
+    /// In memory pages that the system reads when they are used.
+    Mapped(Mmap),
+}
+
+impl WeightFile {
+    fn map(directory: &Path, name: String) -> Result<Self, LoadError> {
         let path = directory.join(&name);
         let file = match File::open(&path) {
             Ok(file) => file,
@@ -167,40 +236,52 @@ impl Mapped {
         // it does in every program that maps its model.
         #[allow(unsafe_code)]
         let pages = unsafe { Mmap::map(&file) }.map_err(|error| wrong(error.to_string()))?;
-        Ok(Self { name, pages })
+        Ok(Self { name, bytes: Contents::Mapped(pages) })
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match &self.bytes {
+            Contents::Inside(bytes) => bytes,
+            Contents::Mapped(pages) => pages,
+        }
     }
 }
 
-impl ByteSource for Mapped {
+impl ByteSource for WeightFile {
     fn name(&self) -> &str {
         &self.name
     }
 
     fn len(&self) -> u64 {
-        self.pages.len() as u64
+        self.bytes().len() as u64
     }
 
     fn read(&self, range: Range<u64>) -> Bytes<'_> {
-        let bytes = usize::try_from(range.start).ok().zip(usize::try_from(range.end).ok());
-        let bytes = bytes.and_then(|(start, end)| self.pages.get(start..end)).map(<[u8]>::to_vec);
+        let ends = usize::try_from(range.start).ok().zip(usize::try_from(range.end).ok());
+        let part = ends.and_then(|(start, end)| self.bytes().get(start..end)).map(<[u8]>::to_vec);
         Box::pin(async move {
-            bytes.ok_or_else(|| WeightError::Read {
+            part.ok_or_else(|| WeightError::Read {
                 file: self.name.clone(),
-                reason: format!("bytes {}..{} are beyond its end, {}", range.start, range.end, self.pages.len()),
+                reason: format!("bytes {}..{} are beyond its end, {}", range.start, range.end, self.len()),
             })
         })
     }
 }
 
-/// A file's bytes, if it has at most `limit` of them.
-pub(crate) fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    if fs::metadata(path)?.is_dir() {
-        return Err(io::Error::other("a directory"));
-    }
-    let mut bytes = Vec::new();
-    let read = File::open(path)?.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
-    match read as u64 > limit {
-        true => Err(io::Error::other(format!("more than {} MiB", limit >> 20))),
-        false => Ok(bytes),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a directory of the model would give is in the program, byte for byte.
+    #[cfg(feature = "nano")]
+    #[test]
+    fn the_default_model_is_whole() {
+        let directory = Model::Directory(Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/nano"));
+        let inside = Model::Inside(NANO.unwrap());
+        for name in SMALL_FILES {
+            assert_eq!(inside.small_file(name).unwrap(), directory.small_file(name).unwrap(), "{name}");
+        }
+        let tensors = |model: &Model| open(model).unwrap().weights().names().join(" ");
+        assert_eq!(tensors(&inside), tensors(&directory));
     }
 }

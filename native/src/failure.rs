@@ -5,6 +5,8 @@ use std::{fmt, io, path::Path, process::ExitCode};
 use fovea_engine::{GpuError, OpError, text::TextError, weights::WeightError};
 use fovea_models::{LoadError, RunError, grounding::GroundingError, image::ImageError};
 
+use crate::{directory::Model, input::is_standard_input};
+
 /// A command's result.
 pub(crate) type Outcome<T = ()> = Result<T, Failure>;
 
@@ -21,8 +23,10 @@ pub(crate) enum Kind {
     Model = 4,
     /// The GPU.
     Gpu = 5,
-    /// What the model answered.
+    /// What the model answered cannot be read.
     Answer = 6,
+    /// The model answered that what the instruction names is not on the screen.
+    NotFound = 7,
 }
 
 /// Why a command did not finish.
@@ -30,8 +34,10 @@ pub(crate) enum Kind {
 pub(crate) enum Failure {
     /// Nobody reads the output any more.
     BrokenPipe,
-    /// Something to tell.
-    Told {
+    /// The output says it already.
+    Printed(Kind),
+    /// An error message.
+    Message {
         /// Decides the exit code.
         kind: Kind,
         /// Names the file, the tensor or the field.
@@ -41,7 +47,7 @@ pub(crate) enum Failure {
 
 impl Failure {
     pub(crate) fn new(kind: Kind, message: impl fmt::Display) -> Self {
-        Self::Told { kind, message: message.to_string() }
+        Self::Message { kind, message: message.to_string() }
     }
 
     pub(crate) fn usage(message: impl fmt::Display) -> Self {
@@ -50,16 +56,19 @@ impl Failure {
 
     /// A file that was handed over, and what is wrong with it.
     pub(crate) fn file(path: &Path, reason: impl fmt::Display) -> Self {
-        Self::new(Kind::Input, format_args!("{}: {reason}", path.display()))
+        match is_standard_input(path) {
+            true => Self::new(Kind::Input, format_args!("standard input: {reason}")),
+            false => Self::new(Kind::Input, format_args!("{}: {reason}", path.display())),
+        }
     }
 
     /// A checkpoint that cannot be loaded.
-    pub(crate) fn load(directory: &Path, error: LoadError) -> Self {
+    pub(crate) fn load(model: &Model, error: LoadError) -> Self {
         let kind = match &error {
             LoadError::Gpu(_) | LoadError::Weight(WeightError::Gpu(_)) => Kind::Gpu,
             _ => Kind::Model,
         };
-        Self::new(kind, format_args!("model {}: {error}", directory.display()))
+        Self::new(kind, format_args!("model {model}: {error}"))
     }
 
     /// A picture that cannot be read or does not suit the model.
@@ -67,11 +76,16 @@ impl Failure {
         Self::file(path, error)
     }
 
-    pub(crate) fn exit_code(&self) -> ExitCode {
+    /// What it is about; a closed pipe is no failure.
+    pub(crate) fn kind(&self) -> Option<Kind> {
         match self {
-            Self::BrokenPipe => ExitCode::SUCCESS,
-            Self::Told { kind, .. } => ExitCode::from(*kind as u8),
+            Self::BrokenPipe => None,
+            Self::Printed(kind) | Self::Message { kind, .. } => Some(*kind),
         }
+    }
+
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        self.kind().map_or(ExitCode::SUCCESS, |kind| ExitCode::from(kind as u8))
     }
 }
 
@@ -79,7 +93,8 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BrokenPipe => f.write_str("nobody reads the output"),
-            Self::Told { message, .. } => f.write_str(message),
+            Self::Printed(kind) => write!(f, "{kind:?}"),
+            Self::Message { message, .. } => f.write_str(message),
         }
     }
 }
@@ -94,9 +109,19 @@ impl From<io::Error> for Failure {
     }
 }
 
+/// What to do where there is no GPU.
+pub(crate) const NO_GPU: &str = "a driver for Vulkan, Metal or DX12 is needed; on Debian and Ubuntu, `apt-get install \
+                                 mesa-vulkan-drivers` installs one for GPUs and one that runs on the processor";
+
 impl From<GpuError> for Failure {
     fn from(error: GpuError) -> Self {
-        Self::new(Kind::Gpu, error)
+        match &error {
+            // An adapter that was asked for by name may be misspelt: the message lists those there are.
+            GpuError::NoAdapter { found, .. } if found == "none" => {
+                Self::new(Kind::Gpu, format_args!("no GPU adapter: {NO_GPU}"))
+            }
+            _ => Self::new(Kind::Gpu, error),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Opening the GPU and loading a model, as the command line's common options say.
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     str::FromStr,
     sync::Arc,
     time::{Duration, Instant},
@@ -15,7 +15,7 @@ use fovea_engine::{
 use fovea_models::System;
 
 use crate::{
-    directory,
+    directory::{self, Model},
     failure::{Failure, Outcome},
     progress, prompt,
 };
@@ -78,6 +78,7 @@ impl FromStr for Choice {
 
 /// Which GPU to use.
 #[derive(Args, Debug, Clone, Default)]
+#[command(next_help_heading = "GPU")]
 pub(crate) struct GpuArguments {
     /// Take the first adapter whose name, driver or backend contains this (see `fovea devices`).
     #[arg(long, value_name = "NAME", global = true)]
@@ -114,8 +115,9 @@ fn wait(device: &wgpu::Device, submission_index: Option<wgpu::SubmissionIndex>) 
 
 /// Which model to use.
 #[derive(Args, Debug, Clone, Default)]
+#[command(next_help_heading = "Model")]
 pub(crate) struct ModelArguments {
-    /// Directory of a published model [default: $FOVEA_MODEL, else models/nano].
+    /// Directory of a published model, or `nano`, which is in the program [default: $FOVEA_MODEL, else nano].
     #[arg(long, value_name = "DIR", global = true)]
     pub(crate) model: Option<PathBuf>,
     /// How weights are stored on the GPU: f32, f16, q8 or q4; for eval also all [default: q4; dump: f32]. What layers keep
@@ -127,14 +129,14 @@ pub(crate) struct ModelArguments {
 /// A model on a GPU.
 pub(crate) struct Loaded {
     pub(crate) system: Arc<System>,
-    pub(crate) directory: PathBuf,
+    pub(crate) model: Model,
     pub(crate) quant: Quantisation,
     /// Opening the GPU and loading the weights.
     pub(crate) took: Duration,
 }
 
 impl ModelArguments {
-    pub(crate) fn directory(&self) -> Outcome<PathBuf> {
+    pub(crate) fn find(&self) -> Outcome<Model> {
         directory::find(self.model.as_deref())
     }
 
@@ -151,16 +153,16 @@ impl ModelArguments {
     pub(crate) fn load(&self, gpu: &GpuArguments, default: Quantisation) -> Outcome<Loaded> {
         let start = Instant::now();
         let quant = self.one_quant(default)?;
-        let directory = self.directory()?;
+        let model = self.find()?;
         let gpu = gpu.open()?;
-        let system = load(&directory, &gpu, quant)?;
-        Ok(Loaded { system, directory, quant, took: start.elapsed() })
+        let system = load(&model, &gpu, quant)?;
+        Ok(Loaded { system, model, quant, took: start.elapsed() })
     }
 }
 
-/// Loads a directory onto a GPU, with a progress bar.
-pub(crate) fn load(directory: &Path, gpu: &Gpu, quant: Quantisation) -> Outcome<Arc<System>> {
-    let checkpoint = directory::open(directory)?;
+/// Loads a model onto a GPU, with a progress bar.
+pub(crate) fn load(model: &Model, gpu: &Gpu, quant: Quantisation) -> Outcome<Arc<System>> {
+    let checkpoint = directory::open(model)?;
     let bar = progress::loading();
     let hear = |progress: Progress| {
         bar.set_length(progress.total);
@@ -171,5 +173,5 @@ pub(crate) fn load(directory: &Path, gpu: &Gpu, quant: Quantisation) -> Outcome<
     if let (Ok(system), Some(now)) = (&system, prompt::now()) {
         system.set_time(now);
     }
-    system.map(Arc::new).map_err(|error| Failure::load(directory, error))
+    system.map(Arc::new).map_err(|error| Failure::load(model, error))
 }

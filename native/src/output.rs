@@ -1,11 +1,11 @@
-//! Standard output: text or JSON; a closed pipe ends the program quietly.
+//! Standard output: text or JSON; a closed pipe ends the program quietly. Errors and warnings on standard error.
 
 use std::{fmt, io::Write};
 
-use anstyle::Style;
-use serde_json::Value;
+use anstyle::{AnsiColor, Style};
+use serde::Serialize;
 
-use crate::failure::Outcome;
+use crate::failure::{Failure, Kind, Outcome};
 
 /// Bold.
 pub(crate) const BOLD: Style = Style::new().bold();
@@ -39,9 +39,17 @@ impl Output {
         Ok(self.out.flush()?)
     }
 
-    /// A result as JSON.
-    pub(crate) fn value(&mut self, value: &Value) -> Outcome {
-        Ok(writeln!(self.out, "{value:#}")?)
+    /// The result as JSON, for people as well.
+    pub(crate) fn value(&mut self, value: &impl Serialize) -> Outcome {
+        let text = serde_json::to_string_pretty(value);
+        self.line(text.map_err(|error| Failure::new(Kind::Defect, error))?)
+    }
+
+    /// One of several results, as JSON on one line, at once.
+    pub(crate) fn json_line(&mut self, value: &impl Serialize) -> Outcome {
+        let text = serde_json::to_string(value);
+        self.line(text.map_err(|error| Failure::new(Kind::Defect, error))?)?;
+        self.flush()
     }
 
     /// Columns under their headings, numbers to the right.
@@ -72,6 +80,22 @@ impl Output {
     pub(crate) fn flush(&mut self) -> Outcome {
         Ok(self.out.flush()?)
     }
+}
+
+/// Prints an error.
+pub(crate) fn error(message: impl fmt::Display) {
+    message_in(AnsiColor::Red, "error", message);
+}
+
+/// Prints a warning: the program goes on.
+pub(crate) fn warning(message: impl fmt::Display) {
+    message_in(AnsiColor::Yellow, "warning", message);
+}
+
+fn message_in(colour: AnsiColor, name: &str, message: impl fmt::Display) {
+    let style = Style::new().bold().fg_color(Some(colour.into()));
+    // Nothing can be done where standard error is closed as well.
+    let _ = writeln!(anstream::stderr(), "{style}{name}:{style:#} {message}");
 }
 
 /// Bytes as people read them.

@@ -1,16 +1,16 @@
 //! Pictures from files, and the picture that shows an answer.
 
-use std::path::Path;
+use std::{fs, io::Cursor, path::Path};
 
 use fovea_models::{
     grounding::{PixelBox, PixelPoint},
     image::{Picture, Size},
 };
-use image::{ExtendedColorType, ImageFormat};
+use image::{ExtendedColorType, ImageDecoder, ImageError, ImageFormat, ImageReader, metadata::Orientation};
 
 use crate::{
-    directory::read_bounded,
     failure::{Failure, Outcome},
+    input::read_bounded,
 };
 
 /// Largest encoded picture that is read.
@@ -38,23 +38,49 @@ fn refuse_addresses(path: &Path) -> Outcome {
     Err(Failure::file(Path::new(&beginning), error))
 }
 
-/// Writes the picture with a box around the target and a mark where to click, as PNG or what the file's ending says.
-pub(crate) fn write_marked(path: &Path, picture: &Picture, region: PixelBox, click: PixelPoint) -> Outcome {
+/// A picture's size as people see it, from its header alone.
+pub(crate) fn size(path: &Path) -> Outcome<Size> {
+    let read = || {
+        let mut decoder = ImageReader::open(path)?.with_guessed_format()?.into_decoder()?;
+        let (width, height) = decoder.dimensions();
+        let turned = matches!(
+            decoder.orientation()?,
+            Orientation::Rotate90 | Orientation::Rotate270 | Orientation::Rotate90FlipH | Orientation::Rotate270FlipH
+        );
+        Ok(if turned { Size::new(height, width) } else { Size::new(width, height) })
+    };
+    read().map_err(|error: ImageError| Failure::file(path, error))
+}
+
+/// What is drawn for an answer: its box, and where it clicks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Mark {
+    pub(crate) region: PixelBox,
+    pub(crate) click: PixelPoint,
+}
+
+/// Writes the picture with a box around each target and a mark where to click, as PNG or what the file's ending says.
+pub(crate) fn write_marked(path: &Path, picture: &Picture, marks: &[Mark]) -> Outcome {
     let size = picture.size();
     let mut canvas = Canvas { size, rgb: picture.clone().into_rgb() };
-    let [left, top, right, bottom] = [region.left(), region.top(), region.right(), region.bottom()].map(at);
-    // A white line on both sides keeps the box visible on any page.
-    for (grow, colour) in [(3, WHITE), (2, RED), (1, RED), (0, WHITE)] {
-        canvas.outline(left - grow, top - grow, right + grow, bottom + grow, colour);
-    }
-    let (x, y) = (at(click.x), at(click.y));
-    for (reach, thickness, colour) in [(11, 2, WHITE), (10, 1, RED)] {
-        canvas.fill(x - reach, y - thickness, x + reach, y + thickness, colour);
-        canvas.fill(x - thickness, y - reach, x + thickness, y + reach, colour);
+    for Mark { region, click } in marks {
+        let [left, top, right, bottom] = [region.left(), region.top(), region.right(), region.bottom()].map(at);
+        // A white line on both sides keeps the box visible on any page.
+        for (grow, colour) in [(3, WHITE), (2, RED), (1, RED), (0, WHITE)] {
+            canvas.outline(left - grow, top - grow, right + grow, bottom + grow, colour);
+        }
+        let (x, y) = (at(click.x), at(click.y));
+        for (reach, thickness, colour) in [(11, 2, WHITE), (10, 1, RED)] {
+            canvas.fill(x - reach, y - thickness, x + reach, y + thickness, colour);
+            canvas.fill(x - thickness, y - reach, x + thickness, y + reach, colour);
+        }
     }
     let format = ImageFormat::from_path(path).unwrap_or(ImageFormat::Png);
-    image::save_buffer_with_format(path, &canvas.rgb, size.width, size.height, ExtendedColorType::Rgb8, format)
-        .map_err(|error| Failure::file(path, error))
+    let (mut encoded, colour) = (Cursor::new(Vec::new()), ExtendedColorType::Rgb8);
+    image::write_buffer_with_format(&mut encoded, &canvas.rgb, size.width, size.height, colour, format)
+        .map_err(|error| Failure::file(path, error))?;
+    // In one piece: the encoders' own files lose errors of a full disk.
+    fs::write(path, encoded.into_inner()).map_err(|error| Failure::file(path, error))
 }
 
 fn at(coordinate: f32) -> i64 {

@@ -9,8 +9,8 @@ use serde_json::Value;
 use std::sync::Arc;
 
 use crate::{
-    directory::read_bounded,
     failure::{Failure, Kind, Outcome},
+    input::read_bounded,
 };
 
 /// Largest prompt file that is read.
@@ -162,7 +162,7 @@ pub(crate) fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Outcome<T> {
 /// Where prompts of `generate`, `score` and the like come from.
 #[derive(clap::Args)]
 pub(crate) struct Images {
-    /// A picture; repeat it for several, in the order of the prompt.
+    /// A picture; repeat it for several, in the order of the prompt. `-` reads standard input.
     #[arg(long = "image", value_name = "FILE")]
     pub(crate) images: Vec<PathBuf>,
 }

@@ -277,7 +277,7 @@ fn broken_pictures() {
         ("huge.png", &huge_png()),
     ] {
         let path = scratch.write(name, bytes);
-        assert_fails(&ground(&model, &path), INPUT, &[name, "picture"]);
+        assert_fails(&ground(&model, &path), INPUT, &[name]);
     }
     assert_fails(&ground(&model, &scratch.path("missing.png")), INPUT, &["missing.png"]);
     assert_fails(&ground(&model, scratch.dir()), INPUT, &["directory"]);
@@ -455,6 +455,21 @@ fn wrong_usage() {
         &["generate", "hi", "--temperature", "-1"],
         &["inspect", "--image-size", "0x5"],
         &["bench", "--rounds", "0"],
+        &["bench", "--rounds", "-1"],
+        &["bench", "--rounds", "99999999999"],
+        &["ground", "a.png", "click", "--max-tokens", "0"],
+        &["ground", "a.png", "click", "--max-tokens", "99999999999999999999"],
+        &["ground", "a.png", "-", "click"],
+        &["ground", "-", "-"],
+        &["ground", "a.png", "click", "--out", "-"],
+        &["ground", "a.png", "-x"],
+        &["generate", "hi", "--max-tokens", "0"],
+        &["generate", "hi", "--seed", "-1"],
+        &["generate", "hi", "--beams", "-1"],
+        &["eval", "a.json", "--images", ".", "--limit", "0"],
+        &["eval", "a.json", "--images", ".", "--boxes", "triangles"],
+        &["completions", "emacs"],
+        &["man", "woman"],
         &["dump", "--out", "x"],
     ] {
         let output = fovea().args(arguments).output().unwrap();
@@ -491,6 +506,7 @@ fn broken_annotations() {
         command.arg("eval").arg(path).arg("--images").arg(scratch.dir()).arg("--model").arg(&model);
         command.args(["--adapter", &adapters()[0]]).output().unwrap()
     };
+    fs::copy(picture(), scratch.path("a.png")).unwrap();
     for text in [
         "",
         "[]",
@@ -499,9 +515,12 @@ fn broken_annotations() {
         r#"[{"img_filename": "a.png", "bbox": [1, 2, -3, 4], "instruction": "x"}]"#,
         r#"[{"img_filename": "a.png", "bbox": [1, 2, 3, 4], "instruction": ""}]"#,
         r#"[{"img_filename": "../a.png", "bbox": [1, 2, 3, 4], "instruction": "x"}]"#,
+        r#"[{"img_filename": "a.png", "instruction": "not null, but nothing"}]"#,
+        "PAR1",
     ] {
         assert_fails(&eval(text), INPUT, &["annotations.json"]);
     }
+    fs::remove_file(scratch.path("a.png")).unwrap();
     let missing = eval(r#"[{"img_filename": "a.png", "bbox": [1, 2, 3, 4], "instruction": "x"}]"#);
     assert_fails(&missing, INPUT, &["a.png"]);
 }

@@ -14,15 +14,16 @@ use fovea_engine::{
     weights::{Format, Weight},
 };
 use fovea_models::{
-    GenerateOptions, Session,
+    Blueprint, GenerateOptions, Session,
     grounding::question,
     image::{Picture, Size},
 };
-use serde_json::json;
 
 use crate::{
     Common,
+    directory::SmallFiles,
     failure::{Failure, Outcome},
+    json::{self, VERSION},
     model::Quantisation,
     output::{BOLD, Output},
     progress::{self, Stages},
@@ -31,14 +32,21 @@ use crate::{
 /// A sample lasts at least this long, in seconds.
 const SAMPLE: f64 = 0.03;
 
+const EXAMPLES: &str = "\
+Examples:
+  fovea bench
+  fovea bench --filter matmul --json
+  fovea bench --filter model --model ./Qwen2-VL-2B-Instruct --quant q8";
+
 #[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     /// Only cases whose name contains this, such as "matmul", "attention" or "model".
     #[arg(long, value_name = "TEXT", default_value = "")]
     filter: String,
     /// Rounds of which the median counts.
-    #[arg(long, value_name = "N", default_value_t = 5)]
-    rounds: usize,
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
 }
 
 /// A program to time.
@@ -67,61 +75,55 @@ impl Measured {
 }
 
 pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -> Outcome {
-    if arguments.rounds == 0 {
-        return Err(Failure::usage("--rounds must be at least 1"));
-    }
+    let rounds = arguments.rounds as usize;
+    let stage_names = stage_names(common)?;
     let gpu = common.gpu.open()?;
-    let mut cases = Cases { gpu: &gpu, filter: &arguments.filter, list: Vec::new() };
+    let mut cases = Cases { gpu: &gpu, filter: &arguments.filter, list: Vec::new(), names: Vec::new() };
     // The measures are needed whatever is asked for.
     cases.measures()?;
     cases.ops()?;
-    let mut measured = measure(&gpu, cases.list, arguments.rounds)?;
-    let ops = measured.split_off(2);
+    let with_model = stage_names.iter().any(|name| name.contains(&arguments.filter));
+    if cases.list.len() == MEASURES && !with_model {
+        cases.names.extend(stage_names);
+        let names = cases.names.join("\n  ");
+        return Err(Failure::usage(format_args!("--filter {:?} is in no name of\n  {names}", arguments.filter)));
+    }
+    let mut measured = measure(&gpu, cases.list, rounds)?;
+    let ops = measured.split_off(MEASURES);
     let copy = measured.first().map_or(0.0, Measured::bandwidth);
     let peak = measured.get(1).map_or(0.0, Measured::flops);
-    let stages = match "model encode prefill decode".contains(arguments.filter.as_str()) {
-        true => model_stages(&gpu, common, arguments.rounds)?,
-        false => Vec::new(),
-    };
+    let mut stages = if with_model { model_stages(&gpu, common, &stage_names, rounds)? } else { Vec::new() };
+    stages.retain(|stage| stage.name.contains(&arguments.filter));
 
     if output.is_json() {
-        let ops: Vec<_> = ops
-            .iter()
-            .map(|case| {
-                json!({
-                    "name": case.name,
-                    "seconds": case.seconds,
-                    "flops": case.cost.flops,
-                    "bytes": case.cost.bytes,
-                    "flops_per_second": case.flops(),
-                    "bytes_per_second": case.bandwidth(),
-                    "share_of_peak": case.flops() / peak,
-                    "share_of_copy": case.bandwidth() / copy,
-                })
-            })
-            .collect();
-        let stages: Vec<_> = stages
-            .iter()
-            .map(|stage| {
-                json!({
-                    "name": stage.name,
-                    "seconds": stage.seconds,
-                    "flops": stage.flops,
-                    "flops_per_second": stage.flops as f64 / stage.seconds,
-                    "share_of_peak": stage.flops as f64 / stage.seconds / peak,
-                    "tokens": stage.tokens,
-                })
-            })
-            .collect();
-        return output.value(&json!({
-            "adapter": gpu.name().to_string(),
-            "kernels": gpu.caps().family.to_string(),
-            "rounds": arguments.rounds,
-            "copy_bytes_per_second": copy,
-            "peak_flops_per_second": peak,
-            "ops": ops,
-            "model": stages,
-        }));
+        let ops = ops.iter().map(|case| json::OpTime {
+            name: case.name.clone(),
+            seconds: case.seconds,
+            flops: case.cost.flops,
+            bytes: case.cost.bytes,
+            flops_per_second: case.flops(),
+            bytes_per_second: case.bandwidth(),
+            share_of_peak: case.flops() / peak,
+            share_of_copy: case.bandwidth() / copy,
+        });
+        let model = stages.iter().map(|stage| json::StageTime {
+            name: stage.name.clone(),
+            seconds: stage.seconds,
+            flops: stage.flops,
+            flops_per_second: stage.flops as f64 / stage.seconds,
+            share_of_peak: stage.flops as f64 / stage.seconds / peak,
+            tokens: stage.tokens,
+        });
+        return output.value(&json::Bench {
+            version: VERSION,
+            adapter: gpu.name().to_string(),
+            kernels: gpu.caps().family.to_string(),
+            rounds,
+            copy_bytes_per_second: copy,
+            peak_flops_per_second: peak,
+            ops: ops.collect(),
+            model: model.collect(),
+        });
     }
     output.line(format_args!("{BOLD}{}{BOLD:#}", gpu.name()))?;
     output.line(format_args!("{} kernels", gpu.caps().family))?;
@@ -174,11 +176,24 @@ struct Cases<'a> {
     gpu: &'a Gpu,
     filter: &'a str,
     list: Vec<Case>,
+    /// Of all ops, whether they are in the list or not.
+    names: Vec<String>,
 }
+
+/// Cases that every result is compared with; the first of all.
+const MEASURES: usize = 2;
 
 impl Cases<'_> {
     fn add(&mut self, name: &str, record: impl FnOnce(&mut Recorder) -> Outcome) -> Outcome {
-        if name.contains(self.filter) { self.always(name, record) } else { Ok(()) }
+        if self.wants(name) { self.always(name, record) } else { Ok(()) }
+    }
+
+    /// Whether a case is asked for.
+    fn wants(&mut self, name: &str) -> bool {
+        if !self.names.iter().any(|it| it == name) {
+            self.names.push(name.to_owned());
+        }
+        name.contains(self.filter)
     }
 
     fn always(&mut self, name: &str, record: impl FnOnce(&mut Recorder) -> Outcome) -> Outcome {
@@ -213,7 +228,7 @@ impl Cases<'_> {
         let (rows, width) = if software { (256, 1024) } else { (1024, 2048) };
         for format in Format::ALL {
             let name = format!("matmul {format} {rows}x{width}x{width}");
-            if name.contains(self.filter) {
+            if self.wants(&name) {
                 let (x, w) = (self.floats(&[rows, width])?, self.weight(width, width, format)?);
                 self.add(&name, |rec| Ok(rec.matmul(&x, &w, Epilogue::default()).map(|_| ())?))?;
             }
@@ -221,7 +236,7 @@ impl Cases<'_> {
         for format in Format::ALL {
             let wide = 2 * width;
             let name = format!("matmul {format} 1x{wide}x{wide}");
-            if name.contains(self.filter) {
+            if self.wants(&name) {
                 let (x, w) = (self.floats(&[1, wide])?, self.weight(wide, wide, format)?);
                 self.add(&name, |rec| Ok(rec.matmul(&x, &w, Epilogue::default()).map(|_| ())?))?;
             }
@@ -249,9 +264,10 @@ impl Cases<'_> {
         self.add(&format!("rope {at}"), |rec| Ok(rec.rope((&x).into(), width / 64, 64, &rope, (&order).into())?))?;
         let ids: Vec<u32> = (0..rows as u32).map(|i| i * 7 % 4096).collect();
         let ids = gpu.upload("ids", &[rows], &ids)?;
-        if "embed q8".contains(self.filter) || self.filter.starts_with("embed") {
+        let embed = format!("embed q8 {at}");
+        if self.wants(&embed) {
             let table = self.weight(4096, width, Format::Q8)?;
-            self.add(&format!("embed q8 {at}"), |rec| Ok(rec.embed(&table, (&ids).into(), rows).map(|_| ())?))?;
+            self.add(&embed, |rec| Ok(rec.embed(&table, (&ids).into(), rows).map(|_| ())?))?;
         }
         let (wide, high) = (1288, 812);
         let image = gpu.upload("picture", &[wide * high * 3 / 4], &vec![0x8040_2010u32; wide * high * 3 / 4])?;
@@ -351,16 +367,26 @@ struct StageTime {
     flops: u64,
 }
 
+const STAGES: [&str; 3] = ["encode", "prefill", "decode"];
+
+fn quant(common: &Common) -> Outcome<Quantisation> {
+    common.model.one_quant(Quantisation::Q4)
+}
+
+/// What the model's stages are called, from its configuration.
+fn stage_names(common: &Common) -> Outcome<[String; 3]> {
+    let (model, quant) = (common.model.find()?, quant(common)?);
+    let files = SmallFiles::read(&model)?;
+    let blueprint = Blueprint::read(files.files()).map_err(|error| Failure::load(&model, error))?;
+    Ok(STAGES.map(|stage| format!("model {} {} {stage}", blueprint.name, quant.name())))
+}
+
 /// Encoding and asking about a screenshot of 1280x800, and 64 tokens of answer.
-fn model_stages(gpu: &Gpu, common: &Common, rounds: usize) -> Outcome<Vec<StageTime>> {
+fn model_stages(gpu: &Gpu, common: &Common, names: &[String; 3], rounds: usize) -> Outcome<Vec<StageTime>> {
     const ANSWER: usize = 64;
     let size = Size::new(1280, 800);
-    let quant = match common.model.quant {
-        Some(crate::model::Choice::One(quant)) => quant,
-        _ => Quantisation::Q4,
-    };
-    let directory = common.model.directory()?;
-    let system = crate::model::load(&directory, gpu, quant)?;
+    let (model, quant) = (common.model.find()?, quant(common)?);
+    let system = crate::model::load(&model, gpu, quant)?;
     let blueprint = system.blueprint();
     let mut session = Session::new(&system)?;
     let options = GenerateOptions { max_tokens: ANSWER, ignore_stop: true, ..GenerateOptions::default() };
@@ -387,15 +413,15 @@ fn model_stages(gpu: &Gpu, common: &Common, rounds: usize) -> Outcome<Vec<StageT
             decode.push(times.decode.as_secs_f64());
         }
     }
-    let load = |error| Failure::load(&directory, error);
+    let load = |error| Failure::load(&model, error);
     let (encode_flops, prefill_flops) =
         blueprint.flops(size, prompt_tokens.saturating_sub(image_tokens)).map_err(load)?;
     let step = 2 * blueprint.step_products();
-    let named = |stage: &str| format!("model {} {} {stage}", blueprint.name, quant.name());
+    let [encode_name, prefill_name, decode_name] = names.clone();
     Ok(vec![
-        StageTime { name: named("encode"), seconds: median(encode), tokens: image_tokens, flops: encode_flops },
-        StageTime { name: named("prefill"), seconds: median(prefill), tokens: prompt_tokens, flops: prefill_flops },
-        StageTime { name: named("decode"), seconds: median(decode), tokens: ANSWER, flops: step * ANSWER as u64 },
+        StageTime { name: encode_name, seconds: median(encode), tokens: image_tokens, flops: encode_flops },
+        StageTime { name: prefill_name, seconds: median(prefill), tokens: prompt_tokens, flops: prefill_flops },
+        StageTime { name: decode_name, seconds: median(decode), tokens: ANSWER, flops: step * ANSWER as u64 },
     ])
 }
 

@@ -5,22 +5,28 @@ use std::path::{Path, PathBuf};
 use fovea_engine::sketch::Sketch;
 use fovea_models::{GenerateOptions, Session, image::View};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
-use serde_json::json;
 
 use crate::{
     Common,
-    directory::read_bounded,
     failure::{Failure, Kind, Outcome},
+    input::{self, read_bounded},
+    json::{self, Dump, VERSION},
     model::Quantisation,
     output::{Output, bytes},
     picture,
     prompt::{Images, Prompt},
+    room::Room,
 };
+
+const EXAMPLES: &str = "\
+Examples:
+  fovea dump --model ./Qwen2-VL-2B-Instruct --messages prompt.json --image page.png --out stages.safetensors";
 
 /// Largest file of pixels that is read.
 const LARGEST_PIXELS: u64 = 4 << 30;
 
 #[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     source: Source,
@@ -37,7 +43,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     sketch: bool,
     /// Where to write.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = input::output_path())]
     out: PathBuf,
 }
 
@@ -49,7 +55,7 @@ struct Source {
     #[arg(long, value_name = "FILE")]
     messages: Option<PathBuf>,
     /// A prompt as the model reads it, placeholders not expanded.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_negative_numbers = true, value_parser = input::text())]
     prompt: Option<String>,
     /// A file of token ids: [1, 2] or {"input_ids": [1, 2]}, image slots expanded or not.
     #[arg(long, value_name = "FILE")]
@@ -72,6 +78,7 @@ pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -
     let pictures = arguments.images.images.iter().map(|path| picture::open(path)).collect::<Outcome<Vec<_>>>()?;
     let pictures = prompt.pictures(pictures)?;
     let pixels = arguments.pixels.as_deref().map(read_pixels).transpose()?;
+    Room::open(&common.model.find()?)?.prompt(&prompt, &pictures, arguments.new_tokens)?;
     let loaded = common.model.load(&common.gpu, Quantisation::F32)?;
     let blueprint = loaded.system.blueprint();
     let mut session = Session::new(&loaded.system)?;
@@ -135,8 +142,8 @@ pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -
     }
     let summary = file.write(&arguments.out)?;
     if output.is_json() {
-        let tensors: serde_json::Map<_, _> = summary.iter().map(|(name, shape)| (name.clone(), json!(shape))).collect();
-        return output.value(&json!({ "out": arguments.out, "tensors": tensors }));
+        let (out, tensors) = (json::path(&arguments.out), summary.into_iter().collect());
+        return output.value(&Dump { version: VERSION, out, tensors });
     }
     for (name, shape) in &summary {
         output.line(format_args!("{name:<14} {shape:?}"))?;

@@ -4,24 +4,34 @@ use std::path::PathBuf;
 
 use fovea_engine::text::Tokenizer;
 use fovea_models::{BeamOptions, GenerateOptions, Hypothesis, Session};
-use serde_json::json;
 
 use crate::{
     Common,
     failure::{Failure, Outcome},
+    input,
+    json::{Generation, VERSION, Written},
     model::Quantisation,
     output::Output,
     picture,
     progress::Stages,
     prompt::{Images, Prompt},
+    room::Room,
 };
 
+const EXAMPLES: &str = "\
+Examples:
+  fovea generate --model ./Qwen2-VL-2B-Instruct --image page.png \"What is this page about?\"
+  fovea generate --model ./Qwen2-VL-2B-Instruct --messages conversation.json --image page.png --json
+  fovea generate --model ./Qwen2-VL-2B-Instruct --beams 4 \"The capital of France is\"";
+
 #[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// What to ask, behind the pictures.
+    /// What to ask, after the pictures; `-` reads it from standard input.
     #[arg(required_unless_present = "messages", conflicts_with = "messages")]
+    #[arg(allow_negative_numbers = true, value_parser = input::text())]
     prompt: Option<String>,
-    /// A file of {"messages": [...]} or {"prompt": text}.
+    /// A file of {"messages": [...]} or {"prompt": text}; `-` reads standard input.
     #[arg(long, value_name = "FILE")]
     messages: Option<PathBuf>,
     #[command(flatten)]
@@ -30,30 +40,34 @@ pub(crate) struct Arguments {
     #[arg(long)]
     raw: bool,
     /// Longest answer, in tokens.
-    #[arg(long, value_name = "N", default_value_t = 256)]
-    max_tokens: usize,
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(help_heading = "Answer")]
+    max_tokens: u32,
     /// 0 takes the likeliest token always.
-    #[arg(long, value_name = "T", default_value_t = 0.0)]
+    #[arg(long, value_name = "T", default_value_t = 0.0, allow_negative_numbers = true, help_heading = "Answer")]
     temperature: f32,
     /// Draw from this many of the likeliest tokens; 0: all.
-    #[arg(long, value_name = "K", default_value_t = 0)]
+    #[arg(long, value_name = "K", default_value_t = 0, allow_negative_numbers = true, help_heading = "Answer")]
     top_k: u32,
     /// Draw from the likeliest tokens with this total probability.
-    #[arg(long, value_name = "P", default_value_t = 1.0)]
+    #[arg(long, value_name = "P", default_value_t = 1.0, allow_negative_numbers = true, help_heading = "Answer")]
     top_p: f32,
     /// Seed of the draw.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true, help_heading = "Answer")]
     seed: u32,
     /// Follow this many answers side by side and print the likeliest, instead of drawing.
     #[arg(long, value_name = "N", conflicts_with_all = ["temperature", "top_k", "top_p", "seed"])]
+    #[arg(allow_negative_numbers = true, help_heading = "Answer")]
     beams: Option<usize>,
     /// With --beams: rank answers by log-probability over length to this power.
-    #[arg(long, value_name = "P", default_value_t = 1.0, requires = "beams")]
+    #[arg(long, value_name = "P", default_value_t = 1.0, requires = "beams", allow_negative_numbers = true)]
+    #[arg(help_heading = "Answer")]
     length_penalty: f64,
 }
 
 pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -> Outcome {
-    let &Arguments { max_tokens, temperature, top_k, top_p, seed, raw, .. } = arguments;
+    let &Arguments { temperature, top_k, top_p, seed, raw, .. } = arguments;
+    let max_tokens = arguments.max_tokens as usize;
     if !(temperature >= 0.0 && temperature.is_finite()) {
         return Err(Failure::usage(format_args!("--temperature is {temperature}, it must be 0 or more")));
     }
@@ -68,11 +82,17 @@ pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -
     }
     let prompt = match (&arguments.messages, &arguments.prompt) {
         (Some(path), _) => Prompt::read(path)?,
-        (None, Some(text)) if raw && !text.is_empty() => Prompt::Text(text.clone()),
-        (None, text) => Prompt::user(arguments.images.images.len(), text.as_deref().unwrap_or_default())?,
+        (None, text) => {
+            let text = input::text_or_standard_input(text.as_deref().unwrap_or_default())?;
+            match raw && !text.is_empty() {
+                true => Prompt::Text(text),
+                false => Prompt::user(arguments.images.images.len(), &text)?,
+            }
+        }
     };
     let pictures = arguments.images.images.iter().map(|path| picture::open(path)).collect::<Outcome<Vec<_>>>()?;
     let pictures = prompt.pictures(pictures)?;
+    Room::open(&common.model.find()?)?.prompt(&prompt, &pictures, max_tokens)?;
     let loaded = common.model.load(&common.gpu, Quantisation::Q4)?;
     loaded.system.require_words()?;
     let mut session = Session::new(&loaded.system)?;
@@ -88,8 +108,14 @@ pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -
     if let Some(width) = arguments.beams {
         let options = BeamOptions { width, max_tokens, length_penalty: arguments.length_penalty };
         let found = pollster::block_on(session.search(&prompt, None, &options, &hear))?;
-        stages.finish();
-        return show_beams(&found, tokenizer, output);
+        let times = stages.finish();
+        if !output.is_json() {
+            let best = found.first().map(|best| tokenizer.decode(&best.ids)).transpose()?;
+            return output.line(best.unwrap_or_default());
+        }
+        let answers = found.iter().map(|found| written(found, tokenizer)).collect::<Outcome<Vec<_>>>()?;
+        let seconds = times.to_json(loaded.took);
+        return output.value(&Generation { version: VERSION, prompt_tokens: prompt.ids.len(), answers, seconds });
     }
     let mut stream = tokenizer.stream();
     // A closed pipe or a broken tokenizer ends the answer.
@@ -105,35 +131,21 @@ pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -
     shown?;
     let times = stages.finish();
     if output.is_json() {
-        return output.value(&json!({
-            "text": tokenizer.decode(&ids)?,
-            "ids": ids,
-            "prompt_tokens": prompt.ids.len(),
-            "seconds": {
-                "load": loaded.took.as_secs_f64(),
-                "encode": (times.prepare + times.encode).as_secs_f64(),
-                "prefill": times.prefill.as_secs_f64(),
-                "decode": times.decode.as_secs_f64(),
-            },
-        }));
+        let (text, whole) = (tokenizer.decode(&ids)?, ids.len() < max_tokens);
+        let answers = vec![Written { text, ids, whole, log_probability: None, score: None }];
+        let seconds = times.to_json(loaded.took);
+        return output.value(&Generation { version: VERSION, prompt_tokens: prompt.ids.len(), answers, seconds });
     }
     output.line(stream.finish()?)
 }
 
-/// The best answer, or all of them in JSON.
-fn show_beams(found: &[Hypothesis], tokenizer: &Tokenizer, output: &mut Output) -> Outcome {
-    if !output.is_json() {
-        let best = found.first().map(|best| tokenizer.decode(&best.ids)).transpose()?;
-        return output.line(best.unwrap_or_default());
-    }
-    let beams = found.iter().map(|found| {
-        Ok(json!({
-            "text": tokenizer.decode(&found.ids)?,
-            "ids": found.ids,
-            "log_probability": found.log_probability,
-            "score": found.score,
-            "whole": found.whole,
-        }))
-    });
-    output.value(&json!(beams.collect::<Outcome<Vec<_>>>()?))
+/// What a search has found.
+fn written(found: &Hypothesis, tokenizer: &Tokenizer) -> Outcome<Written> {
+    Ok(Written {
+        text: tokenizer.decode(&found.ids)?,
+        ids: found.ids.clone(),
+        whole: found.whole,
+        log_probability: Some(found.log_probability),
+        score: Some(found.score),
+    })
 }

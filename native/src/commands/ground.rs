@@ -1,4 +1,4 @@
-//! `fovea ground`: where to carry out an instruction on a screenshot.
+//! `fovea ground`: where to carry out instructions on a screenshot.
 
 use std::{
     path::{Path, PathBuf},
@@ -10,36 +10,56 @@ use fovea_models::{
     grounding::{Action, GroundingError, PixelBox},
     image::{Picture, Size},
 };
-use serde_json::json;
 
 use crate::{
     Common,
-    failure::{Failure, Outcome},
-    model::Quantisation,
-    output::{BOLD, DIM, Output},
-    picture,
+    failure::{Failure, Kind, Outcome},
+    input,
+    json::{self, Grounding, VERSION},
+    model::{Loaded, Quantisation},
+    output::{self, BOLD, DIM, Output},
+    picture::{self, Mark},
     progress::{Stages, Times},
+    room::Room,
 };
 
+const EXAMPLES: &str = "\
+Examples:
+  fovea ground page.png \"Click Sign in\"
+  fovea ground page.png \"Click Sign in\" --out marked.png --adapter llvmpipe
+  fovea ground --json page.png \"Click Sign in\" \"Click Basket\" | jq .action.point
+  grim - | fovea ground - \"Click Sign in\"
+  fovea ground --json page.png - < instructions.txt
+
+Exit code 7: what was asked for is not on the screen.";
+
 #[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// A screenshot: PNG, JPEG, WebP, BMP or GIF.
+    /// A screenshot: PNG, JPEG, WebP, BMP or GIF; `-` reads it from standard input.
     image: PathBuf,
-    /// What to do, such as "Click Sign in".
-    instruction: String,
-    /// Where to write the screenshot with the box [default: IMAGE with the ending .grounded.png].
-    #[arg(long, alias = "output", value_name = "PICTURE")]
+    /// What to do, such as "Click Sign in"; several are answered one after the other. `-` reads standard input, an
+    /// instruction on each line, and answers each as it comes.
+    #[arg(required = true, value_name = "INSTRUCTION", allow_negative_numbers = true, value_parser = input::text())]
+    instructions: Vec<String>,
+    /// Where to write the screenshot with the boxes [default: IMAGE with the ending .grounded.png; none with --json or
+    /// from standard input].
+    #[arg(long, alias = "output", value_name = "PICTURE", value_parser = input::output_path())]
     out: Option<PathBuf>,
+    /// Print what the model wrote, too: its coordinates are on its own scale, and no pixels.
+    #[arg(long, short)]
+    verbose: bool,
     #[command(flatten)]
     answer: AnswerArguments,
 }
 
 /// How an answer is written.
 #[derive(clap::Args, Clone, Copy)]
+#[command(next_help_heading = "Answer")]
 pub(crate) struct AnswerArguments {
     /// Longest answer, in tokens.
-    #[arg(long, value_name = "N", default_value_t = 128)]
-    pub(crate) max_tokens: usize,
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_tokens: u32,
     /// Let the model write whatever it likes; without this it keeps to its grammar, so that every answer can be read.
     #[arg(long)]
     pub(crate) free: bool,
@@ -65,72 +85,217 @@ pub(crate) struct Answer {
     pub(crate) times: Times,
 }
 
-pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -> Outcome {
-    if arguments.instruction.trim().is_empty() {
-        return Err(Failure::usage("the instruction is empty"));
+/// What an answer comes to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Reply {
+    /// A place on the screen.
+    Place(Mark),
+    /// Something to do that has no place, such as a key.
+    NoPlace,
+    /// What is named is not on the screen.
+    Absent,
+    /// It cannot be read.
+    Unreadable,
+}
+
+impl Answer {
+    pub(crate) fn reply(&self) -> Reply {
+        match &self.action {
+            Err(_) => Reply::Unreadable,
+            Ok(Action::Absent) => Reply::Absent,
+            Ok(action) => match (action.target(), action.click_point()) {
+                (Some(target), Some(click)) => Reply::Place(Mark { region: target.region, click }),
+                _ => Reply::NoPlace,
+            },
+        }
     }
+}
+
+impl Arguments {
+    fn check(&self) -> Outcome {
+        let from_input = |text: &String| text == "-";
+        if self.instructions.iter().any(|it| it.trim().is_empty()) {
+            return Err(Failure::usage("the instruction is empty"));
+        }
+        if self.instructions.len() > 1 && self.instructions.iter().any(from_input) {
+            return Err(Failure::usage("`-` reads all instructions from standard input: give no others"));
+        }
+        if input::is_standard_input(&self.image) && self.instructions.iter().any(from_input) {
+            return Err(Failure::usage("standard input has either the screenshot or the instructions"));
+        }
+        match &self.out {
+            Some(out) if input::same_file(out, &self.image) => {
+                Err(Failure::usage(format_args!("--out {} would overwrite the screenshot", out.display())))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Where the picture goes.
+    fn out(&self, output: &Output) -> Option<PathBuf> {
+        let beside = || (!output.is_json() && !input::is_standard_input(&self.image)).then(|| marked_name(&self.image));
+        self.out.clone().or_else(beside)
+    }
+
+    /// Whether there may be several.
+    fn several(&self) -> bool {
+        self.instructions.len() > 1 || self.instructions.iter().any(|it| it == "-")
+    }
+
+    /// The instructions, those of standard input as they come.
+    fn each(&self) -> Outcome<Box<dyn Iterator<Item = Outcome<String>> + '_>> {
+        if self.instructions.iter().all(|it| it != "-") {
+            return Ok(Box::new(self.instructions.iter().cloned().map(Ok)));
+        }
+        Ok(Box::new(input::lines()?))
+    }
+}
+
+pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -> Outcome {
+    arguments.check()?;
     let reading = Instant::now();
     let picture = picture::open(&arguments.image)?;
     let read = reading.elapsed();
+    let room = Room::open(&common.model.find()?)?;
+    let max_tokens = arguments.answer.max_tokens as usize;
+    for instruction in arguments.instructions.iter().filter(|it| *it != "-") {
+        room.instruction(instruction, &picture, max_tokens)?;
+    }
     let loaded = common.model.load(&common.gpu, Quantisation::Q4)?;
     let mut session = Session::new(&loaded.system)?;
-    let mut answer = answer(&mut session, &arguments.image, &picture, &arguments.instruction, arguments.answer)?;
-    answer.times.prepare += read;
-    let blueprint = loaded.system.blueprint();
-    let stages = stage_rows(loaded.took, &answer, blueprint, picture.size());
-    let action = match answer.action {
-        Ok(action) => action,
-        Err(error) => {
-            if !output.is_json() {
-                output.table(&STAGE_HEADINGS, &stages)?;
+    let out = arguments.out(output);
+    let (mut marks, mut worst): (Vec<Mark>, Option<Kind>) = (Vec::new(), None);
+    for instruction in arguments.each()? {
+        let instruction = instruction?;
+        let asked = room
+            .instruction(&instruction, &picture, max_tokens)
+            .and_then(|()| answer(&mut session, &arguments.image, &picture, &instruction, arguments.answer));
+        let mut answer = match asked {
+            Ok(answer) => answer,
+            // The next one may fit.
+            Err(failure) if arguments.several() && failure.kind() == Some(Kind::Input) => {
+                report_failure(&instruction, &failure, &loaded, output)?;
+                worst = worse(worst, Kind::Input);
+                continue;
             }
-            return Err(error.into());
+            Err(failure) => return Err(failure),
+        };
+        if worst.is_none() && marks.is_empty() {
+            answer.times.prepare += read;
         }
-    };
-    let written = match (action.target(), action.click_point()) {
-        (Some(target), Some(click)) => {
-            let path = arguments.out.clone().unwrap_or_else(|| marked_name(&arguments.image));
-            picture::write_marked(&path, &picture, target.region, click)?;
-            Some(path)
+        let reply = answer.reply();
+        match output.is_json() {
+            true => {
+                let picture = out.as_deref().filter(|_| matches!(reply, Reply::Place(_)));
+                output.json_line(&record(&instruction, &answer, &loaded, picture))?;
+            }
+            false => show(&instruction, &answer, &loaded, &picture, arguments, output)?,
         }
-        _ => None,
+        match reply {
+            Reply::Place(mark) => marks.push(mark),
+            Reply::NoPlace => {}
+            Reply::Absent => worst = worse(worst, Kind::NotFound),
+            Reply::Unreadable => worst = worse(worst, Kind::Answer),
+        }
+    }
+    output.flush()?;
+    if let (Some(path), false) = (out, marks.is_empty()) {
+        // The answer is what was asked for.
+        match picture::write_marked(&path, &picture, &marks) {
+            Ok(()) if output.is_json() => {}
+            Ok(()) => output.line(format_args!("written: {}", path.display()))?,
+            Err(failure) => output::warning(format_args!("no picture was written: {failure}")),
+        }
+    }
+    worst.map_or(Ok(()), |kind| Err(Failure::Printed(kind)))
+}
+
+/// The first failure counts, a thing that is not there only if nothing fails.
+fn worse(worst: Option<Kind>, kind: Kind) -> Option<Kind> {
+    match worst {
+        None | Some(Kind::NotFound) => Some(kind),
+        earlier => earlier,
+    }
+}
+
+fn record<'a>(instruction: &'a str, answer: &Answer, loaded: &Loaded, out: Option<&Path>) -> Grounding<'a> {
+    let action = answer.action.as_ref();
+    Grounding {
+        version: VERSION,
+        instruction,
+        found: action.ok().map(Action::is_found),
+        action: action.ok().map(Action::to_json),
+        error: action.err().map(ToString::to_string),
+        answer: Some(answer.text.clone()),
+        looked_at: answer.looked_at.map(Into::into),
+        picture: out.map(json::path),
+        model: loaded.model.to_string(),
+        quant: loaded.quant.name(),
+        adapter: loaded.system.gpu().name().to_string(),
+        image_tokens: answer.image_tokens,
+        prompt_tokens: answer.prompt_tokens,
+        answer_tokens: answer.tokens,
+        forced_tokens: answer.forced,
+        seconds: answer.times.to_json(loaded.took),
+    }
+}
+
+/// An instruction that could not be asked.
+fn report_failure(instruction: &str, failure: &Failure, loaded: &Loaded, output: &mut Output) -> Outcome {
+    if !output.is_json() {
+        output::error(format_args!("{instruction:?}: {failure}"));
+        return Ok(());
+    }
+    output.json_line(&Grounding {
+        version: VERSION,
+        instruction,
+        found: None,
+        action: None,
+        error: Some(failure.to_string()),
+        answer: None,
+        looked_at: None,
+        picture: None,
+        model: loaded.model.to_string(),
+        quant: loaded.quant.name(),
+        adapter: loaded.system.gpu().name().to_string(),
+        image_tokens: 0,
+        prompt_tokens: 0,
+        answer_tokens: 0,
+        forced_tokens: 0,
+        seconds: Times::default().to_json(loaded.took),
+    })
+}
+
+fn show(
+    instruction: &str,
+    answer: &Answer,
+    loaded: &Loaded,
+    picture: &Picture,
+    arguments: &Arguments,
+    output: &mut Output,
+) -> Outcome {
+    let name = match arguments.several() {
+        true => format!("{instruction}: "),
+        false => String::new(),
     };
-    if output.is_json() {
-        return output.value(&json!({
-            "action": action.to_json(),
-            "answer": answer.text,
-            "looked_at": answer.looked_at.map(|part| part.to_json()),
-            "picture": written,
-            "model": loaded.directory,
-            "quant": loaded.quant.name(),
-            "adapter": loaded.system.gpu().name().to_string(),
-            "image_tokens": answer.image_tokens,
-            "prompt_tokens": answer.prompt_tokens,
-            "answer_tokens": answer.tokens,
-            "forced_tokens": answer.forced,
-            "seconds": {
-                "load": loaded.took.as_secs_f64(),
-                "prepare": answer.times.prepare.as_secs_f64(),
-                "encode": answer.times.encode.as_secs_f64(),
-                "prefill": answer.times.prefill.as_secs_f64(),
-                "decode": answer.times.decode.as_secs_f64(),
-            },
-        }));
+    match (&answer.action, answer.reply()) {
+        (Err(error), _) => output::error(format_args!("{name}{}", Failure::from(error.clone()))),
+        (Ok(_), Reply::Absent) => output.line(format_args!("{name}{BOLD}NOT FOUND{BOLD:#} on this screen"))?,
+        (Ok(action), _) => output.line(format_args!("{name}{BOLD}{}{BOLD:#}", describe(action)))?,
     }
-    output.line(format_args!("{BOLD}{}{BOLD:#}", describe(&action)))?;
-    for line in answer.text.trim().lines() {
-        output.line(format_args!("{DIM}  {line}{DIM:#}"))?;
+    if arguments.verbose {
+        for line in answer.text.trim().lines() {
+            output.line(format_args!("{DIM}  the model wrote: {line}{DIM:#}"))?;
+        }
     }
-    output.line("")?;
-    output.table(&STAGE_HEADINGS, &stages)?;
-    let gpu = loaded.system.gpu().name();
-    output.line(format_args!("{DIM}{} in {} on {gpu}{DIM:#}", loaded.directory.display(), loaded.quant.name()))?;
-    match written {
-        Some(path) => output.line(format_args!("written: {}", path.display())),
-        None if action == Action::Absent => output.line("nothing to draw: the model sees nothing like that here"),
-        None if action == Action::End => output.line("nothing to draw: the model takes the task as done"),
-        None => output.line("nothing to draw: the action has no place on the screen"),
+    if !arguments.several() {
+        output.line("")?;
+        let stages = stage_rows(loaded.took, answer, loaded.system.blueprint(), picture.size());
+        output.table(&STAGE_HEADINGS, &stages)?;
+        let gpu = loaded.system.gpu().name();
+        output.line(format_args!("{DIM}{} in {} on {gpu}{DIM:#}", loaded.model, loaded.quant.name()))?;
     }
+    output.flush()
 }
 
 /// Asks for a place and times every stage.
@@ -142,7 +307,7 @@ pub(crate) fn answer(
     AnswerArguments { max_tokens, free }: AnswerArguments,
 ) -> Outcome<Answer> {
     let stages = Stages::new();
-    let options = GenerateOptions { max_tokens, ..GenerateOptions::default() };
+    let options = GenerateOptions { max_tokens: max_tokens as usize, ..GenerateOptions::default() };
     let hear = |stage| stages.hear(stage);
     let image = pollster::block_on(session.encode(picture, &hear)).map_err(|error| match error {
         RunError::Image(error) => Failure::picture(path, &error),

@@ -3,12 +3,12 @@
 use std::{path::PathBuf, str::FromStr};
 
 use fovea_models::{Blueprint, Files, LoadError, Text, grounding::question, image::Size};
-use serde_json::json;
 
 use crate::{
     Common,
     directory::{self, SmallFiles},
     failure::{Failure, Outcome},
+    json::{Inspection, Sized, VERSION},
     model::Quantisation,
     output::{BOLD, Output, bytes, thousands},
 };
@@ -16,7 +16,13 @@ use crate::{
 /// Tokens of a question where there is no tokenizer to count them.
 const QUESTION_TOKENS: usize = 64;
 
+const EXAMPLES: &str = "\
+Examples:
+  fovea inspect
+  fovea inspect ./Qwen2-VL-2B-Instruct --image-size 1920x1080 --json";
+
 #[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     /// Directory of a published model [default: as --model].
     #[arg(value_name = "MODEL")]
@@ -43,9 +49,9 @@ impl FromStr for ImageSize {
 
 pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -> Outcome {
     let asked = arguments.directory.as_deref().or(common.model.model.as_deref());
-    let directory = directory::find(asked)?;
-    let load = |error| Failure::load(&directory, error);
-    let files = SmallFiles::read(&directory)?;
+    let model = directory::find(asked)?;
+    let load = |error| Failure::load(&model, error);
+    let files = SmallFiles::read(&model)?;
     let blueprint = Blueprint::read(files.files()).map_err(load)?;
     let text = question_tokens(&blueprint, files.files()).map_err(load)?;
 
@@ -72,39 +78,32 @@ pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -
     let weights = Quantisation::ALL.map(|quant| (quant.name(), blueprint.weight_bytes(&quant.policy())));
 
     if output.is_json() {
-        let pictures: Vec<_> = pictures
-            .iter()
-            .map(|(size, resized, tokens, encode, prefill)| {
-                json!({
-                    "size": [size.width, size.height],
-                    "resized": [resized.width, resized.height],
-                    "image_tokens": tokens,
-                    "prompt_tokens": tokens + text,
-                    "encode_flops": encode,
-                    "prefill_flops": prefill,
-                    "score_flops": blueprint.score_flops(*size, text).unwrap_or_default(),
-                    "cross_tokens": blueprint.cross_tokens(*size).unwrap_or_default(),
-                    "cross_kv_bytes": cross_kv_of(*size),
-                    "kv_cache_bytes": kv_of(*tokens, *size),
-                })
-            })
-            .collect();
-        let named = |pairs: &[(&str, u64)]| -> serde_json::Map<_, _> {
-            pairs.iter().map(|&(name, number)| (name.to_owned(), json!(number))).collect()
-        };
-        return output.value(&json!({
-            "model": directory,
-            "system": blueprint.name,
-            "parameters": named(&parts),
-            "total_parameters": total,
-            "weight_bytes": named(&weights),
-            "quant": quant.name(),
-            "kv_cache_bytes_per_token": kv,
-            "question_tokens": text,
-            "images": pictures,
-        }));
+        let images = pictures.iter().map(|&(size, resized, tokens, encode, prefill)| Sized {
+            size: [size.width, size.height],
+            resized: [resized.width, resized.height],
+            image_tokens: tokens,
+            prompt_tokens: tokens + text,
+            encode_flops: encode,
+            prefill_flops: prefill,
+            score_flops: blueprint.score_flops(size, text).unwrap_or_default(),
+            cross_tokens: blueprint.cross_tokens(size).unwrap_or_default(),
+            cross_kv_bytes: cross_kv_of(size),
+            kv_cache_bytes: kv_of(tokens, size),
+        });
+        return output.value(&Inspection {
+            version: VERSION,
+            model: model.to_string(),
+            system: blueprint.name,
+            parameters: parts.into_iter().collect(),
+            total_parameters: total,
+            weight_bytes: weights.into_iter().collect(),
+            quant: quant.name(),
+            kv_cache_bytes_per_token: kv,
+            question_tokens: text,
+            images: images.collect(),
+        });
     }
-    output.line(format_args!("{BOLD}{}{BOLD:#} ({})", directory.display(), blueprint.name))?;
+    output.line(format_args!("{BOLD}{model}{BOLD:#} ({})", blueprint.name))?;
     output.line("")?;
     let mut rows: Vec<_> = parts.iter().map(|(name, count)| vec![(*name).to_owned(), thousands(*count)]).collect();
     rows.push(vec!["total".to_owned(), thousands(total)]);

@@ -7,4 +7,5 @@ pub(crate) mod eval;
 pub(crate) mod generate;
 pub(crate) mod ground;
 pub(crate) mod inspect;
+pub(crate) mod manual;
 pub(crate) mod score;

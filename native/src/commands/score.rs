@@ -3,27 +3,35 @@
 use std::path::PathBuf;
 
 use fovea_models::Session;
-use serde_json::json;
 
 use crate::{
     Common,
     failure::{Failure, Outcome},
+    input,
+    json::{Score, Scores, VERSION},
     model::Quantisation,
     output::Output,
     picture,
     progress::Stages,
     prompt::{Images, Prompt},
+    room::Room,
 };
 
+const EXAMPLES: &str = "\
+Examples:
+  fovea score --model ./Qwen2-VL-2B-Instruct --image page.png \"Is this a shop? Answer yes or no.\" yes no
+  fovea score --model ./Qwen2-VL-2B-Instruct --raw \"3 - 4 =\" \" -1\" \" 1\"";
+
 #[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// What is asked, behind the pictures; with --messages, the first continuation.
-    #[arg(value_name = "PROMPT")]
+    /// What is asked, after the pictures; with --messages, the first continuation. `-` reads it from standard input.
+    #[arg(value_name = "PROMPT", allow_negative_numbers = true, value_parser = input::text())]
     prompt: String,
     /// Answers to compare.
-    #[arg(value_name = "CONTINUATION")]
+    #[arg(value_name = "CONTINUATION", allow_negative_numbers = true, value_parser = input::text())]
     continuations: Vec<String>,
-    /// A file of {"messages": [...]} or {"prompt": text} instead of PROMPT.
+    /// A file of {"messages": [...]} or {"prompt": text} instead of PROMPT; `-` reads standard input.
     #[arg(long, value_name = "FILE")]
     messages: Option<PathBuf>,
     #[command(flatten)]
@@ -40,14 +48,23 @@ pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -
             continuations.insert(0, &arguments.prompt);
             Prompt::read(path)?
         }
-        None if arguments.raw && !arguments.prompt.is_empty() => Prompt::Text(arguments.prompt.clone()),
-        None => Prompt::user(arguments.images.images.len(), &arguments.prompt)?,
+        None => {
+            let text = input::text_or_standard_input(&arguments.prompt)?;
+            match arguments.raw && !text.is_empty() {
+                true => Prompt::Text(text),
+                false => Prompt::user(arguments.images.images.len(), &text)?,
+            }
+        }
     };
     if continuations.is_empty() || continuations.contains(&"") {
         return Err(Failure::usage("score needs continuations that are not empty"));
     }
     let pictures = arguments.images.images.iter().map(|path| picture::open(path)).collect::<Outcome<Vec<_>>>()?;
     let pictures = prompt.pictures(pictures)?;
+    let room = Room::open(&common.model.find()?)?;
+    for continuation in &continuations {
+        room.prompt(&prompt, &pictures, room.tokens(continuation)?)?;
+    }
     let loaded = common.model.load(&common.gpu, Quantisation::Q4)?;
     let mut session = Session::new(&loaded.system)?;
 
@@ -67,18 +84,14 @@ pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -
     }
     stages.finish();
     if output.is_json() {
-        let scores: Vec<_> = scores
-            .iter()
-            .map(|(continuation, ids, each)| {
-                json!({
-                    "continuation": continuation,
-                    "log_probability": each.iter().sum::<f64>(),
-                    "ids": ids,
-                    "token_log_probabilities": each,
-                })
-            })
-            .collect();
-        return output.value(&json!(scores));
+        let continuations = scores.into_iter().map(|(&continuation, ids, each)| Score {
+            continuation,
+            log_probability: each.iter().sum(),
+            ids,
+            token_log_probabilities: each,
+        });
+        let continuations = continuations.collect();
+        return output.value(&Scores { version: VERSION, prompt_tokens: prompt.ids.len(), continuations });
     }
     let rows: Vec<_> = scores
         .iter()

@@ -1,6 +1,6 @@
 //! What the tests of the command line share: the program, the fixtures, adapters, directories of their own.
 
-#![allow(dead_code, missing_docs)]
+#![allow(dead_code, missing_docs, unused_imports)]
 
 use std::{
     env, fs,

@@ -6,10 +6,16 @@ use fovea_models::{
     grounding::{PixelBox, PixelPoint},
     image::Size,
 };
-use serde_json::json;
 
-use super::{Annotation, kind::Kind};
-use crate::{failure::Outcome, output::Output};
+use super::{
+    annotations::{Annotation, Boxes},
+    kind::Kind,
+};
+use crate::{
+    failure::Outcome,
+    json::{self, NotAsked, VERSION},
+    output::Output,
+};
 
 /// Hits among questions.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -87,7 +93,12 @@ impl Group {
     pub(super) fn baselines(&mut self, target: Option<PixelBox>, size: Size, ocr: Option<Option<PixelPoint>>) {
         self.count += 1;
         if let Some(point) = ocr {
-            self.ocr.add(super::is_right(target, point));
+            let right = match (target, point) {
+                (Some(target), Some(point)) => target.contains(point),
+                (None, None) => true,
+                _ => false,
+            };
+            self.ocr.add(right);
         }
         let Some(target) = target else {
             self.centre.add(false);
@@ -101,72 +112,92 @@ impl Group {
     }
 }
 
-/// Prints the groups, and how often the answers were wrong in which way.
-pub(super) fn report(groups: &Groups, ocr: bool, seconds: f64, output: &mut Output) -> Outcome {
-    if output.is_json() {
-        let tally = |tally: Tally| {
-            let (low, high) = tally.interval();
-            json!({ "hits": tally.hits, "accuracy": tally.share(), "interval": [low, high] })
+/// What a run has found.
+pub(super) struct Summary<'a> {
+    pub(super) groups: &'a Groups,
+    pub(super) boxes: Boxes,
+    pub(super) not_asked: &'a [NotAsked],
+    /// Whether another method's answers were given.
+    pub(super) ocr: bool,
+    /// Of a question.
+    pub(super) seconds: f64,
+}
+
+impl Summary<'_> {
+    /// Prints the groups, and how often the answers were wrong in which way.
+    pub(super) fn print(&self, output: &mut Output) -> Outcome {
+        if !output.is_json() {
+            return self.tables(output);
+        }
+        let accuracy = |tally: Tally| json::Accuracy {
+            hits: tally.hits,
+            count: tally.count,
+            accuracy: tally.share(),
+            interval: tally.interval(),
         };
-        let groups: serde_json::Map<_, _> = groups
+        let groups = self.groups.iter().map(|((_, name), group)| {
+            let value = json::Group {
+                count: group.count,
+                model: group.model.iter().map(|(quant, tally)| (*quant, accuracy(*tally))).collect(),
+                answers: group.kinds.iter().map(|(kind, count)| (kind.name(), *count)).collect(),
+                random: group.random / group.count.max(1) as f64,
+                centre: accuracy(group.centre),
+                ocr: self.ocr.then(|| accuracy(group.ocr)),
+            };
+            (name.clone(), value)
+        });
+        let groups = groups.collect();
+        output.value(&json::Evaluation {
+            version: VERSION,
+            boxes: self.boxes.name(),
+            groups,
+            not_asked: self.not_asked,
+            seconds_per_question: self.seconds,
+        })
+    }
+
+    fn tables(&self, output: &mut Output) -> Outcome {
+        let &Self { groups, ocr, seconds, .. } = self;
+        let percent = |share: f64| format!("{:.1} %", 100.0 * share);
+        let quants: Vec<_> =
+            groups.values().next().map(|group| group.model.keys().copied().collect()).unwrap_or_default();
+        let mut headings = vec!["questions".to_owned(), "count".to_owned()];
+        for quant in &quants {
+            headings.extend([format!("{quant} hits"), (*quant).to_owned(), "95 % interval".to_owned()]);
+        }
+        headings.extend(["random".to_owned(), "centre".to_owned()]);
+        if ocr {
+            headings.push("ocr".to_owned());
+        }
+        let rows: Vec<_> = groups
             .iter()
             .map(|((_, name), group)| {
-                let mut value = json!({
-                    "count": group.count,
-                    "random": group.random / group.count.max(1) as f64,
-                    "centre": tally(group.centre),
-                });
-                let kinds = group.kinds.iter().map(|(kind, count)| (kind.name().to_owned(), json!(count)));
-                value["answers"] = kinds.collect::<serde_json::Map<_, _>>().into();
-                for (quant, hits) in &group.model {
-                    value[*quant] = tally(*hits);
+                let mut row = vec![name.clone(), group.count.to_string()];
+                for quant in &quants {
+                    let tally = group.model.get(quant).copied().unwrap_or_default();
+                    let (low, high) = tally.interval();
+                    let interval = format!("{:.1} to {:.1}", 100.0 * low, 100.0 * high);
+                    row.extend([tally.hits.to_string(), percent(tally.share()), interval]);
                 }
+                row.extend([percent(group.random / group.count.max(1) as f64), percent(group.centre.share())]);
                 if ocr {
-                    value["ocr"] = tally(group.ocr);
+                    row.push(percent(group.ocr.share()));
                 }
-                (name.clone(), value)
+                row
             })
             .collect();
-        return output.value(&json!({ "groups": groups, "seconds_per_question": seconds }));
+        let headings: Vec<_> = headings.iter().map(String::as_str).collect();
+        output.table(&headings, &rows)?;
+        let all = groups.values().next().cloned().unwrap_or_default();
+        let answers: usize = all.kinds.values().sum();
+        let kinds = all.kinds.iter().map(|(kind, count)| {
+            let share = percent(*count as f64 / answers.max(1) as f64);
+            vec![kind.name().to_owned(), count.to_string(), share]
+        });
+        output.line("")?;
+        output.table(&["answers", "count", "share"], &kinds.collect::<Vec<_>>())?;
+        output.line(format_args!("{seconds:.2} s a question"))
     }
-    let percent = |share: f64| format!("{:.1} %", 100.0 * share);
-    let quants: Vec<_> = groups.values().next().map(|group| group.model.keys().copied().collect()).unwrap_or_default();
-    let mut headings = vec!["questions".to_owned(), "count".to_owned()];
-    for quant in &quants {
-        headings.extend([format!("{quant} hits"), (*quant).to_owned(), "95 % interval".to_owned()]);
-    }
-    headings.extend(["random".to_owned(), "centre".to_owned()]);
-    if ocr {
-        headings.push("ocr".to_owned());
-    }
-    let rows: Vec<_> = groups
-        .iter()
-        .map(|((_, name), group)| {
-            let mut row = vec![name.clone(), group.count.to_string()];
-            for quant in &quants {
-                let tally = group.model.get(quant).copied().unwrap_or_default();
-                let (low, high) = tally.interval();
-                let interval = format!("{:.1} to {:.1}", 100.0 * low, 100.0 * high);
-                row.extend([tally.hits.to_string(), percent(tally.share()), interval]);
-            }
-            row.extend([percent(group.random / group.count.max(1) as f64), percent(group.centre.share())]);
-            if ocr {
-                row.push(percent(group.ocr.share()));
-            }
-            row
-        })
-        .collect();
-    let headings: Vec<_> = headings.iter().map(String::as_str).collect();
-    output.table(&headings, &rows)?;
-    let all = groups.values().next().cloned().unwrap_or_default();
-    let answers: usize = all.kinds.values().sum();
-    let kinds = all.kinds.iter().map(|(kind, count)| {
-        let share = percent(*count as f64 / answers.max(1) as f64);
-        vec![kind.name().to_owned(), count.to_string(), share]
-    });
-    output.line("")?;
-    output.table(&["answers", "count", "share"], &kinds.collect::<Vec<_>>())?;
-    output.line(format_args!("{seconds:.2} s a question"))
 }
 
 #[cfg(test)]

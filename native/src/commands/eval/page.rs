@@ -3,16 +3,14 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fmt::Write,
-    fs,
     io::Cursor,
-    path::Path,
 };
 
 use fovea_models::image::Picture;
 use image::{ExtendedColorType, codecs::jpeg::JpegEncoder};
 
-use super::{Prediction, kind::Kind};
-use crate::failure::{Failure, Outcome};
+use super::kind::Kind;
+use crate::json::Prediction;
 
 /// Quality of the screenshots: letters stay readable.
 const JPEG_QUALITY: u8 = 70;
@@ -35,8 +33,8 @@ impl Page {
     pub(super) fn add(&mut self, picture: &Picture, prediction: &Prediction<'_>, kind: Kind) {
         let size = picture.size();
         let next = self.classes.len();
-        let name = &prediction.annotation.img_filename;
-        let class = *self.classes.entry(name.clone()).or_insert_with(|| {
+        let name = prediction.img_filename;
+        let class = *self.classes.entry(name.to_owned()).or_insert_with(|| {
             let (width, height) = (size.width, size.height);
             let _ = writeln!(
                 self.screens,
@@ -55,13 +53,12 @@ impl Page {
                 share(bottom - top, size.height),
             )
         };
-        let target = prediction.annotation.target().map(|it| [it.left(), it.top(), it.right(), it.bottom()]);
-        let marks = [target.map(|it| frame("target", it)), prediction.r#box.map(|it| frame("answer", it))];
+        let marks = [prediction.target.map(|it| frame("target", it)), prediction.r#box.map(|it| frame("answer", it))];
         let point = prediction.point.map(|[x, y]| frame("point", [x, y, x, y]));
         let marks: String = marks.into_iter().chain([point]).flatten().collect();
         let figure = format!(
             r#"<figure><div tabindex="0" class="screen s{class}">{marks}</div><figcaption><b>{}</b> {} · {} · {}</figcaption></figure>"#,
-            escape(&prediction.annotation.instruction),
+            escape(prediction.instruction),
             escape(prediction.answer.trim()),
             escape(name),
             prediction.quant,
@@ -69,7 +66,7 @@ impl Page {
         self.figures.entry(kind).or_default().push(figure);
     }
 
-    pub(super) fn write(&self, path: &Path) -> Outcome {
+    pub(super) fn text(&self) -> String {
         let count = |kind: Kind| self.figures.get(&kind).map_or(0, Vec::len);
         let answers: usize = Kind::ALL.into_iter().map(count).sum();
         let kinds = Kind::ALL.into_iter().filter(|&kind| count(kind) > 0);
@@ -94,9 +91,7 @@ impl Page {
             }
             text += "</section>\n";
         }
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        folder.map_or(Ok(()), fs::create_dir_all).map_err(|error| Failure::file(path, error))?;
-        fs::write(path, text).map_err(|error| Failure::file(path, error))
+        text
     }
 }
 
