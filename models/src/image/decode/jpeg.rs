@@ -44,11 +44,8 @@ impl<'a> Jpeg<'a> {
         let mut scans = Scans::default();
         let mut stream = vec![0xff, 0xd8];
         let mut at = 2;
-        loop {
-            // Stray bytes before a marker, as some cameras write.
-            let Some(skipped) = bytes.get(at..).and_then(|rest| rest.iter().position(|&byte| byte == 0xff)) else {
-                break;
-            };
+        // Some cameras write stray bytes before a marker.
+        while let Some(skipped) = bytes.get(at..).and_then(|rest| rest.iter().position(|&byte| byte == 0xff)) {
             at += skipped;
             let Some(fill) = bytes.get(at..).and_then(|rest| rest.iter().position(|&byte| byte != 0xff)) else { break };
             at += fill;
