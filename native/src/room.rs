@@ -2,6 +2,7 @@
 
 use fovea_models::{
     Blueprint, RunError, Text,
+    constraint::{Constrainer, Constraint},
     grounding::question,
     image::{Picture, Size},
 };
@@ -48,6 +49,15 @@ impl Room {
             Prompt::Messages(messages) => self.check(self.text.ids(messages)?.len(), &sizes, answer),
             Prompt::Text(text) => self.check(self.text.tokenizer().encode(text)?.len(), &sizes, answer),
         }
+    }
+
+    /// Refuses a grammar that cannot be followed in the model's vocabulary.
+    pub(crate) fn constraint(&self, constraint: Option<&Constraint>) -> Outcome {
+        let Some(constraint) = constraint else { return Ok(()) };
+        let Blueprint { decoder, stop, .. } = &self.blueprint;
+        let constrainer = Constrainer::new(self.text.tokenizer(), decoder.vocabulary, stop).map_err(RunError::from)?;
+        constrainer.begin(constraint).map_err(RunError::from)?;
+        Ok(())
     }
 
     /// Tokens of a text.

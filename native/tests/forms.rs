@@ -26,7 +26,7 @@ fn answer(options: &[&str]) -> String {
 fn answers_keep_to_what_is_asked_for() {
     let scratch = Scratch::new();
     let schema = r#"{"type": "object", "properties": {"found": {"type": "boolean"}}, "required": ["found"],
-        "additionalProperties": false}"#;
+        "additionalProperties": false, "x-guidance": {"whitespace_flexible": false}}"#;
     let schema = scratch.write("schema.json", schema);
     let ebnf = scratch.write("grammar.lark", "start: \"go \" (\"left\" | \"right\")");
     let (schema, ebnf) = (schema.to_str().unwrap(), ebnf.to_str().unwrap());

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use fovea_engine::text::Tokenizer;
-use fovea_models::{BeamOptions, GenerateOptions, Hypothesis, Session};
+use fovea_models::{BeamOptions, GenerateOptions, Hypothesis, RunError, Session, constraint::Constraint};
 
 use crate::{
     Common,
@@ -14,7 +14,7 @@ use crate::{
     output::Output,
     picture,
     progress::Stages,
-    prompt::{Images, Prompt},
+    prompt::{Images, Prompt, json},
     room::Room,
 };
 
@@ -22,7 +22,8 @@ const EXAMPLES: &str = "\
 Examples:
   fovea generate --model ./Qwen2-VL-2B-Instruct --image page.png \"What is this page about?\"
   fovea generate --model ./Qwen2-VL-2B-Instruct --messages conversation.json --image page.png --json
-  fovea generate --model ./Qwen2-VL-2B-Instruct --beams 4 \"The capital of France is\"";
+  fovea generate --model ./Qwen2-VL-2B-Instruct --beams 4 \"The capital of France is\"
+  fovea generate --model ./Qwen2-VL-2B-Instruct --image page.png --regex \"yes|no\" \"Is there an error?\"";
 
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -63,6 +64,41 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "P", default_value_t = 1.0, requires = "beams", allow_negative_numbers = true)]
     #[arg(help_heading = "Answer")]
     length_penalty: f64,
+    #[command(flatten)]
+    form: Form,
+}
+
+/// What the answer has to look like.
+#[derive(clap::Args)]
+#[group(multiple = false)]
+struct Form {
+    /// The answer is JSON that this JSON schema describes, a file.
+    #[arg(long, value_name = "FILE", help_heading = "Answer")]
+    json_schema: Option<PathBuf>,
+    /// The whole answer matches this regular expression, in the syntax of Rust's `regex`.
+    #[arg(long, value_name = "REGEX", allow_hyphen_values = true, help_heading = "Answer")]
+    regex: Option<String>,
+    /// The answer follows this grammar, a file in llguidance's dialect of Lark's EBNF, from the rule `start` on.
+    #[arg(long, value_name = "FILE", help_heading = "Answer")]
+    ebnf: Option<PathBuf>,
+}
+
+/// Longest file of a grammar or schema.
+const LARGEST_GRAMMAR: u64 = 16 << 20;
+
+impl Form {
+    fn constraint(&self) -> Outcome<Option<Constraint>> {
+        Ok(match self {
+            Self { json_schema: Some(path), .. } => Some(Constraint::JsonSchema(json(path)?)),
+            Self { regex: Some(regex), .. } => Some(Constraint::Regex(regex.clone())),
+            Self { ebnf: Some(path), .. } => {
+                let bytes = input::read_bounded(path, LARGEST_GRAMMAR).map_err(|error| Failure::file(path, error))?;
+                let text = String::from_utf8(bytes).map_err(|_| Failure::file(path, "not UTF-8"))?;
+                Some(Constraint::Ebnf(text))
+            }
+            _ => None,
+        })
+    }
 }
 
 pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -> Outcome {
@@ -80,6 +116,7 @@ pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -
     if !(top_p > 0.0 && top_p <= 1.0) {
         return Err(Failure::usage(format_args!("--top-p is {top_p}, it must be above 0 and at most 1")));
     }
+    let constraint = arguments.form.constraint()?;
     let prompt = match (&arguments.messages, &arguments.prompt) {
         (Some(path), _) => Prompt::read(path)?,
         (None, text) => {
@@ -92,10 +129,13 @@ pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -
     };
     let pictures = arguments.images.images.iter().map(|path| picture::open(path)).collect::<Outcome<Vec<_>>>()?;
     let pictures = prompt.pictures(pictures)?;
-    Room::open(&common.model.find()?)?.prompt(&prompt, &pictures, max_tokens)?;
+    let room = Room::open(&common.model.find()?)?;
+    room.prompt(&prompt, &pictures, max_tokens)?;
+    room.constraint(constraint.as_ref())?;
     let loaded = common.model.load(&common.gpu, Quantisation::Q4)?;
     loaded.system.require_words()?;
     let mut session = Session::new(&loaded.system)?;
+    let mut matcher = constraint.map(|it| loaded.system.constrain(&it).map_err(RunError::from)).transpose()?;
 
     let stages = Stages::new();
     let hear = |stage| stages.hear(stage);
@@ -107,7 +147,7 @@ pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -
     let tokenizer = loaded.system.tokenizer();
     if let Some(width) = arguments.beams {
         let options = BeamOptions { width, max_tokens, length_penalty: arguments.length_penalty };
-        let found = pollster::block_on(session.search(&prompt, None, &options, &hear))?;
+        let found = pollster::block_on(session.search(&prompt, matcher.as_ref(), &options, &hear))?;
         let times = stages.finish();
         if !output.is_json() {
             let best = found.first().map(|best| tokenizer.decode(&best.ids)).transpose()?;
@@ -127,11 +167,21 @@ pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -
         shown.is_ok()
     };
     let options = GenerateOptions { max_tokens, temperature, top_k, top_p, seed, ignore_stop: false };
-    let ids = pollster::block_on(session.generate(&prompt, &options, &hear, &mut show))?;
+    let (ids, whole) = match &mut matcher {
+        None => {
+            let ids = pollster::block_on(session.generate(&prompt, &options, &hear, &mut show))?;
+            let whole = ids.len() < max_tokens;
+            (ids, whole)
+        }
+        Some(matcher) => {
+            let answer = pollster::block_on(session.generate_within(&prompt, matcher, &options, &hear, &mut show))?;
+            (answer.ids, answer.whole)
+        }
+    };
     shown?;
     let times = stages.finish();
     if output.is_json() {
-        let (text, whole) = (tokenizer.decode(&ids)?, ids.len() < max_tokens);
+        let text = tokenizer.decode(&ids)?;
         let answers = vec![Written { text, ids, whole, log_probability: None, score: None }];
         let seconds = times.to_json(loaded.took);
         return output.value(&Generation { version: VERSION, prompt_tokens: prompt.ids.len(), answers, seconds });
