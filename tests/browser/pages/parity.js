@@ -114,7 +114,7 @@ async function compare(model, name, index) {
     for (const [stage, values] of Object.entries(told)) values.push(...stages[stage]);
   }
   // Some have no conversation: a text is handed over with its pictures.
-  const content = [...images.map(() => ({ type: 'image' })), { type: 'text', text: prompt.prompt }];
+  const content = [...images.map(() => ({ type: 'image' })), { type: 'marks', text: prompt.prompt }];
   const ids = Uint32Array.from(model.conversation_ids(prompt.messages ?? [{ role: 'user', content }]));
   Object.assign(told, await model.answer_stages(ids, images, expected.generated_ids.length));
   const { input_ids, generated_ids, ...stages } = told;
