@@ -38,7 +38,7 @@ test('the package has what it needs, and nothing else', async () => {
     'package.json',
     'src',
   ]);
-  assert.ok((await stat(join(root, 'dist/wasm/fovea_web_bg.wasm'))).size < 13 << 19);
+  assert.ok((await stat(join(root, 'dist/wasm/fovea_web_bg.wasm'))).size < 15 << 19);
   assert.deepEqual((await readdir(join(root, 'dist'))).filter((name) => /models|safetensors/.test(name)), []);
   const nano = join(folder, 'node_modules/fovea-nano');
   assert.deepEqual((await readdir(nano)).sort(), [

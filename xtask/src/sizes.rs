@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::Outcome;
 
 /// Bytes that the module may have before compression.
-const LARGEST_MODULE: u64 = 13 << 19;
+const LARGEST_MODULE: u64 = 15 << 19;
 
 /// Prints the size of each file of a folder, an error if the module is too large.
 pub(crate) fn print(folder: &Path) -> Outcome {
