@@ -20,9 +20,9 @@ use std::{
 use minijinja::{
     AutoEscape, Environment, Error, ErrorKind, Output, State, Value, functions,
     machinery::{
-        CodeGenerator, Span, Vm, WhitespaceConfig,
+        CodeGenerator, Span, Token, Vm, WhitespaceConfig,
         ast::{self, CallArg, Expr, Spanned, Stmt},
-        make_string_output, parse,
+        make_string_output, parse, tokenize,
     },
     tests::is_sameas,
     value::{Rest, ValueKind},
@@ -36,6 +36,11 @@ const EACH: usize = 64;
 const STEPS: u64 = 5_000_000;
 /// Values within values.
 const DEPTH: usize = 64;
+/// Tokens between `{{` and `}}`. Each can put one expression into another, and each level takes stack where templates are
+/// parsed, written anew and compiled. The longest of published templates has less than a hundred.
+const LONGEST_TAG: usize = 400;
+/// `elif`s of a template, each of which lies in the one before.
+const BRANCHES: usize = 200;
 /// What a value takes beside its text.
 const CELL: usize = 24;
 /// Largest number that a filter is given: a width, or a count of columns.
@@ -174,7 +179,28 @@ const WHITESPACE: WhitespaceConfig =
 
 /// Finds what is wrong with a template before it is rendered.
 pub(super) fn check(name: &str, source: &str) -> Result<(), Error> {
-    statement(&parse(source, name, Default::default(), WHITESPACE)?).map(|_| ())
+    statement(&parsed(name, source)?).map(|_| ())
+}
+
+/// A template's statements, if they are not so deep that whoever walks over them runs out of stack: minijinja bounds
+/// blocks within blocks and parentheses, but neither chains such as `1 + 1 + ...`, `not not ...`, `x.x.x ...` nor `elif`s.
+fn parsed<'a>(name: &'a str, source: &'a str) -> Result<Stmt<'a>, Error> {
+    let (mut tag, mut branches, mut begins) = (0, 0, false);
+    // What is no token is for the parser to tell.
+    for (token, _) in tokenize(source, false, Default::default(), WHITESPACE).map_while(Result::ok) {
+        match token {
+            Token::VariableStart | Token::BlockStart => tag = 0,
+            Token::Ident("elif") if begins => branches += 1,
+            _ => tag += 1,
+        }
+        begins = matches!(token, Token::BlockStart);
+        if tag > LONGEST_TAG || branches > BRANCHES {
+            let what = if branches > BRANCHES { "elif branches" } else { "tokens in one tag" };
+            let most = if branches > BRANCHES { BRANCHES } else { LONGEST_TAG };
+            return Err(Error::new(ErrorKind::InvalidOperation, format!("more than {most} {what}")));
+        }
+    }
+    parse(source, name, Default::default(), WHITESPACE)
 }
 
 /// Renders a template within its budget. `given` is the size of its context; `extend` adds what it may call.
@@ -191,7 +217,7 @@ pub(super) fn render(
     environment.set_fuel(Some(STEPS / limit.share() as u64));
     prepare(&mut environment, &budget);
     extend(&mut environment, &budget);
-    let parsed = statement(&parse(source, name, Default::default(), WHITESPACE)?)?;
+    let parsed = statement(&parsed(name, source)?)?;
     let mut generator = CodeGenerator::new(name, source);
     generator.compile_stmt(&parsed);
     let (instructions, blocks) = generator.finish();

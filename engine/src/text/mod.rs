@@ -8,6 +8,7 @@ mod charsmap;
 mod marks;
 mod message;
 mod published;
+mod steps;
 mod template;
 mod tokenizer;
 mod vocabulary;

@@ -638,6 +638,46 @@ mod tests {
         assert!(told.contains("it makes more than 32 MiB and 64 times the conversation"), "{told}");
     }
 
+    /// Each lies in itself thousands of times: whoever walks over it would run out of stack, which nobody can catch.
+    #[test]
+    fn templates_within_themselves_are_refused() {
+        let many = |begin: &str, again: &str, end: &str, times: usize| format!("{begin}{}{end}", again.repeat(times));
+        let chains = [
+            ("{{ ", "not ", "1 }}"),
+            ("{{ ", "1 + ", "1 }}"),
+            ("{{ ", "- ", "1 }}"),
+            ("{{ ", "2 ** ", "1 }}"),
+            ("{{ ", "1 if 1 else ", "2 }}"),
+            ("{{ 'a'", " ~ 'a'", " }}"),
+            ("{{ 'a'", " | upper", " }}"),
+            ("{{ 'a'", " is string", " }}"),
+            ("{{ 'a'", " in 'a'", " }}"),
+            ("{{ 1", " == 1", " }}"),
+            ("{{ 1", " and 1", " }}"),
+            ("{{ messages", ".x", " }}"),
+            ("{{ messages", "[0]", " }}"),
+            ("{{ messages", "()", " }}"),
+            ("{{ ", "(", " }}"),
+            ("{{ ", "[", " }}"),
+            ("{% filter upper", " | upper", " %}{% endfilter %}"),
+            ("{% if 0 %}", "{% elif 0 %}", "{% endif %}"),
+            ("", "{% if 0 %}", ""),
+            ("", "{% for i in [] %}", ""),
+            ("", "{% set a %}", ""),
+            ("", "{% macro a() %}", ""),
+        ];
+        for (begin, again, end) in chains {
+            let refused = rendered(&many(begin, again, end, 100_000), &[]);
+            assert!(matches!(refused, Err(TextError::File { file: JINJA, .. })), "{again}: {refused:?}");
+            // Below the limit, the stack is enough.
+            let _ = rendered(&many(begin, again, end, 100), &[]);
+            let _ = rendered(&many(begin, again, end, 199), &[]);
+            let _ = rendered(&many(begin, again, end, 395), &[]);
+        }
+        let refused = refused(&many("{{ ", "not ", "1 }}", 401));
+        assert!(refused.ends_with("more than 400 tokens in one tag"), "{refused}");
+    }
+
     /// Values that hold themselves have no end.
     #[test]
     fn values_that_hold_themselves_are_refused() {

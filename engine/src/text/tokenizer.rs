@@ -11,8 +11,9 @@ use super::{
     PromptText, TextError,
     charsmap::Charsmap,
     marks::{Forbidden, Marks},
+    object,
     published::{self, Published},
-    recognise,
+    recognise, steps,
 };
 
 const REPLACEMENT: char = char::REPLACEMENT_CHARACTER;
@@ -354,6 +355,7 @@ fn check(bytes: &[u8], added: &mut Vec<(String, u64)>) -> Result<(), TextError> 
     recognise("tokenizer.json", bytes)?;
     serde_json::from_slice::<WellFormed>(bytes).map_err(malformed)?;
     let file: File = serde_json::from_slice(bytes).map_err(malformed)?;
+    steps::check("tokenizer.json", &object("tokenizer.json", bytes)?)?;
     added.extend(file.added_tokens.into_iter().map(|token| (token.content, token.id)));
     match file.model.and_then(|it| it.continuing_subword_prefix) {
         Some(prefix) if !prefix.is_empty() => Err(TextError::Field {
@@ -477,6 +479,51 @@ mod tests {
 
     fn tokenizer(model: &str) -> Tokenizer {
         Tokenizer::from_tokenizer_json(&golden::bytes(&format!("{model}/tokenizer.json"))).unwrap()
+    }
+
+    /// With each the library panics, or takes seconds and gigabytes for a word.
+    #[test]
+    fn steps_that_the_library_cannot_do_are_refused() {
+        use serde_json::json;
+
+        let wrapper = |single: serde_json::Value| json!({"type": "TemplateProcessing", "single": single, "pair": [], "special_tokens": {}});
+        let (begin, text) =
+            (json!({"SpecialToken": {"id": "<q>", "type_id": 0}}), json!({"Sequence": {"id": "A", "type_id": 0}}));
+        let replace = |pattern: serde_json::Value, content: &str| json!({"type": "Replace", "pattern": pattern, "content": content});
+        let longer = replace(json!({"Regex": "."}), &"x".repeat(60));
+        let prepend = json!({"type": "Prepend", "prepend": "x".repeat(1000)});
+        for (field, step) in [
+            ("post_processor", wrapper(json!([begin, text]))),
+            ("post_processor", wrapper(json!([{"Sequence": {"id": "B", "type_id": 0}}]))),
+            ("post_processor", json!({"type": "Sequence", "processors": [wrapper(json!([begin, text]))]})),
+            ("pre_tokenizer", json!({"type": "FixedLength", "length": 0})),
+            ("normalizer", replace(json!({"String": ""}), "x")),
+            ("normalizer", replace(json!({"Regex": ""}), "x")),
+            ("normalizer", replace(json!({"Regex": "b*"}), "x")),
+            ("normalizer", replace(json!({"Regex": "\\b"}), "x")),
+            ("normalizer", json!({"type": "Sequence", "normalizers": [longer, longer]})),
+            ("normalizer", json!({"type": "Sequence", "normalizers": [prepend, prepend]})),
+            ("normalizer", json!({"type": "Precompiled", "precompiled_charsmap": "AAAA"})),
+            ("normalizer", json!({"type": "Precompiled", "precompiled_charsmap": "/////w=="})),
+            ("normalizer", json!({"type": "Precompiled", "precompiled_charsmap": "BAAAAP////9hYmM="})),
+            ("decoder", json!({"type": "Strip", "content": "a", "start": 1, "stop": 9})),
+            ("decoder", json!({"type": "BPEDecoder", "suffix": ""})),
+            ("decoder", json!({"type": "Sequence", "decoders": [longer, longer]})),
+        ] {
+            let mut file = json("qwen2_vl/tokenizer.json");
+            file[field] = step.clone();
+            let error = Tokenizer::from_tokenizer_json(file.to_string().as_bytes()).unwrap_err();
+            assert!(matches!(&error, TextError::Field { field: at, .. } if at.starts_with(field)), "{step}: {error}");
+        }
+        // As published: CLIP's, and what stands before a text.
+        for (field, step) in [
+            ("normalizer", replace(json!({"Regex": "\\s+"}), " ")),
+            ("decoder", json!({"type": "Strip", "content": " ", "start": 1, "stop": 0})),
+        ] {
+            let mut file = json("qwen2_vl/tokenizer.json");
+            file[field] = step;
+            Tokenizer::from_tokenizer_json(file.to_string().as_bytes()).unwrap();
+        }
     }
 
     fn ids_of(value: &serde_json::Value) -> Vec<u32> {
