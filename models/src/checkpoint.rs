@@ -8,6 +8,7 @@ use fovea_engine::{
     weights::{WeightError, WeightSource, foreign},
 };
 use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
 use thiserror::Error;
 
 use crate::{
@@ -39,6 +40,9 @@ pub const SMALL_FILES: [&str; 16] = [
 
 /// The weights of a checkpoint in one file.
 pub const WEIGHTS: &str = "model.safetensors";
+
+/// UTF-8's byte order mark.
+const MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// What makes a directory an adapter of a model that lies elsewhere.
 const ADAPTER: &str = "adapter_config.json";
@@ -193,9 +197,10 @@ impl Checkpoint {
 pub struct Files<'a>(pub &'a BTreeMap<String, Vec<u8>>);
 
 impl<'a> Files<'a> {
-    /// A file's bytes, if it is there.
+    /// A file's bytes, if it is there, without a byte order mark.
     pub fn get(self, name: &str) -> Option<&'a [u8]> {
-        self.0.get(name).map(Vec::as_slice)
+        // Editors of one system put a mark before the text.
+        self.0.get(name).map(|bytes| bytes.strip_prefix(MARK).unwrap_or(bytes))
     }
 
     /// A file's bytes.
@@ -211,20 +216,16 @@ impl<'a> Files<'a> {
     /// # Errors
     /// [`LoadError::MissingFile`], [`LoadError::File`] with the field that serde names.
     pub fn json<T: DeserializeOwned>(self, name: &str) -> Result<T, LoadError> {
-        let bytes = self.need(name)?;
-        // Editors of one system put a mark before the text.
-        let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-        serde_json::from_slice(text).map_err(|error| {
-            let start: String = String::from_utf8_lossy(text).trim_start().chars().take(40).collect();
-            let begin = match error.is_syntax() && error.line() <= 1 {
-                true => format!("; the file begins with {start:?}"),
-                false => String::new(),
-            };
-            LoadError::File { file: name.to_owned(), reason: format!("{error}{begin}") }
+        let wrong = |reason: String| LoadError::File { file: name.to_owned(), reason };
+        let json: Value = serde_json::from_slice(self.need(name)?).map_err(|error| wrong(error.to_string()))?;
+        serde_path_to_error::deserialize(json).map_err(|error| {
+            let path = error.path().to_string();
+            let reason = error.into_inner().to_string();
+            wrong(if path == "." { reason } else { format!("{path}: {reason}") })
         })
     }
 
-    /// Refuses files that are something else than their names say, and adapters.
+    /// Refuses files that are something else than their names say, JSON files that hold no object, and adapters.
     ///
     /// # Errors
     /// [`LoadError::File`] that names the file, what it is, and what to do.
@@ -233,6 +234,15 @@ impl<'a> Files<'a> {
         for (name, bytes) in self.0 {
             if let Some(what) = foreign(bytes.get(..512).unwrap_or(bytes)) {
                 return wrong(name, what.to_owned());
+            }
+            let text = self.get(name).unwrap_or_default().trim_ascii_start();
+            if name.ends_with(".json") && !text.starts_with(b"{") {
+                let start = String::from_utf8_lossy(text.get(..256).unwrap_or(text));
+                let start: String = start.chars().take(40).collect();
+                return match text {
+                    [] => wrong(name, "the file is empty: download it again".to_owned()),
+                    _ => wrong(name, format!("no JSON object; the file begins with {start:?}")),
+                };
             }
         }
         #[derive(Deserialize)]

@@ -76,6 +76,39 @@ fn is_idle(name: &str, blueprint: &Blueprint, spelling: &Spelling) -> bool {
     decoder.tied && name == spelling.spell(&head) || tower || cross
 }
 
+/// Refuses a stored head that is no copy of the embedding, although the configuration ties them: older versions of the
+/// reference take the embedding then, newer ones the head.
+pub(crate) async fn check_head(
+    weights: &dyn WeightSource,
+    blueprint: &Blueprint,
+    spelling: &Spelling,
+) -> Result<(), LoadError> {
+    /// Numbers that are compared: training changes all.
+    const SOME: u64 = 1 << 14;
+    let names = &blueprint.decoder.names;
+    let full = |name: &str| {
+        spelling.spell(&if names.at.is_empty() { name.to_owned() } else { format!("{}.{name}", names.at) })
+    };
+    let (head, embedding) = (full(names.head), full(names.embedding));
+    let (Some(a), Some(b)) = (weights.info(&head), weights.info(&embedding)) else { return Ok(()) };
+    if !blueprint.decoder.tied {
+        return Ok(());
+    }
+    let mut numbers = Vec::new();
+    for info in [a, b] {
+        let end = (SOME * info.dtype.bytes() as u64).min(info.range.end - info.range.start);
+        numbers.push(info.dtype.to_f32(&weights.read(info, 0..end).await?));
+    }
+    if a.shape == b.shape && numbers[0] == numbers[1] {
+        return Ok(());
+    }
+    let reason = format!(
+        "differs from {embedding}, and tie_word_embeddings in config.json says that it is the same: set that to false to use \
+         this head, or remove it to use the embedding"
+    );
+    Err(WeightError::Kind { tensor: head, files: weights.files(), reason }.into())
+}
+
 /// Refuses a checkpoint whose tensors were not all asked for.
 pub(crate) fn all_used(
     unasked: &[&str],

@@ -67,6 +67,7 @@ impl System {
         blueprint.stop = stops(files, &blueprint, &text)?;
         let spelling = Spelling::of(weights);
         let spell = |name: &str| spelling.spell(name);
+        names::check_head(weights, &blueprint, &spelling).await?;
         let loader = Loader::new(gpu, weights, policy, progress).spelled(&spell);
         let root = loader.at("");
         let vision = Vision::load(&root, blueprint.vision.clone()).await?;

@@ -354,16 +354,32 @@ fn tensors_that_nothing_uses_are_named() {
 #[test]
 fn tables_and_tied_heads_may_lie_there() {
     let with = weights("qwen2_vl", |header, data| {
-        for name in ["model.layers.0.self_attn.rotary_emb.inv_freq", "visual.rotary_pos_emb.inv_freq", "lm_head.weight"]
-        {
+        for name in ["model.layers.0.self_attn.rotary_emb.inv_freq", "visual.rotary_pos_emb.inv_freq"] {
             add(header, data, name, &[0.0; 8]);
         }
+        header.insert("lm_head.weight".to_owned(), header["model.embed_tokens.weight"].clone());
         let start = data.len();
         data.extend([0; 16]);
         let ids = json!({"dtype": "I64", "shape": [2], "data_offsets": [start, start + 16]});
         header.insert("visual.embeddings.position_ids".to_owned(), ids);
     });
     answers("qwen2_vl", small("qwen2_vl"), with);
+}
+
+/// The embedding would take its place without a word.
+#[test]
+fn a_stored_head_that_is_not_the_tied_one_is_named() {
+    for (model, key, head) in [
+        ("llava", "tie_word_embeddings", "language_model.lm_head.weight"),
+        ("cogagent_9b", "tie_word_embeddings", "transformer.output_layer.weight"),
+        ("cogvlm_17b", "tie_word_embeddings", "lm_head.weight"),
+    ] {
+        let mut config = config(model);
+        config[key] = true.into();
+        refused(with_config(model, &config), unchanged(model), &[head, key, "config.json"]);
+    }
+    let short = weights("qwen2_vl", |header, data| add(header, data, "lm_head.weight", &[0.0; 8]));
+    refused(small("qwen2_vl"), short, &["lm_head.weight", "model.embed_tokens.weight"]);
 }
 
 /// A configuration that says both, as files do: the stored head decides.
@@ -423,12 +439,43 @@ fn files_of_other_kinds_are_named_for_what_they_are() {
             names(&files, &[name, what]);
         }
     }
+}
+
+/// Whichever file it is.
+#[test]
+fn json_files_that_hold_no_object_are_named_with_their_beginning() {
+    let whole = small("qwen2_vl");
+    let utf16 = |text: &str| -> Vec<u8> { text.encode_utf16().flat_map(u16::to_le_bytes).collect() };
+    for (content, what) in [
+        (b"Access to model x is restricted.".to_vec(), "begins with \"Access to model"),
+        (vec![0; 64], "begins with \"\\0"),
+        (b" [1]".to_vec(), "begins with \"[1]"),
+        (b"null".to_vec(), "begins with \"null"),
+        (Vec::new(), "empty"),
+        (b"\xef\xbb\xbf".to_vec(), "empty"),
+        (b"<!-- Sorry --><html>".to_vec(), "web page"),
+        (utf16("\u{feff}{\"a\": 1}"), "UTF-16"),
+    ] {
+        for name in whole.keys().filter(|name| name.ends_with(".json")) {
+            let mut files = whole.clone();
+            files.insert(name.clone(), content.clone());
+            names(&files, &[name, what]);
+        }
+    }
+}
+
+/// Editors put one before the text, whichever file it is.
+#[test]
+fn byte_order_marks_are_no_part_of_a_file() {
+    for model in ["qwen2_vl", "qwen2_5_vl_v5"] {
+        let files = small(model).into_iter();
+        let marked = files.map(|(name, bytes)| (name, [b"\xef\xbb\xbf".as_slice(), &bytes].concat())).collect();
+        answers(model, marked, unchanged(model));
+    }
     let mut files = small("qwen2_vl");
-    files.insert(CONFIG.to_owned(), b"Access to model x is restricted.".to_vec());
-    names(&files, &[CONFIG, "Access to model"]);
-    let marked = [b"\xef\xbb\xbf".as_slice(), &small("qwen2_vl")[CONFIG]].concat();
-    files.insert(CONFIG.to_owned(), marked);
-    assert!(read(&files).is_ok());
+    files.remove("tokenizer.json").expect("to read the others");
+    let marked = files.into_iter().map(|(name, bytes)| (name, [b"\xef\xbb\xbf".as_slice(), &bytes].concat()));
+    answers("qwen2_vl", marked.collect(), unchanged("qwen2_vl"));
 }
 
 /// Keys that change numbers and that nothing here does, in each system.
@@ -459,6 +506,17 @@ fn keys_that_are_not_understood_are_named() {
         ("llava", "mm_projector_type", json!("mlp2x_gelu")),
         ("llava", "vision_feature_layer", json!([-2, -5])),
         ("pixtral", "text_config/attention_bias", json!(true)),
+        ("pixtral", "vision_feature_layer", json!(-2)),
+        ("pixtral", "vision_feature_select_strategy", json!("default")),
+        ("llava_next", "use_image_newline_parameter", json!(false)),
+        ("paligemma", "text_config/use_bidirectional_attention", json!(false)),
+        ("glm_4v_9b", "rmsnorm", json!(false)),
+        ("glm_4v_9b", "post_layer_norm", json!(false)),
+        ("glm_4v_9b", "multi_query_attention", json!(false)),
+        ("qwen2_vl", "quantization", json!({"group_size": 64, "bits": 4})),
+        ("qwen2_vl", "vision_config", json!([])),
+        ("qwen2_vl", "architectures", json!("Qwen2VLForConditionalGeneration")),
+        ("qwen2_5_vl", "vision_config/window_size", json!(13)),
         ("pixtral", "text_config/mlp_bias", json!(true)),
         ("internvl", "vision_config/use_mask_token", json!(true)),
         ("internvl", "text_config/use_sliding_window", json!("yes")),

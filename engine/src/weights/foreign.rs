@@ -8,6 +8,9 @@ const STARTS: &[(&[u8], &str)] = &[
     (b"<!doctype", HTML),
     (b"<html", HTML),
     (b"<head", HTML),
+    (b"<!--", HTML),
+    (b"\xff\xfe{\0", UTF16),
+    (b"\xfe\xff\0{", UTF16),
     (b"<?xml", "this is XML, the answer of a server that does not have the file: download it again"),
     (
         b"gguf",
@@ -30,6 +33,7 @@ const LFS: &str =
     "this is a Git LFS pointer, not the file itself: run `git lfs pull` where it was cloned, or download the file";
 const HTML: &str =
     "this is a web page (HTML), not the file: download it again; a model that asks for consent needs a login";
+const UTF16: &str = "this is text in UTF-16: save it in UTF-8";
 const GGML: &str = "this is a GGML file, which is not read: use the original model, in safetensors";
 const PICKLE: &str = "this is a PyTorch file (pickle), which is not read: convert it to safetensors, \
                       with `save_pretrained` of transformers for example";

@@ -229,17 +229,16 @@ fn canonical(files: Files<'_>) -> Result<Map<String, Value>, LoadError> {
 
 /// Refuses what says that the weights are packed.
 fn unquantised(json: &Map<String, Value>) -> Result<(), LoadError> {
-    let Some(how) = ["quantization_config", "compression_config"].iter().find_map(|key| Some((key, json.get(*key)?)))
-    else {
+    let keys = ["quantization_config", "compression_config", "quantization"];
+    let Some(how) = keys.iter().find_map(|key| Some((key, json.get(*key).filter(|it| !is_empty(it))?))) else {
         return Ok(());
     };
     let (key, how) = how;
-    if is_empty(how) {
-        return Ok(());
-    }
     let text = |key: &str| how.get(key).and_then(Value::as_str).map(str::to_owned);
     let method = text("quant_method").or_else(|| text("quant_algo"));
-    let method = method.map_or_else(|| "an unnamed method".to_owned(), |it| it.to_uppercase());
+    // MLX has a key of its own, and its sizes under the other, too.
+    let unnamed = if json.contains_key("quantization") { "MLX" } else { "an unnamed method" };
+    let method = method.map_or_else(|| unnamed.to_owned(), |it| it.to_uppercase());
     Err(error(format!(
         "{key}: the checkpoint is quantised ({method}), which is not read: use the original checkpoint in bf16, f16 or \
          f32; it is quantised on loading"

@@ -29,7 +29,7 @@ pub(super) struct Config {
     image_token_id: u32,
     #[serde(default = "last_but_one")]
     pub(super) vision_feature_layer: i64,
-    vision_feature_select_strategy: Option<String>,
+    pub(super) vision_feature_select_strategy: Option<String>,
     projector_hidden_act: Option<String>,
     multimodal_projector_bias: Option<bool>,
     tie_word_embeddings: Option<bool>,

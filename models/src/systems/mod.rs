@@ -25,6 +25,7 @@ mod vit;
 
 use fovea_engine::weights::{Policy, WeightSource};
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::{
     blocks::{DecoderConfig, Sizes, VisionConfig},
@@ -121,13 +122,8 @@ struct Identity {
     original_rope: Option<bool>,
     /// CogVLM2: heads of keys and values.
     num_multi_query_heads: Option<usize>,
-    vision_config: Option<VisionIdentity>,
-}
-
-/// What a tower's configuration tells it by.
-#[derive(Deserialize)]
-struct VisionIdentity {
-    model_type: Option<String>,
+    #[serde(default)]
+    vision_config: Value,
 }
 
 impl Identity {
@@ -136,7 +132,7 @@ impl Identity {
     }
 
     fn vision_is(&self, name: &str) -> bool {
-        self.vision_config.as_ref().and_then(|vision| vision.model_type.as_deref()) == Some(name)
+        self.vision_config.get("model_type").and_then(Value::as_str) == Some(name)
     }
 
     fn is_of(&self, architecture: &str) -> bool {
@@ -200,7 +196,10 @@ impl Blueprint {
         let identity: Identity = files.json(config::CONFIG)?;
         let Some(entry) = SYSTEMS.iter().find(|entry| (entry.is)(&identity)) else {
             let known = names().collect::<Vec<_>>().join(", ");
-            let found = identity.model_type.unwrap_or_else(|| identity.architectures.join(", "));
+            let found = match identity.model_type {
+                Some(found) => found,
+                None => format!("(absent, and architectures {:?})", identity.architectures),
+            };
             return Err(LoadError::Architecture { found, known });
         };
         (entry.read)(files).map_err(|error| keys::as_written(files, error))

@@ -3,7 +3,7 @@
 //! A ViT with RMSNorm, gated feedforward and 2-D rotary positions over pictures of any shape -> MLP -> Mistral-Nemo. A
 //! token behind each line of patches.
 
-use super::{Blueprint, Grammar, keys, llava};
+use super::{Blueprint, Grammar, config::only, keys, llava};
 use crate::{
     checkpoint::{Files, LoadError},
     image::ViewsConfig,
@@ -12,6 +12,9 @@ use crate::{
 
 pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
     let config: llava::Config = keys::read(files)?;
+    // The published file says both. What else they could say is of towers with a class token.
+    only("vision_feature_layer", Some(config.vision_feature_layer), -1)?;
+    only("vision_feature_select_strategy", config.vision_feature_select_strategy.as_deref(), "full")?;
     let tower = config.vision_config.pixtral()?;
     let image = ViewsConfig::native(&files.preprocessor()?, tower.patch as u32)?;
     let variant = llava::Variant {

@@ -67,6 +67,10 @@ pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
     only("vision_config.spatial_patch_size", vision.spatial_patch_size, vision.patch_size)?;
     only("vision_config.rope_theta", vision.rope_theta, qwen::TOWER_THETA)?;
     let token = vision.patch_size.saturating_mul(vision.spatial_merge_size).max(1);
+    if vision.window_size < token {
+        let expected = format!("at least {token}, the pixels of a token's side");
+        return Err(wrong("vision_config.window_size", vision.window_size.to_string(), expected));
+    }
     let grid = vision.num_position_embeddings.map(|count| (count, count.isqrt()));
     if let Some((count, side)) = grid
         && side * side != count
