@@ -16,8 +16,10 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 
-var<workgroup> inputs: array<array<vec4f, 16>, 16>;       // [k, row / 4]
-var<workgroup> outputs: array<array<vec4f, 16>, 16>;      // [k, column / 4]: the weights
+// Of scalars, not vectors: WGSL lets a write to one component of a vector write all of them, so threads that write
+// different components of one vector would race.
+var<workgroup> inputs: array<array<f32, 64>, 16>;       // [k, row]
+var<workgroup> outputs: array<array<f32, 64>, 16>;      // [k, column]: the weights
 
 @compute @workgroup_size(16, 8)
 fn gemm_tiled(
@@ -38,16 +40,18 @@ fn gemm_tiled(
             let x4 = input4(input_start(min(first_row + line, params.rows - 1u), params.k), k4, params.k);
             let w4 = weight4(groups * (params.skipped + min(first_column + line, params.columns - 1u)) + k4);
             for (var i = 0u; i < 4u; i++) {
-                inputs[4u * (thread % 4u) + i][line / 4u][line % 4u] = x4[i];
-                outputs[4u * (thread % 4u) + i][line / 4u][line % 4u] = w4[i];
+                inputs[4u * (thread % 4u) + i][line] = x4[i];
+                outputs[4u * (thread % 4u) + i][line] = w4[i];
             }
         }
         workgroupBarrier();
         var slice: array<vec4f, 8>;
         for (var k = 0u; k < 16u; k++) {
-            let upper = inputs[k][2u * local.y];
-            let lower = inputs[k][2u * local.y + 1u];
-            let w = outputs[k][local.x];
+            let r = 8u * local.y;
+            let c = 4u * local.x;
+            let upper = vec4f(inputs[k][r], inputs[k][r + 1u], inputs[k][r + 2u], inputs[k][r + 3u]);
+            let lower = vec4f(inputs[k][r + 4u], inputs[k][r + 5u], inputs[k][r + 6u], inputs[k][r + 7u]);
+            let w = vec4f(outputs[k][c], outputs[k][c + 1u], outputs[k][c + 2u], outputs[k][c + 3u]);
             slice[0] += upper.x * w;
             slice[1] += upper.y * w;
             slice[2] += upper.z * w;
