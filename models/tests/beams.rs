@@ -39,7 +39,7 @@ fn prompt(model: &str, session: &mut Session) -> Outcome<Prepared> {
     let image = block_on(session.encode(&picture, &|_| ()))?;
     let request = json(&format!("{folder}/prompt.json"));
     let messages = match request["prompt"].as_str() {
-        Some(text) => vec![Message::user(vec![Part::Image, Part::text(text)])],
+        Some(text) => vec![Message::user(vec![Part::Image, Part::marks(text)])],
         None => serde_json::from_value(request["messages"].clone())?,
     };
     Ok(session.prepare(&messages, &[image])?)
