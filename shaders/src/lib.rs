@@ -204,6 +204,18 @@ mod tests {
         }
     }
 
+    /// WGSL sets a variable without a value to zero each time its declaration runs; within a loop, Chromium 156 does so
+    /// once only, and sums of earlier rounds stay in it.
+    #[test]
+    fn variables_begin_with_a_value() {
+        let sources = KERNELS.iter().map(|kernel| kernel.source).chain(PARTS.iter().map(|part| part.source));
+        for line in sources.flat_map(str::lines) {
+            // Those of a module begin at the margin.
+            let local = line.starts_with(' ') && line.trim_start().starts_with("var ");
+            assert!(!local || line.contains('='), "{line}");
+        }
+    }
+
     #[test]
     fn declared_bindings_are_those_of_the_text() {
         for variant in variants() {

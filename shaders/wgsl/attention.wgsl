@@ -98,8 +98,8 @@ fn attention(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_inde
     }
     let own = seen(row);
 
-    var query: array<vec4f, MOST4>;
-    var sums: array<vec4f, MOST4>;
+    var query = array<vec4f, MOST4>();
+    var sums = array<vec4f, MOST4>();
     for (var i = 0u; i < width4; i++) {
         query[i] = params.scale * query4(row * params.query_stride + params.query_start + head * params.head_dim, i, params.head_dim);
         sums[i] = vec4f();

@@ -41,7 +41,7 @@ fn attention_split(@builtin(workgroup_id) group: vec3u, @builtin(local_invocatio
     for (var i = thread; i < width; i += THREADS) {
         scaled[i] = params.scale * query[params.query_start + head * width + i];
     }
-    var sums: array<f32, WIDEST / 32u>;    // elements thread, thread + THREADS, ... of the result
+    var sums = array<f32, WIDEST / 32u>();    // elements thread, thread + THREADS, ... of the result
     var largest = LOWEST;
     var total = 0.0;
 

@@ -40,8 +40,8 @@ fn attention_split_direct(@builtin(workgroup_id) group: vec3u, @builtin(local_in
     let begin = min(first + run * group.x, count);
     let end = min(begin + run, count);
 
-    var query: array<vec4f, MOST4>;
-    var sums: array<vec4f, MOST4>;
+    var query = array<vec4f, MOST4>();
+    var sums = array<vec4f, MOST4>();
     for (var i = 0u; i < width4; i++) {
         query[i] = params.scale * query4(params.query_start + head * params.head_dim, i, params.head_dim);
         sums[i] = vec4f();

@@ -30,7 +30,7 @@ fn gemm_tiled(
     let first_row = 64u * group.y;
     let first_column = 64u * group.x;
     let groups = 8u * ((params.k + 31u) / 32u);    // of four weights, in a row
-    var sums: array<vec4f, 8>;
+    var sums = array<vec4f, 8>();
 
     for (var start = 0u; start < params.k; start += 16u) {
         // Each thread fetches four elements of two rows of both operands.
@@ -45,7 +45,7 @@ fn gemm_tiled(
             }
         }
         workgroupBarrier();
-        var slice: array<vec4f, 8>;
+        var slice = array<vec4f, 8>();
         for (var k = 0u; k < 16u; k++) {
             let r = 8u * local.y;
             let c = 4u * local.x;

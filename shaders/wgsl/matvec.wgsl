@@ -22,11 +22,11 @@ fn matvec(
 ) {
     let column = 4u * (group.x + group.y * groups.x);
     let blocks = (params.k + 31u) / 32u;
-    var sums: array<vec4f, 4>;
+    var sums = array<vec4f, 4>();
 
     for (var octet = thread; octet < (params.k + 7u) / 8u; octet += THREADS) {
-        var first: mat4x4f;
-        var second: mat4x4f;
+        var first = mat4x4f();
+        var second = mat4x4f();
         for (var i = 0u; i < 4u; i++) {
             let start = blocks * (params.skipped + min(column + i, params.columns - 1u));
             let w = weight8(4u * start + octet, weight_scale(start + octet / 4u));

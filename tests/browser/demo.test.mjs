@@ -7,7 +7,7 @@ import { createRequire } from 'node:module';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { deflateSync } from 'node:zlib';
 import { launch } from './browser.mjs';
-import { ROOT, serve } from './server.mjs';
+import { ROOT, serve, strictCsp } from './server.mjs';
 
 const SITE = 'target/web/site';
 /** Milliseconds; longer than any state of the stand-in takes on a busy machine. */
@@ -20,8 +20,9 @@ let real, acted;
 before(async () => {
   const built = spawnSync(process.execPath, [`${ROOT}web/demo/build.mjs`], { encoding: 'utf8' });
   assert.equal(built.status, 0, built.stdout + built.stderr);
-  real = await serve({ '/': SITE });
-  acted = await serve({ '/': SITE });
+  const csp = await strictCsp('web/demo/index.html');
+  real = await serve({ '/': SITE }, { csp });
+  acted = await serve({ '/': SITE }, { csp });
   const fake = readFileSync(new URL('demo-fake.mjs', import.meta.url));
   acted.generate('/fovea/index.js', {
     bytes: fake.length,
@@ -724,7 +725,8 @@ test('in earnest: loads nano, grounds a sample, asks no other server', { skip: !
     });
   });
   await page.goto(real.url);
-  await ready(page);
+  await page.waitForSelector('#model:is([data-state="ready"], [data-state="failed"])');
+  assert.equal(await page.getAttribute('#model', 'data-state'), 'ready', browser.messages.join('\n'));
   assert.ok((await page.evaluate(() => globalThis.seen)).length > 0, 'progress was shown');
   await ask(page);
   await page.waitForSelector('#answer[data-state="done"], #answer[data-state="failed"]');

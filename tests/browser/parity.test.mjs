@@ -50,13 +50,10 @@ test('sketches are those of the fixtures', async () => {
   assert.deepEqual([...project(stored.data)], stored.sums);
 });
 
-// Natively, the same kernels on the same adapter equal the reference. Whoever mends this takes the mark away.
-const WRONG = 'in Chromium on SwiftShader the kernels of GPUs compute wrong numbers (vision_tower 5.6e2)';
-
 for (const { system, tier, cases } of RUNS) {
   const without = tier.subgroups === false ? ', without subgroups' : '';
   const kernels = tier.kernels ? `, with ${tier.kernels} kernels` : '';
-  test(`${system} equals the reference${without}${kernels}`, { timeout, todo: tier.kernels === 'gpu' && WRONG }, async (t) => {
+  test(`${system} equals the reference${without}${kernels}`, { timeout }, async (t) => {
     const page = await browser.page(`${server.url}parity.html`);
     await page.waitForFunction(() => globalThis.parity);
     const compared = await page.evaluate(
