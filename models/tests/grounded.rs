@@ -199,7 +199,8 @@ fn spellings(name: &str, system: &System, count: usize) -> Outcome<usize> {
 const CLICK: &str = r"Action: [A-Za-z .]{13}\nGrounded Operation: CLICK\(box=\[\[[0-9]{3},[0-9]{3},[0-9]{3},[0-9]{3}\]\], element_type='[a-z]{6}', element_info='[A-Za-z]{6}'\)";
 
 /// The default model's answer within its grammar is the one that it gives freely. What forced tokens save: a short answer
-/// and a typical one, beside as many tokens under a mask that forces none. What is printed stands in `docs/accuracy.md`.
+/// and a typical one, beside as many tokens under a mask that forces none. What is printed of `FOVEA_GROUNDED_STEPS=20`
+/// stands in `docs/accuracy.md`.
 #[test]
 fn forced_tokens_save_steps() {
     let system = nano::load(&gpus()[0], Policy::uniform(Format::F16)).expect("the default model");
@@ -224,7 +225,7 @@ fn forced_tokens_save_steps() {
         assert!(answer.whole, "{answer:?}");
         (answer, 1e3 * start.elapsed().as_secs_f64())
     };
-    let rounds = 20;
+    let rounds = Limits::from_environment().count as u32;
     for constraint in [Constraint::Grounding(grammar), Constraint::Regex(CLICK.to_owned())] {
         let (mut forced, mut masked) = (0.0, 0.0);
         let (mut tokens, mut saved) = (0, 0);
@@ -263,7 +264,9 @@ fn every_answer_is_read() {
         if only.as_ref().is_some_and(|only| !only.split(',').any(|it| it == name)) {
             continue;
         }
-        for (index, gpu) in families().into_iter().enumerate() {
+        // What a mask allows does not depend on the kernels: one system draws with all of them.
+        let gpus = if name == "qwen2_5_vl" { families() } else { vec![&gpus()[0]] };
+        for (index, gpu) in gpus.into_iter().enumerate() {
             println!("on {}", tier(gpu));
             let system = match name {
                 "nano" => nano::load(gpu, Policy::uniform(Format::F16)),
