@@ -7,6 +7,9 @@
 //! larger than the budget, nor are all together, and an operation makes at most twice that before it is measured.
 //! Filters whose results do not follow from the size of what they are given (`replace`, `join`, `indent`, ...) are measured
 //! before they work.
+//!
+//! Steps bound no time either: one may compare or count megabytes. So what a filter, a test, a comparison, a method or a
+//! slice is given is measured too ([`SEEN`], [`HELD`]), against [`LOOKS`].
 
 use std::{
     fmt::{self, Write as _},
@@ -32,6 +35,15 @@ use minijinja::{
 const BASE: usize = 32 << 20;
 /// See [`BASE`].
 const EACH: usize = 64;
+/// Bytes that a rendering may look at, besides [`LOOKS_EACH`] for each byte of the first [`LOOKS_MOST`] that it is given:
+/// templates look at the whole conversation again for each of its turns.
+const LOOKS: usize = 64 << 20;
+/// See [`LOOKS`].
+const LOOKS_EACH: usize = 4096;
+/// See [`LOOKS`].
+const LOOKS_MOST: usize = 1 << 20;
+/// What it takes to look at a value, in bytes that are read in the same time.
+const LOOK: usize = 256;
 /// Steps that a rendering may take: hundreds of times what a long conversation needs, and an end to endless ones.
 const STEPS: u64 = 5_000_000;
 /// Values within values.
@@ -49,11 +61,17 @@ const LARGEST: i64 = 10_000;
 const KEPT: &str = "fovea_kept";
 const KEPT_IN_NAMESPACE: &str = "fovea_kept_in_namespace";
 const JOINED: &str = "fovea_joined";
+/// Measures all of what an operation looks through.
+const SEEN: &str = "fovea_seen";
+/// Measures what an operation looks through, without what it holds.
+const HELD: &str = "fovea_held";
 
 /// What is left of a rendering's memory, and its namespaces: values that can change, and so could come to hold themselves.
 #[derive(Debug)]
 pub(super) struct Budget {
     left: AtomicUsize,
+    /// Bytes that may still be looked at.
+    looks: AtomicUsize,
     namespaces: Mutex<Vec<Value>>,
 }
 
@@ -78,12 +96,37 @@ impl Limit {
 impl Budget {
     fn new(given: usize, limit: Limit) -> Self {
         let left = (BASE / limit.share()).saturating_add(given.saturating_mul(EACH));
-        Self { left: AtomicUsize::new(left), namespaces: Mutex::default() }
+        let looks = (LOOKS / limit.share()).saturating_add(given.min(LOOKS_MOST).saturating_mul(LOOKS_EACH));
+        Self { left: AtomicUsize::new(left), looks: AtomicUsize::new(looks), namespaces: Mutex::default() }
     }
 
     fn spend(&self, bytes: usize) -> Result<(), Error> {
         let spent = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes));
         spent.map(|_| ()).map_err(|_| too_much())
+    }
+
+    /// Spends what looking at a value takes: `deep` with all that it holds.
+    fn look(&self, value: &Value, deep: bool, depth: usize) -> Result<(), Error> {
+        let bytes = match value.kind() {
+            ValueKind::String | ValueKind::Bytes => value.as_bytes().map_or(0, <[u8]>::len),
+            _ => 0,
+        };
+        let spent = self
+            .looks
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes.saturating_add(LOOK)));
+        spent.map_err(|_| {
+            Error::new(ErrorKind::InvalidOperation, "it looks at more than it could of any conversation")
+        })?;
+        if !deep || depth > DEPTH || self.is_namespace(value) {
+            return Ok(());
+        }
+        match value.kind() {
+            ValueKind::Seq | ValueKind::Iterable => {
+                value.try_iter()?.try_for_each(|item| self.look(&item, deep, depth + 1))
+            }
+            ValueKind::Map => value.try_iter()?.try_for_each(|key| self.look(&value.get_item(&key)?, deep, depth + 1)),
+            _ => Ok(()),
+        }
     }
 
     fn is_namespace(&self, value: &Value) -> bool {
@@ -239,6 +282,10 @@ fn prepare(environment: &mut Environment<'_>, budget: &Arc<Budget>) {
     environment.add_filter(KEPT, move |value: Value| own.spend_on(&value, 0).map(|()| value));
     let own = Arc::clone(budget);
     environment.add_filter(KEPT_IN_NAMESPACE, move |value: Value| own.spend_on(&value, 1).map(|()| value));
+    for (name, deep) in [(SEEN, true), (HELD, false)] {
+        let own = Arc::clone(budget);
+        environment.add_filter(name, move |value: Value| own.look(&value, deep, 0).map(|()| value));
+    }
     let own = Arc::clone(budget);
     environment.add_filter(JOINED, move |left: Value, right: Value| {
         let mut text = own.text(&left)?;
@@ -458,13 +505,21 @@ fn macro_of<'a>(it: &Spanned<ast::Macro<'a>>) -> Written<Spanned<ast::Macro<'a>>
 }
 
 fn call<'a>(it: &Spanned<ast::Call<'a>>) -> Spanned<ast::Call<'a>> {
-    Spanned::new(ast::Call { expr: target(&it.expr), args: arguments(&it.args) }, it.span())
+    let expr = match &it.expr {
+        // A method looks at its value.
+        Expr::GetAttr(method) => {
+            let expr = looked(HELD, expression(&method.expr), method.span());
+            Expr::GetAttr(Spanned::new(ast::GetAttr { expr, name: method.name }, method.span()))
+        }
+        other => target(other),
+    };
+    Spanned::new(ast::Call { expr, args: arguments(&it.args) }, it.span())
 }
 
 fn arguments<'a>(all: &[CallArg<'a>]) -> Vec<CallArg<'a>> {
     let argument = |argument: &CallArg<'a>| match argument {
-        CallArg::Pos(expr) => CallArg::Pos(expression(expr)),
-        CallArg::Kwarg(name, expr) => CallArg::Kwarg(name, expression(expr)),
+        CallArg::Pos(expr) => CallArg::Pos(looked_at(HELD, expr)),
+        CallArg::Kwarg(name, expr) => CallArg::Kwarg(name, looked_at(HELD, expr)),
         CallArg::PosSplat(expr) => CallArg::PosSplat(expression(expr)),
         CallArg::KwargSplat(expr) => CallArg::KwargSplat(expression(expr)),
     };
@@ -473,6 +528,22 @@ fn arguments<'a>(all: &[CallArg<'a>]) -> Vec<CallArg<'a>> {
 
 fn filtered<'a>(name: &'static str, expr: Option<Expr<'a>>, args: Vec<CallArg<'a>>, span: Span) -> Expr<'a> {
     Expr::Filter(Spanned::new(ast::Filter { name, expr, args }, span))
+}
+
+/// An expression whose value is looked at.
+fn looked_at<'a>(name: &'static str, expr: &Expr<'a>) -> Expr<'a> {
+    match expr {
+        // These are small, and some are known to the compiler by their form.
+        Expr::Const(_) => expression(expr),
+        other => {
+            let span = other.span();
+            looked(name, expression(other), span)
+        }
+    }
+}
+
+fn looked<'a>(name: &'static str, expr: Expr<'a>, span: Span) -> Expr<'a> {
+    filtered(name, Some(expr), Vec::new(), span)
 }
 
 /// What is assigned to, or called: names and parts, but the whole is no value that is made.
@@ -493,7 +564,7 @@ fn expression<'a>(expr: &Expr<'a>) -> Expr<'a> {
         Expr::Const(it) => Expr::Const(Spanned::new(ast::Const { value: it.value.clone() }, it.span())),
         Expr::Slice(it) => {
             let inner = ast::Slice {
-                expr: expression(&it.expr),
+                expr: looked_at(HELD, &it.expr),
                 start: it.start.as_ref().map(expression),
                 stop: it.stop.as_ref().map(expression),
                 step: it.step.as_ref().map(expression),
@@ -518,12 +589,22 @@ fn expression<'a>(expr: &Expr<'a>) -> Expr<'a> {
                 ast::BinOpKind::Add | ast::BinOpKind::Mul => {
                     kept(Expr::BinOp(Spanned::new(ast::BinOp { op: it.op, left, right }, it.span())), it.span())
                 }
+                ast::BinOpKind::Eq
+                | ast::BinOpKind::Ne
+                | ast::BinOpKind::Lt
+                | ast::BinOpKind::Lte
+                | ast::BinOpKind::Gt
+                | ast::BinOpKind::Gte
+                | ast::BinOpKind::In => {
+                    let (left, right) = (looked_at(SEEN, &it.left), looked_at(SEEN, &it.right));
+                    Expr::BinOp(Spanned::new(ast::BinOp { op: it.op, left, right }, it.span()))
+                }
                 op => Expr::BinOp(Spanned::new(ast::BinOp { op, left, right }, it.span())),
             }
         }
         Expr::Compare(it) => {
-            let ops = it.ops.iter().map(|op| ast::CompareOp { op: op.op, expr: expression(&op.expr) }).collect();
-            Expr::Compare(Spanned::new(ast::Compare { expr: expression(&it.expr), ops }, it.span()))
+            let ops = it.ops.iter().map(|op| ast::CompareOp { op: op.op, expr: looked_at(SEEN, &op.expr) }).collect();
+            Expr::Compare(Spanned::new(ast::Compare { expr: looked_at(SEEN, &it.expr), ops }, it.span()))
         }
         Expr::IfExpr(it) => {
             let inner = ast::IfExpr {
@@ -534,18 +615,19 @@ fn expression<'a>(expr: &Expr<'a>) -> Expr<'a> {
             Expr::IfExpr(Spanned::new(inner, it.span()))
         }
         Expr::Filter(it) => {
-            let (expr, args) = (it.expr.as_ref().map(expression), arguments(&it.args));
+            let (expr, args) = (it.expr.as_ref().map(|expr| looked_at(SEEN, expr)), arguments(&it.args));
             kept(Expr::Filter(Spanned::new(ast::Filter { name: it.name, expr, args }, it.span())), it.span())
         }
         Expr::Test(it) => {
-            let inner = ast::Test { name: it.name, expr: expression(&it.expr), args: arguments(&it.args) };
+            let inner = ast::Test { name: it.name, expr: looked_at(SEEN, &it.expr), args: arguments(&it.args) };
             Expr::Test(Spanned::new(inner, it.span()))
         }
         Expr::GetAttr(it) => {
             Expr::GetAttr(Spanned::new(ast::GetAttr { expr: expression(&it.expr), name: it.name }, it.span()))
         }
         Expr::GetItem(it) => {
-            let inner = ast::GetItem { expr: expression(&it.expr), subscript_expr: expression(&it.subscript_expr) };
+            let inner =
+                ast::GetItem { expr: looked_at(HELD, &it.expr), subscript_expr: expression(&it.subscript_expr) };
             Expr::GetItem(Spanned::new(inner, it.span()))
         }
         // Numbers that are made one by one as they are asked for.

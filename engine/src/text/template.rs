@@ -678,6 +678,25 @@ mod tests {
         assert!(refused.ends_with("more than 400 tokens in one tag"), "{refused}");
     }
 
+    /// Each would look at gigabytes in few steps, and for minutes.
+    #[test]
+    fn templates_that_look_too_long_are_refused() {
+        for look in [
+            "x | length == 1",
+            "'b' in x",
+            "x == x ~ 'b'",
+            "x.count('b') == 1",
+            "x[4000000:4000001] == 'b'",
+            "[[x]] == [[1]]",
+        ] {
+            let source = format!(
+                "{{% set x = 'a' * 8000000 %}}{{% for i in range(99999) %}}{{% if {look} %}}{{% endif %}}{{% endfor %}}"
+            );
+            let error = refused(&source);
+            assert!(error.contains("it looks at more") || error.contains("it makes more"), "{look}: {error}");
+        }
+    }
+
     /// Values that hold themselves have no end.
     #[test]
     fn values_that_hold_themselves_are_refused() {
