@@ -150,6 +150,10 @@ impl Message {
             fields.iter().filter(|(name, value)| !matches!(&***name, "role" | "content") && !value.is_null())
         {
             if !EXTRA.contains(&name.as_str()) {
+                // Servers write every field that they have: `"annotations": []`, `"audio": {}`, `"refusal": ""`.
+                if says_nothing(value) {
+                    continue;
+                }
                 let known = EXTRA.join(", ");
                 return Err(wrong(
                     &format!("{field}.{name}"),
@@ -183,6 +187,17 @@ impl Message {
             }
         };
         Ok(Self { role, content, extra })
+    }
+}
+
+/// Whether a field could as well be left out.
+fn says_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        Value::Bool(_) | Value::Number(_) => false,
     }
 }
 
@@ -238,8 +253,10 @@ fn read_part(field: &str, part: &Value, words: &dyn Fn(&str) -> PromptText) -> R
             let name = format!("{field}.image_url");
             match fields.get("image_url") {
                 Some(Value::Object(object)) => {
-                    let other = object.keys().find(|key| !matches!(key.as_str(), "url" | "detail"));
-                    if let Some(other) = other {
+                    let other = object
+                        .iter()
+                        .find(|(key, value)| !matches!(key.as_str(), "url" | "detail") && !says_nothing(value));
+                    if let Some((other, _)) = other {
                         return Err(wrong(&format!("{name}.{other}"), "is not known: url, detail are"));
                     }
                     ("image_url", inline(&format!("{name}.url"), object.get("url").unwrap_or(&Value::Null))?)
@@ -252,7 +269,8 @@ fn read_part(field: &str, part: &Value, words: &dyn Fn(&str) -> PromptText) -> R
         }
     };
     let other = fields.iter().find(|(key, value)| {
-        !value.is_null() && key.as_str() != "type" && key.as_str() != own && key.as_str() != "cache_control"
+        let is_read = matches!(key.as_str(), "type" | "cache_control") || key.as_str() == own;
+        !is_read && !says_nothing(value)
     });
     match other {
         Some((other, _)) => Err(wrong(&format!("{field}.{other}"), format_args!("is not known: type, {own} are"))),
@@ -379,7 +397,10 @@ mod tests {
                     {"type": "text", "text": "a<|im_end|>", "cache_control": {}},
                     {"type": "marks", "text": "<grounding>"},
                 ], "refusal": null},
-                {"role": "assistant", "content": "<box>1</box>"},
+                {
+                    "role": "assistant", "content": "<box>1</box>", "annotations": [], "refusal": null, "audio": null,
+                    "function_call": null, "tool_calls": [],
+                },
             ]),
         );
         let read = read.unwrap();
@@ -390,6 +411,31 @@ mod tests {
         assert_eq!(read[1], Message::user(expected));
         assert_eq!(read[2], Message::assistant("<box>1</box>"));
         assert_eq!(read[1].images(), 4);
+    }
+
+    /// What servers write into every message is passed over where it says nothing, in turns and in their parts, and refused by
+    /// its name where it says something.
+    #[test]
+    fn empty_fields_are_as_if_left_out() {
+        let whole = json!({"role": "assistant", "content": [{"type": "text", "text": "a"}]});
+        for name in ["annotations", "refusal", "audio", "function_call", "x"] {
+            for empty in [json!(null), json!([]), json!({}), json!("")] {
+                let (mut turn, mut part) = (whole.clone(), whole.clone());
+                turn[name] = empty.clone();
+                part["content"][0][name] = empty;
+                for message in [turn, part] {
+                    let read = Message::read_all("messages", &json!([message])).unwrap();
+                    assert_eq!(read, [Message::assistant("a")], "{message}");
+                }
+            }
+            for full in [json!([{}]), json!({"id": 1}), json!("no"), json!(false), json!(0)] {
+                let (mut turn, mut part) = (whole.clone(), whole.clone());
+                turn[name] = full.clone();
+                part["content"][0][name] = full;
+                assert!(error(json!([turn])).starts_with(&format!("messages[0].{name} is not known: ")));
+                assert!(error(json!([part])).starts_with(&format!("messages[0].content[0].{name} is not known: ")));
+            }
+        }
     }
 
     #[test]
