@@ -56,8 +56,10 @@ LABEL: /[^\x00-\x1f<]{1,200}/
 N: /0|[1-9][0-9]{0,2}|1000/
 "#;
 
+// An empty list says that nothing like it is there.
 const QWEN2_5: &str = r#"
-start: "```json\n[\n\t{\"bbox_2d\": [" N ", " N ", " N ", " N "], \"label\": \"" LABEL "\"}\n]\n```"
+start: "```json\n[" (place | "]") "\n```"
+place: "\n\t{\"bbox_2d\": [" N ", " N ", " N ", " N "], \"label\": \"" LABEL "\"}\n]"
 LABEL: /([^"\\\x00-\x1f]|\\["\\\/bfnrt]){0,200}/
 N: /0|[1-9][0-9]{0,4}/
 "#;

@@ -249,6 +249,26 @@ fn boxes_between_marks_are_followed_and_read() {
     }
 }
 
+/// A model may say that what it is asked for is not there: nobody makes it invent a place.
+#[test]
+fn qwen_s_lists_have_one_place_or_none() {
+    let size = Size::new(1280, 800);
+    for (name, tokenizer, stop) in tokenizers() {
+        let constrainer = constrainer(&tokenizer, stop);
+        let constraint = Constraint::Grounding(Grammar::Qwen2_5Json);
+        let none = "```json\n[]\n```";
+        let one = "```json\n[\n\t{\"bbox_2d\": [1, 20, 300, 400], \"label\": \"Save\"}\n]\n```";
+        for text in [none, one] {
+            assert!(follows(&constrainer, &constraint, &tokenizer, text), "{name}: {text}");
+        }
+        let read = crate::grounding::read_answer(Grammar::Qwen2_5Json, none, size, size);
+        assert_eq!(read, Ok(Action::Absent));
+        for text in ["```json\n[\n]\n```", "```json\n[]", "[]", "```json\n[]\n```\n```json", "```json\n[[]]\n```"] {
+            assert!(!follows(&constrainer, &constraint, &tokenizer, text), "{name}: {text}");
+        }
+    }
+}
+
 #[test]
 fn steps_follow_their_grammar() {
     for (name, tokenizer, stop) in tokenizers() {
