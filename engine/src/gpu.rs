@@ -241,6 +241,8 @@ struct Inner {
     wait: Option<Wait>,
     pipelines: Mutex<HashMap<String, Arc<Pipeline>>>,
     failure: Failure,
+    /// See [`Gpu::recoveries`].
+    recoveries: AtomicU64,
     /// Bytes of all buffers.
     memory: Arc<AtomicU64>,
 }
@@ -347,6 +349,7 @@ impl Gpu {
             wait: options.wait,
             pipelines: Mutex::default(),
             failure,
+            recoveries: AtomicU64::new(0),
             memory: Arc::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -401,11 +404,27 @@ impl Gpu {
 
     /// Forgets an out-of-memory failure, after the caller has dropped what did not fit. Natively an allocation that fails
     /// is reported by the call that asked for it and needs no such recovery; a browser reports it after that call.
+    ///
+    /// The memory that is missing may be another's on this device: whoever keeps memory between calls compares
+    /// [`Gpu::recoveries`].
     pub fn recover_memory(&self) {
+        if self.forget_out_of_memory() {
+            self.inner.recoveries.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How often [`Gpu::recover_memory`] forgot a failure: memory that was taken before the last time may not exist.
+    pub fn recoveries(&self) -> u64 {
+        self.inner.recoveries.load(Ordering::Relaxed)
+    }
+
+    fn forget_out_of_memory(&self) -> bool {
         let mut failure = self.inner.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(*failure, Some(GpuError::OutOfMemory { .. })) {
+        let forgets = matches!(*failure, Some(GpuError::OutOfMemory { .. }));
+        if forgets {
             *failure = None;
         }
+        forgets
     }
 
     pub(crate) fn buffer(&self, what: &str, bytes: u64, usage: wgpu::BufferUsages) -> Result<Buffer, GpuError> {
@@ -431,7 +450,7 @@ impl Gpu {
             Err(GpuError::OutOfMemory { message, .. }) => {
                 // Nothing holds the buffer that does not exist: the device is as good as before.
                 drop(buffer);
-                self.recover_memory();
+                self.forget_out_of_memory();
                 Err(GpuError::OutOfMemory { what: Some(what.to_owned()), message })
             }
             Err(other) => Err(other),
@@ -760,8 +779,11 @@ mod tests {
         gpu.report(GpuError::OutOfMemory { what: None, message: "of the test".to_owned() });
         assert!(matches!(gpu.tensor("x", &[4], DType::F32), Err(GpuError::OutOfMemory { .. })));
         assert!(matches!(gpu.check(), Err(GpuError::OutOfMemory { .. })));
+        assert_eq!(gpu.recoveries(), 0);
         gpu.recover_memory();
         assert!(gpu.tensor("x", &[4], DType::F32).is_ok());
+        gpu.recover_memory();
+        assert_eq!(gpu.recoveries(), 1);
         // What else went wrong stays.
         gpu.report(GpuError::Rejected("by the test".to_owned()));
         gpu.recover_memory();

@@ -144,6 +144,8 @@ pub struct Session {
     /// Whether the last prompt had a part only.
     part: bool,
     encoded: Vec<Arc<EncodedImage>>,
+    /// [`Gpu::recoveries`] when all this was taken, or later.
+    recoveries: u64,
     never: Tensor,
     /// The tokens that a grammar allows next: a bit each.
     allowed: Tensor,
@@ -164,6 +166,7 @@ impl Session {
             aside: Kept::default(),
             part: false,
             encoded: Vec::new(),
+            recoveries: system.gpu().recoveries(),
             never,
             allowed,
         })
@@ -183,15 +186,28 @@ impl Session {
         self.now.rows.len()
     }
 
-    /// After the GPU ran out of memory, drops all that may be missing, so that the next call starts anew instead of failing
-    /// for good.
+    /// After the GPU ran out of memory, whoever noticed it first, drops all that may be missing, so that the next call starts
+    /// anew instead of failing for good.
     fn recover_memory(&mut self) {
-        if !matches!(self.gpu().check(), Err(GpuError::OutOfMemory { .. })) {
-            return;
+        if matches!(self.gpu().check(), Err(GpuError::OutOfMemory { .. })) {
+            self.gpu().recover_memory();
         }
-        (self.now, self.aside) = (Kept::default(), Kept::default());
-        self.encoded.clear();
-        self.gpu().recover_memory();
+        if self.recoveries != self.gpu().recoveries() {
+            (self.now, self.aside) = (Kept::default(), Kept::default());
+            self.encoded.clear();
+            self.recoveries = self.gpu().recoveries();
+        }
+    }
+
+    /// That nobody has recovered the GPU since this call began: what the call has read may be of memory that does not exist.
+    fn check_memory(&self) -> Result<(), GpuError> {
+        match self.recoveries == self.gpu().recoveries() {
+            true => Ok(()),
+            false => Err(GpuError::OutOfMemory {
+                what: None,
+                message: "meanwhile, as another session on this device found".to_owned(),
+            }),
+        }
     }
 
     /// Turns to the cache that a prompt is read into, and takes memory for it and its answer, unless there is enough.
@@ -427,7 +443,9 @@ impl Session {
             if let (true, Some((_, step, _))) = (ahead > 0, &memory.step) {
                 step.run_times(ahead)?;
             }
-            for id in arriving.await? {
+            let arrived = arriving.await?;
+            self.check_memory()?;
+            for id in arrived {
                 let stop = !options.ignore_stop && self.system.blueprint().stop.contains(&id);
                 if stop {
                     ended = true;
@@ -513,6 +531,7 @@ impl Session {
     async fn read_rows(&mut self, program: &Program, prompt: &Prepared, on_stage: OnStage<'_>) -> Result<(), GpuError> {
         self.now.rows.clear();
         program.run_paced(pace(self.gpu()), &|done| on_stage(Stage::Prefill(done))).await?;
+        self.check_memory()?;
         self.now.rows.clone_from(&prompt.rows);
         self.now.read = prompt.rows.len();
         Ok(())

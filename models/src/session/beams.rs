@@ -229,7 +229,9 @@ impl Session {
         rec.keep(&logits);
         let program = rec.finish()?;
         program.run()?;
-        Ok(program.read(&logits).await?)
+        let logits = program.read(&logits).await?;
+        self.check_memory()?;
+        Ok(logits)
     }
 }
 

@@ -100,6 +100,7 @@ impl Session {
         let (output, cross) = self.record_encoding(&mut rec, &pixels, &prepared.tiling)?;
         let program = rec.finish()?;
         program.run_paced(pace(self.gpu()), &|done| on_stage(Stage::Encode(done))).await?;
+        self.check_memory()?;
         self.encoded(&program, &output, cross.as_ref(), &prepared, picture.size(), hash(picture))
     }
 

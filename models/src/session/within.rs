@@ -99,6 +99,7 @@ impl Session {
             }
             let Some(memory) = &self.now.memory else { return Ok(answer) };
             let read = self.gpu().read_later::<u32>(&memory.state.ids, steps, 1)?.await?;
+            self.check_memory()?;
             let Some(&id) = read.first() else { return Ok(answer) };
             matcher.accept(id)?;
             if self.system.blueprint().stop.contains(&id) {
