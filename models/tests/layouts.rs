@@ -523,6 +523,11 @@ fn keys_that_are_not_understood_are_named() {
         ("qwen2_vl", "use_sliding_window", json!(true)),
         ("qwen2_vl", "logit_scale", json!(0.5)),
         ("qwen2_vl", "attention_bias", json!(3)),
+        // Of what is not known, nobody knows whether it is on or off by default.
+        ("qwen2_vl", "scale_queries", json!(true)),
+        ("qwen2_vl", "scale_queries", json!(false)),
+        ("llava", "text_config/norm_first", json!(false)),
+        ("llava", "vision_config/norm_first", json!(true)),
         ("qwen2_vl", "rope_scaling", json!({"type": "yarn", "factor": 4.0, "mrope_section": [2, 3, 3]})),
         ("qwen2_vl", "rope_scaling", json!({"type": "mrope", "mrope_section": [2, 3, 3], "mrope_interleaved": true})),
         ("qwen2_vl", "vision_config/spatial_patch_size", json!(16)),
@@ -568,7 +573,7 @@ fn keys_that_change_nothing_pass() {
             continue;
         }
         let harmless = json!({
-            "logit_scale": null, "use_qk_norm_or_so": false, "experts": [], "moe": {}, "note": "", "dtype": "bfloat16",
+            "logit_scale": null, "use_qk_norm": false, "is_decoder": false, "experts": [], "moe": {}, "note": "", "dtype": "bfloat16",
             "_name_or_path": "x", "transformers_version": "9.0", "attention_dropout": 0.1, "some_token_id": 7,
             "initializer_range": 0.02, "architectures": ["A"], "use_cache": true, "pretraining_tp": 1,
         });

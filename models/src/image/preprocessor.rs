@@ -35,6 +35,9 @@ const WITHOUT_EFFECT: [&str; 16] = [
     "video_sampling",
 ];
 
+/// Steps that may be off, besides those whose names begin with `do_`.
+const OFF: [&str; 3] = ["crop_to_patches", "return_row_col_info", "split_image"];
+
 /// A preparation, read field by field.
 #[derive(Clone, Debug)]
 pub struct Preprocessor {
@@ -109,8 +112,8 @@ impl Preprocessor {
         Ok(Self { file, fields, asked: RefCell::default() })
     }
 
-    /// Refuses what nobody has asked for, unless it is off (null or false, or the size of a crop that is) or known to
-    /// change no number.
+    /// Refuses what nobody has asked for, unless it says nothing (null), is a step that is off (false, or the size of a crop
+    /// that is) or known to change no number.
     ///
     /// # Errors
     /// [`ImageError::Unknown`] with the key.
@@ -118,7 +121,8 @@ impl Preprocessor {
         let asked = self.asked.borrow();
         let unknown = self.fields.iter().find(|(key, value)| {
             let crops = present(&self.fields, "do_center_crop").is_some_and(|it| it != &Value::Bool(false));
-            let off = matches!(value, Value::Null | Value::Bool(false)) || key.as_str() == "crop_size" && !crops;
+            let is_step = key.starts_with("do_") || OFF.contains(&key.as_str());
+            let off = value.is_null() || is_step && *value == false || key.as_str() == "crop_size" && !crops;
             !off && !asked.contains(key.as_str()) && !WITHOUT_EFFECT.contains(&key.as_str())
         });
         match unknown {

@@ -4,7 +4,7 @@
 //! level or under `text_config`, `image_token_index` or `image_token_id`, null or nothing. [`read`] brings them into the
 //! older nested form, so that each system knows one, and refuses files that say two things at once. Then it notes which
 //! keys a system's types take. One that they do not take must be known to change no numbers: by its name, or by a value
-//! that says what happens anyway.
+//! that says what happens anyway. Null, and empty text, lists and objects, say nothing: they are as if left out.
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -140,6 +140,40 @@ const USUAL: &[(&str, &str)] = &[
     ("use_bidirectional_attention", "true"),
 ];
 
+/// Features that nothing here does: keys that may say that a model does without them. Of a key that is not known, `false` says
+/// as much as `true`: a class may have by default what it turns off.
+const OFF: &[&str] = &[
+    "add_bias_linear",
+    "add_cross_attention",
+    "apply_residual_connection_post_layernorm",
+    "attention_bias",
+    "attention_k_eq_v",
+    "bf16",
+    "enable_moe_block",
+    "fp16",
+    "is_decoder",
+    "is_encoder_decoder",
+    "mlp_bias",
+    "mm_use_im_patch_token",
+    "mm_use_im_start_end",
+    "original_rope",
+    "prefix_projection",
+    "qk_normalization",
+    "qkv_bias",
+    "rope_interleaved",
+    "scale_embedding",
+    "swin_norm",
+    "tie_encoder_decoder",
+    "tie_word_embeddings",
+    "use_clipped_linears",
+    "use_double_wide_mlp",
+    "use_mask_token",
+    "use_mean_pooling",
+    "use_qk_norm",
+    "use_sliding_window",
+    "use_swiglu_ffn",
+];
+
 /// Keys for which null is a value of its own, and not the default.
 const NULL_IS_A_VALUE: &[&str] = &["sliding_window", "attn_logit_softcapping", "final_logit_softcapping"];
 
@@ -230,7 +264,9 @@ fn canonical(files: Files<'_>) -> Result<Map<String, Value>, LoadError> {
 /// Refuses what says that the weights are packed.
 fn unquantised(json: &Map<String, Value>) -> Result<(), LoadError> {
     let keys = ["quantization_config", "compression_config", "quantization"];
-    let Some(how) = keys.iter().find_map(|key| Some((key, json.get(*key).filter(|it| !is_empty(it))?))) else {
+    let Some(how) =
+        keys.iter().find_map(|key| Some((key, json.get(*key).filter(|it| !is_empty(it) && **it != false)?)))
+    else {
         return Ok(());
     };
     let (key, how) = how;
@@ -432,7 +468,11 @@ fn refused(json: &Value, path: &[String]) -> Option<String> {
     let inner = json.get("text_config").and_then(|text| text.get(key)).filter(|_| above.is_empty());
     let repeats = inner.is_some_and(|inner| same_of_text(key, inner, value));
     // Where a thing happens anyway, false says that it should not.
-    let absent = if usual.is_some() { value.is_null() } else { is_empty(value) };
+    let absent = match value {
+        Value::Bool(false) => usual.is_none() && OFF.contains(&key.as_str()),
+        _ if usual.is_some() => value.is_null(),
+        value => is_empty(value),
+    };
     if fits || repeats || absent || is_harmless(key, &above.join(".")) {
         return None;
     }
@@ -444,10 +484,10 @@ fn refused(json: &Value, path: &[String]) -> Option<String> {
     Some(format!("{} = {value}{expected}", path.join(".")))
 }
 
-/// Whether a value says that something is not there.
+/// Whether a value says nothing.
 fn is_empty(value: &Value) -> bool {
     match value {
-        Value::Null | Value::Bool(false) => true,
+        Value::Null => true,
         Value::String(text) => text.is_empty(),
         Value::Array(items) => items.is_empty(),
         Value::Object(fields) => fields.is_empty(),
