@@ -232,17 +232,16 @@ impl<'a> Files<'a> {
     pub fn check(self) -> Result<(), LoadError> {
         let wrong = |name: &str, reason: String| Err(LoadError::File { file: name.to_owned(), reason });
         for (name, bytes) in self.0 {
-            if let Some(what) = foreign(bytes.get(..512).unwrap_or(bytes)) {
+            if name.ends_with(".json") {
+                match json_text(bytes).map(<[u8]>::trim_ascii_start) {
+                    Ok([b'{', ..]) => {}
+                    Ok(text) => {
+                        return wrong(name, format!("no JSON object; the file begins with {}", beginning(text)));
+                    }
+                    Err(reason) => return wrong(name, reason),
+                }
+            } else if let Some(what) = foreign(bytes.get(..512).unwrap_or(bytes)) {
                 return wrong(name, what.to_owned());
-            }
-            let text = self.get(name).unwrap_or_default().trim_ascii_start();
-            if name.ends_with(".json") && !text.starts_with(b"{") {
-                let start = String::from_utf8_lossy(text.get(..256).unwrap_or(text));
-                let start: String = start.chars().take(40).collect();
-                return match text {
-                    [] => wrong(name, "the file is empty: download it again".to_owned()),
-                    _ => wrong(name, format!("no JSON object; the file begins with {start:?}")),
-                };
             }
         }
         #[derive(Deserialize)]
@@ -299,6 +298,40 @@ impl<'a> Files<'a> {
             None => Ok(shards.into_iter().collect()),
         }
     }
+}
+
+/// The text of a JSON file, without a byte order mark.
+///
+/// # Errors
+/// What the file is, and what to do, if it is something else: empty, text in UTF-16, a web page, a Git LFS pointer.
+pub fn json_text(bytes: &[u8]) -> Result<&[u8], String> {
+    if let Some(what) = foreign(bytes.get(..512).unwrap_or(bytes)) {
+        return Err(what.to_owned());
+    }
+    let text = bytes.strip_prefix(MARK).unwrap_or(bytes);
+    match text.trim_ascii().is_empty() {
+        true => Err("the file is empty: download or write it again".to_owned()),
+        false => Ok(text),
+    }
+}
+
+/// A JSON file as a type, wherever it comes from.
+///
+/// # Errors
+/// As [`json_text`]; else what is wrong with the JSON, and how the file begins if it does not begin as JSON does.
+pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    let text = json_text(bytes)?;
+    serde_json::from_slice(text).map_err(|error| match text.trim_ascii_start() {
+        [b'{' | b'[' | b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n', ..] => error.to_string(),
+        text => format!("no JSON; the file begins with {}", beginning(text)),
+    })
+}
+
+/// How a file begins, for an error.
+fn beginning(text: &[u8]) -> String {
+    let start = String::from_utf8_lossy(text.get(..256).unwrap_or(text));
+    let start: String = start.chars().take(40).collect();
+    format!("{start:?}")
 }
 
 /// Whether a name stays in its directory on every system.

@@ -18,7 +18,7 @@ pub mod systems;
 mod text;
 mod warm;
 
-pub use checkpoint::{Checkpoint, Files, LoadError, RunError, SMALL_FILES, WEIGHTS};
+pub use checkpoint::{Checkpoint, Files, LoadError, RunError, SMALL_FILES, WEIGHTS, json_text, parse_json};
 pub use session::{
     Answer, Asked, BeamOptions, Closer, EncodedImage, GenerateOptions, Hypothesis, OnStage, PrefillStages, Prepared,
     Session, Stage, VisionStages,

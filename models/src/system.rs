@@ -114,7 +114,7 @@ impl System {
     /// # Errors
     /// [`RunError::GroundsOnly`].
     pub fn require_words(&self) -> Result<(), RunError> {
-        if self.blueprint.grounds_only { Err(RunError::GroundsOnly) } else { Ok(()) }
+        self.blueprint.require_words()
     }
 
     /// What its answer to `instruction` must look like, so that [`crate::grounding::read_answer`] reads it.

@@ -2,11 +2,13 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use fovea_engine::text::{Beside, ChatTemplate, Conversation, LocalTime, Script, TemplateFiles, TextError, Tokenizer};
+use fovea_engine::text::{
+    Beside, ChatTemplate, Conversation, LocalTime, Message, Part, Script, TemplateFiles, TextError, Tokenizer,
+};
 
 use crate::{
     checkpoint::{Files, LoadError, RunError},
-    prompt::{Chat, ChatFormat},
+    prompt::{Chat, ChatFormat, ImageSlot},
     systems::Blueprint,
 };
 
@@ -14,6 +16,8 @@ use crate::{
 pub struct Text {
     tokenizer: Arc<Tokenizer>,
     chat: Chat,
+    /// What the chat template is to write for each picture, where there is one.
+    slot: Option<ImageSlot>,
     time: RwLock<Option<LocalTime>>,
 }
 
@@ -44,7 +48,8 @@ impl Text {
         };
         let script = Script { edges: tokenizer.edges().collect(), picture: Some(blueprint.slot.written(&tokenizer)) };
         let chat = Chat::new(blueprint.chat.clone(), script, template)?;
-        Ok(Self { tokenizer: Arc::new(tokenizer), chat, time: RwLock::default() })
+        let slot = (blueprint.chat == ChatFormat::Template).then(|| blueprint.slot.clone());
+        Ok(Self { tokenizer: Arc::new(tokenizer), chat, slot, time: RwLock::default() })
     }
 
     /// The tokenizer.
@@ -64,9 +69,32 @@ impl Text {
     /// The ids of [`Text::render`], slots of pictures not expanded.
     ///
     /// # Errors
-    /// As [`Text::render`].
+    /// As [`Text::render`]; [`RunError::Text`] that names `config.json` if its `image_token_id` is not what the template writes
+    /// for a picture.
     pub fn ids<'a>(&self, conversation: impl Into<Conversation<'a>>) -> Result<Vec<u32>, RunError> {
-        self.chat.ids(self.now(conversation.into()), &self.tokenizer)
+        let conversation = self.now(conversation.into());
+        let ids = self.chat.ids(conversation, &self.tokenizer)?;
+        let Some(slot) = &self.slot else { return Ok(ids) };
+        let images = conversation.messages.iter().map(Message::images).sum();
+        let written = slot.count(&ids);
+        if written < images || written > images && self.writes_without_picture(slot, conversation) {
+            let name = self.tokenizer.token(slot.token).unwrap_or_default();
+            let reason = format!(
+                "image_token_id is {} ({name:?}), which is not the token that the chat template writes for a picture: there are \
+                 {written} of it for {images}",
+                slot.token
+            );
+            return Err(TextError::File { file: "config.json", reason }.into());
+        }
+        Ok(ids)
+    }
+
+    /// Whether the template writes a picture's slot where nobody has one.
+    fn writes_without_picture(&self, slot: &ImageSlot, conversation: Conversation<'_>) -> bool {
+        let of_words = |message: &Message| Message { content: vec![Part::text("a")], ..message.clone() };
+        let messages: Vec<Message> = conversation.messages.iter().map(of_words).collect();
+        let ids = self.chat.ids(Conversation { messages: &messages, ..conversation }, &self.tokenizer);
+        ids.is_ok_and(|ids| slot.count(&ids) > 0)
     }
 
     /// Sets the time that chat templates write where they ask for it (`strftime_now`), for conversations that name none:

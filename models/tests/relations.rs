@@ -25,7 +25,7 @@ fn act(session: &mut Session, image: &EncodedImage, asked: &Asked) -> Outcome<Ac
     let on_token = &mut |_| true;
     let answer = block_on(session.generate_within(&asked.prompt, &mut matcher, &options, &|_| (), on_token))?;
     let text = system.decode_answer(&answer.ids)?;
-    Ok(asked.read(system.blueprint().grammar, &text, image)?)
+    Ok(asked.read(system.blueprint().grammar, &text, answer.whole, image)?)
 }
 
 /// How many tokens a prompt about the whole picture has.

@@ -170,6 +170,10 @@ impl From<GroundingError> for Failure {
             Some(_) => format!("\nthe whole answer: {:?}", error.text()),
             None => String::new(),
         };
-        Self::new(Kind::Answer, format_args!("{error}{whole}"))
+        let advice = match error {
+            GroundingError::Unfinished { .. } => " (--max-tokens)",
+            _ => "",
+        };
+        Self::new(Kind::Answer, format_args!("{error}{advice}{whole}"))
     }
 }

@@ -1,6 +1,7 @@
 //! Arguments that are texts, files and standard input, and the paths that results are written to.
 
 use std::{
+    borrow::Cow,
     env,
     ffi::OsString,
     fs::{self, File},
@@ -10,6 +11,8 @@ use std::{
 };
 
 use clap::builder::{PathBufValueParser, StringValueParser, TypedValueParser};
+
+use fovea_engine::weights::foreign;
 
 use crate::failure::{Failure, Outcome};
 
@@ -54,12 +57,21 @@ pub(crate) fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     }
 }
 
-/// What an argument that looks like an option and is none begins with on its way through clap: no argument has it.
+/// What an argument that looks like an option and is none begins with on its way through clap. No system has it in
+/// arguments; [`text`] and [`path`] take it away, and all arguments of texts and paths are read by them.
 const TEXT: char = '\0';
 
 /// The program's arguments, for clap. No option has a blank in its name: `"- 5 of 12"` and `"-h is help"` are texts.
 pub(crate) fn arguments() -> impl Iterator<Item = OsString> {
     env::args_os().map(marked)
+}
+
+/// A text of clap's without the marks of arguments.
+pub(crate) fn unmarked(text: &str) -> Cow<'_, str> {
+    match text.contains(TEXT) {
+        true => text.replace(TEXT, "").into(),
+        false => text.into(),
+    }
 }
 
 fn marked(argument: OsString) -> OsString {
@@ -77,7 +89,7 @@ fn marked(argument: OsString) -> OsString {
 
 /// A text for clap. Texts may also be negative numbers, where clap is told so (`allow_negative_numbers`).
 pub(crate) fn text() -> impl TypedValueParser<Value = String> {
-    StringValueParser::new().map(|text| text.strip_prefix(TEXT).map_or(text.clone(), str::to_owned))
+    StringValueParser::new().map(|text| unmarked(&text).into_owned())
 }
 
 /// The text of an argument, which `-` takes from standard input.
@@ -87,9 +99,16 @@ pub(crate) fn text_or_standard_input(text: &str) -> Outcome<String> {
     }
     let path = Path::new(STANDARD_INPUT);
     let bytes = read_bounded(path, LARGEST_TEXT).map_err(|error| Failure::file(path, error))?;
-    let text = String::from_utf8(bytes).map_err(|_| Failure::file(path, "not UTF-8"))?;
+    let text = utf8(bytes).map_err(|reason| Failure::file(path, reason))?;
     // A shell's `echo` ends its text with a line's end.
     Ok(text.strip_suffix('\n').map(|text| text.strip_suffix('\r').unwrap_or(text)).unwrap_or(&text).to_owned())
+}
+
+/// Bytes as text, without a byte order mark.
+pub(crate) fn utf8(bytes: Vec<u8>) -> Result<String, &'static str> {
+    let reason = foreign(&bytes).unwrap_or("not UTF-8");
+    let text = String::from_utf8(bytes).map_err(|_| reason)?;
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
 /// The lines of standard input that are not blank, as they come.
@@ -103,7 +122,7 @@ pub(crate) fn lines() -> Outcome<impl Iterator<Item = Outcome<String>>> {
         match read {
             Ok(0) => None,
             Ok(_) if line.len() as u64 >= LARGEST_TEXT => Some(Err(Failure::file(path, "a line of more than 16 MiB"))),
-            Ok(_) => Some(String::from_utf8(line).map_err(|_| Failure::file(path, "not UTF-8"))),
+            Ok(_) => Some(utf8(line).map_err(|reason| Failure::file(path, reason))),
             Err(failure) => Some(Err(failure)),
         }
     };
@@ -114,9 +133,17 @@ pub(crate) fn lines() -> Outcome<impl Iterator<Item = Outcome<String>>> {
     Ok(all.take_while(move |line| !std::mem::replace(&mut failed, line.is_err())))
 }
 
+/// A path for clap.
+pub(crate) fn path() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().map(|path| match path.to_str().and_then(|text| text.strip_prefix(TEXT)) {
+        Some(text) => text.into(),
+        None => path,
+    })
+}
+
 /// A path for clap that something is written to.
 pub(crate) fn output_path() -> impl TypedValueParser<Value = PathBuf> {
-    PathBufValueParser::new().try_map(|path| match is_standard_input(&path) {
+    path().try_map(|path| match is_standard_input(&path) {
         true => Err("standard output has the answer: name a file"),
         false => Ok(path),
     })

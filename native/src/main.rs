@@ -12,12 +12,12 @@ mod progress;
 mod prompt;
 mod room;
 
-use std::{env, path::Path, process::ExitCode};
+use std::{env, io::Write, path::Path, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
 use crate::{
-    failure::{Failure, Outcome},
+    failure::{Failure, Kind, Outcome},
     model::{GpuArguments, ModelArguments},
     output::Output,
 };
@@ -94,7 +94,10 @@ enum Command {
 
 fn main() -> ExitCode {
     quiet_device_selection();
-    let Cli { command, common } = Cli::parse_from(input::arguments());
+    let Cli { command, common } = match Cli::try_parse_from(input::arguments()) {
+        Ok(cli) => cli,
+        Err(error) => return explain(&error),
+    };
     let mut output = Output::new(common.json);
     let result = run(command, &common, &mut output);
     // What was printed before a failure arrives, too.
@@ -103,10 +106,25 @@ fn main() -> ExitCode {
         (Ok(()) | Err(Failure::Printed(_)), Err(failure)) | (Err(failure), _) => failure,
         (Ok(()), Ok(())) => return ExitCode::SUCCESS,
     };
-    if let Failure::Message { message, .. } = &failure {
+    end(&failure)
+}
+
+fn end(failure: &Failure) -> ExitCode {
+    if let Failure::Message { message, .. } = failure {
         output::error(message);
     }
     failure.exit_code()
+}
+
+/// Prints what clap says instead of arguments: help and the version on standard output, errors on standard error.
+fn explain(error: &clap::Error) -> ExitCode {
+    let text = input::unmarked(&error.render().ansi().to_string()).into_owned();
+    if error.use_stderr() {
+        // Nothing can be done where standard error is closed as well.
+        let _ = write!(anstream::stderr(), "{text}");
+        return ExitCode::from(Kind::Usage as u8);
+    }
+    Output::new(false).part(&text).map_or_else(|failure| end(&failure), |()| ExitCode::SUCCESS)
 }
 
 fn run(command: Command, common: &Common, output: &mut Output) -> Outcome {
@@ -143,12 +161,62 @@ fn quiet_device_selection() {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use std::any::TypeId;
+
+    use clap::{Arg, CommandFactory};
 
     use super::*;
 
     #[test]
     fn arguments_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    /// All arguments, with their commands' names.
+    fn all_arguments() -> Vec<(String, Arg)> {
+        let mut program = Cli::command();
+        program.build();
+        let of = |command: &clap::Command| {
+            let name = command.get_name().to_owned();
+            command.get_arguments().map(move |it| (format!("{name} {}", it.get_id()), it.clone())).collect::<Vec<_>>()
+        };
+        let commands = program.get_subcommands().filter(|it| it.get_name() != "help").flat_map(of).collect::<Vec<_>>();
+        [of(&program), commands].concat()
+    }
+
+    /// An argument that begins with a dash and has a blank reaches clap with a mark before it, which must be taken away.
+    #[test]
+    fn texts_and_paths_are_taken_without_their_mark() {
+        let mut seen = 0;
+        for (name, argument) in all_arguments() {
+            let parser = format!("{:?}", argument.get_value_parser());
+            let plain = ["string", "path_buf", "os_string"]
+                .iter()
+                .any(|kind| parser.starts_with(&format!("ValueParser::{kind}")));
+            assert!(!plain, "{name}: {parser}");
+            seen += usize::from(parser.starts_with("ValueParser::other"));
+        }
+        assert!(seen > 20);
+    }
+
+    /// `-1` is a number that is refused with the range, not an unknown option.
+    #[test]
+    fn numbers_may_be_negative_and_are_refused_by_their_range() {
+        let mut seen = 0;
+        for (name, argument) in all_arguments() {
+            let kind = argument.get_value_parser().type_id();
+            let numbers = [
+                TypeId::of::<u32>(),
+                TypeId::of::<u64>(),
+                TypeId::of::<usize>(),
+                TypeId::of::<f32>(),
+                TypeId::of::<f64>(),
+            ];
+            if numbers.iter().any(|number| kind == *number) && argument.get_action().takes_values() {
+                seen += 1;
+                assert!(argument.is_allow_negative_numbers_set(), "{name}");
+            }
+        }
+        assert!(seen > 8);
     }
 }

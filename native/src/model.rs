@@ -17,7 +17,7 @@ use fovea_models::System;
 use crate::{
     directory::{self, Model},
     failure::{Failure, Outcome},
-    progress, prompt,
+    input, progress, prompt,
 };
 
 /// How weights are stored on the GPU.
@@ -81,7 +81,7 @@ impl FromStr for Choice {
 #[command(next_help_heading = "GPU")]
 pub(crate) struct GpuArguments {
     /// Take the first adapter whose name, driver or backend contains this (see `fovea devices`).
-    #[arg(long, value_name = "NAME", global = true)]
+    #[arg(long, value_name = "NAME", global = true, value_parser = input::text())]
     pub(crate) adapter: Option<String>,
     /// Do without 16-bit floats in shaders.
     #[arg(long, global = true)]
@@ -118,7 +118,7 @@ fn wait(device: &wgpu::Device, submission_index: Option<wgpu::SubmissionIndex>) 
 #[command(next_help_heading = "Model")]
 pub(crate) struct ModelArguments {
     /// Directory of a published model, or `nano`, which is in the program [default: $FOVEA_MODEL, else nano].
-    #[arg(long, value_name = "DIR", global = true)]
+    #[arg(long, value_name = "DIR", global = true, value_parser = input::path())]
     pub(crate) model: Option<PathBuf>,
     /// How weights are stored on the GPU: f32, f16, q8 or q4; for eval also all [default: q4; dump: f32]. What layers keep
     /// of a picture that they attend to is f16 unless weights are f32.

@@ -3,14 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use fovea_engine::text::{Conversation, LocalTime, Message, Part};
-use fovea_models::{EncodedImage, Prepared, RunError, Session, System, image::Picture, prompt::collapse_slots};
+use fovea_models::{
+    EncodedImage, Prepared, RunError, Session, System, image::Picture, parse_json, prompt::collapse_slots,
+};
 use serde::Deserialize;
 use serde_json::Value;
 use std::sync::Arc;
 
 use crate::{
     failure::{Failure, Kind, Outcome},
-    input::read_bounded,
+    input::{self, read_bounded},
 };
 
 /// Largest prompt file that is read.
@@ -156,13 +158,13 @@ pub(crate) fn now() -> Option<LocalTime> {
 /// A JSON file as a type.
 pub(crate) fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Outcome<T> {
     let bytes = read_bounded(path, LARGEST_FILE).map_err(|error| Failure::file(path, error))?;
-    serde_json::from_slice(&bytes).map_err(|error| Failure::file(path, error))
+    parse_json(&bytes).map_err(|reason| Failure::file(path, reason))
 }
 
 /// Where prompts of `generate`, `score` and the like come from.
 #[derive(clap::Args)]
 pub(crate) struct Images {
     /// A picture; repeat it for several, in the order of the prompt. `-` reads standard input.
-    #[arg(long = "image", value_name = "FILE")]
+    #[arg(long = "image", value_name = "FILE", value_parser = input::path())]
     pub(crate) images: Vec<PathBuf>,
 }

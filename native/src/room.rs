@@ -34,6 +34,11 @@ impl Room {
         Ok(Self { blueprint, text })
     }
 
+    /// Refuses a model that cannot answer in words.
+    pub(crate) fn words(&self) -> Outcome {
+        Ok(self.blueprint.require_words()?)
+    }
+
     /// Refuses an instruction that does not fit beside its picture and an answer of `answer` tokens.
     pub(crate) fn instruction(&self, instruction: &str, picture: &Picture, answer: usize) -> Outcome {
         let ids = self.text.ids(&question(self.blueprint.grammar, instruction))?;

@@ -230,10 +230,21 @@ fn hyphens_begin_texts() {
         &["ground", "--model", model, image, "--", "-x"],
         &["generate", "-h is what?", "--model", model],
         &["generate", "-1", "--model", model],
+        // Paths too, and values of options.
+        &["ground", image, "x", "--out", "-x y.png", "--model", model],
+        &["generate", "x", "--model", "-my model"],
     ] {
         // All were understood: it is the model that is not there.
         assert_fails(&run(arguments), 4, &["no such directory"]);
     }
+    fs::copy(golden("qwen2_vl/cases/0/image.png"), scratch.path("-x y.png")).unwrap();
+    for arguments in [&["ground", "-x y.png", "click", "--model", model][..], &["inspect", "-x y.png"]] {
+        let output = fovea().args(arguments).current_dir(scratch.dir()).output().unwrap();
+        let named = if arguments[0] == "inspect" { "-x y.png: " } else { "no such directory" };
+        assert_fails(&output, 4, &[named]);
+    }
+    let output = run(&["devices", "-x y"]);
+    assert_fails(&output, USAGE, &["'-x y'"]);
     for arguments in [&["ground", image, "click", "--jsno"][..], &["generate", "x", "--temperature", "-1"]] {
         assert_fails(&run(arguments), USAGE, &[arguments[arguments.len() - 1].trim_start_matches("-1")]);
     }
@@ -243,7 +254,17 @@ fn hyphens_begin_texts() {
 #[cfg(target_os = "linux")]
 #[test]
 fn full_and_closed_outputs() {
-    for arguments in [&["inspect"][..], &["inspect", "--json"], &["man"], &["completions", "bash"]] {
+    for arguments in [
+        &["inspect"][..],
+        &["inspect", "--json"],
+        &["man"],
+        &["completions", "bash"],
+        &["--help"],
+        &["-h"],
+        &["help", "ground"],
+        &["ground", "--help"],
+        &["--version"],
+    ] {
         let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
         let output = fovea().args(arguments).stdout(full).stderr(Stdio::piped()).output().unwrap();
         assert_fails(&output, INPUT, &["standard output"]);

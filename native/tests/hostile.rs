@@ -97,6 +97,8 @@ fn misshaped_weights() {
         shape.reverse();
     });
     model_fails(&model, &[PROJECTION, "shape", "model.safetensors"]);
+    let model = reweighed(|header, _| header[NORM]["data_offsets"].as_array_mut().unwrap().reverse());
+    model_fails(&model, &[NORM, "model.safetensors", "data_offsets", "the end before the start"]);
     let model = reweighed(|header, _| header[NORM]["shape"] = json!([1]));
     model_fails(&model, &[NORM, "bytes do not fit"]);
     let model = reweighed(|header, _| header[NORM]["shape"] = json!([u64::MAX, u64::MAX]));
@@ -251,6 +253,19 @@ fn impossible_configurations() {
     }
 }
 
+/// The configuration and the chat template are of different models: neither the picture nor the instruction is wrong.
+#[test]
+fn pictures_that_the_template_writes_otherwise() {
+    let other = reconfigured(|config| config["image_token_id"] = json!(7));
+    model_fails(&other, &["config.json", "image_token_id is 7", "chat template"]);
+    // A token that it writes for something else.
+    let tokenizer: Value = serde_json::from_slice(&fs::read(other.path("tokenizer.json")).unwrap()).unwrap();
+    let added = tokenizer["added_tokens"].as_array().unwrap();
+    let start = added.iter().find(|token| token["content"] == "<|im_start|>").unwrap()["id"].clone();
+    let other = reconfigured(|config| config["image_token_id"] = start.clone());
+    model_fails(&other, &["config.json", "image_token_id is ", "<|im_start|>", "chat template"]);
+}
+
 #[test]
 fn wrong_tokenizers() {
     for other in ["llava/tokenizer.json", "internvl/tokenizer.json"] {
@@ -384,6 +399,51 @@ fn messages_as_clients_write_them() {
     assert_fails(&broken, INPUT, &["messages[0].content[0]"]);
 }
 
+/// What people have in a file's place, and what it is called.
+const OTHERS: [(&[u8], &str); 6] = [
+    (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n", "Git LFS pointer"),
+    (b"<!DOCTYPE html><html></html>", "web page"),
+    (b"\xef\xbb\xbf<html></html>", "web page"),
+    (b"\xff\xfe[\0]\0", "UTF-16"),
+    (b"[\0{\0", "UTF-16"),
+    (b" \n", "empty"),
+];
+
+/// Every JSON file of the command line is named for what it is, and read with a byte order mark.
+#[test]
+fn files_of_other_kinds_are_named() {
+    let scratch = Scratch::new();
+    let nowhere = scratch.path("none");
+    let named = |arguments: &[&str], file: &Path, code: i32, named: &[&str]| {
+        let output = fovea().args(arguments).arg(file).arg("--model").arg(&nowhere).output().unwrap();
+        assert_fails(&output, code, named);
+    };
+    let readers: [(&[&str], &str); 7] = [
+        (&["generate", "--messages"], r#"[{"role": "user", "content": "hi"}]"#),
+        (&["score", "yes", "no", "--messages"], r#"{"prompt": "hi"}"#),
+        (&["dump", "--out", "x", "--messages"], r#"[{"role": "user", "content": "hi"}]"#),
+        (&["dump", "--out", "x", "--ids"], "[1, 2]"),
+        (&["generate", "hi", "--json-schema"], "{}"),
+        (&["generate", "hi", "--ebnf"], "start: \"a\""),
+        (&["eval", "--images", "."], r#"[{"img_filename": "a.png", "bbox": null, "instruction": "x"}]"#),
+    ];
+    for (arguments, text) in readers {
+        for (bytes, what) in OTHERS {
+            if arguments.contains(&"--ebnf") && what == "empty" {
+                continue;
+            }
+            named(arguments, &scratch.write("file.json", bytes), INPUT, &["file.json", what]);
+        }
+        // It is read: what is wrong is something else.
+        let marked = scratch.write("file.json", format!("\u{feff}{text}"));
+        let (code, what) = if arguments[0] == "eval" { (INPUT, "a.png") } else { (MODEL, "no such directory") };
+        named(arguments, &marked, code, &[what]);
+        if !arguments.contains(&"--ebnf") {
+            named(arguments, &scratch.write("file.json", "hello"), INPUT, &["file.json"]);
+        }
+    }
+}
+
 #[test]
 fn broken_prompt_files() {
     let scratch = Scratch::new();
@@ -457,6 +517,11 @@ fn wrong_usage() {
         &["bench", "--rounds", "0"],
         &["bench", "--rounds", "-1"],
         &["bench", "--rounds", "99999999999"],
+        &["eval", "a.json", "--images", ".", "--limit", "-1"],
+        &["ground", "a.png", "click", "--max-tokens", "-1"],
+        &["generate", "hi", "--max-tokens", "-5"],
+        &["dump", "--prompt", "x", "--out", "y", "--new-tokens", "-1"],
+        &["inspect", "--image-size", "-5x5"],
         &["ground", "a.png", "click", "--max-tokens", "0"],
         &["ground", "a.png", "click", "--max-tokens", "99999999999999999999"],
         &["ground", "a.png", "-", "click"],
@@ -473,7 +538,16 @@ fn wrong_usage() {
         &["dump", "--out", "x"],
     ] {
         let output = fovea().args(arguments).output().unwrap();
-        assert_eq!(output.status.code(), Some(USAGE), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(USAGE), "{arguments:?}: {message}");
+        // A number is refused as a number, by the option that it belongs to.
+        if let [.., option, number] = arguments
+            && number.starts_with(['-', '0', '9'])
+            && option.starts_with("--")
+        {
+            assert!(message.contains(&format!("'{number}' for '{option}")) || message.contains(option), "{message}");
+            assert!(!message.contains("unexpected argument"), "{message}");
+        }
     }
     let output = fovea().arg("ground").arg(picture()).args(["click", "--quant", "all"]).output().unwrap();
     assert_fails(&output, USAGE, &["--quant all"]);
@@ -487,25 +561,39 @@ fn a_model_that_only_grounds_refuses_questions() {
         let output = fovea().args(["generate", "What is this page about?", "--model"]).arg(&nano).args(more).output();
         assert_fails(&output.unwrap(), USAGE, &["only grounds instructions", "fovea_grounds_only"]);
     }
+    // Before a GPU is looked for, and weights are loaded.
+    if cfg!(target_os = "linux") {
+        let mut command = fovea();
+        command.env("VK_DRIVER_FILES", "/nowhere.json").env("VK_ICD_FILENAMES", "/nowhere.json");
+        assert_fails(&command.args(["generate", "What?"]).output().unwrap(), USAGE, &["fovea_grounds_only"]);
+    }
 }
 
 /// Random weights write noise, which is no box.
 #[test]
 fn malformed_answers_are_shown() {
     let model = checkpoint(MODEL_FIXTURE);
-    assert_fails(&ground(model.dir(), &picture()), ANSWER, &["no box in the answer"]);
+    // Within eight tokens: that is the reason.
+    let named = ["cut off at the most tokens", "--max-tokens"];
+    assert_fails(&ground(model.dir(), &picture()), ANSWER, &named);
+    for more in [&["--max-tokens", "1"][..], &["--max-tokens", "2", "--free"]] {
+        let mut command = fovea();
+        command.arg("ground").arg(picture()).args(["click it", "--quant", "f32", "--adapter", &adapters()[0]]);
+        assert_fails(&command.arg("--model").arg(model.dir()).args(more).output().unwrap(), ANSWER, &named);
+    }
 }
 
 #[test]
 fn broken_annotations() {
     let scratch = Scratch::new();
     let model = golden(MODEL_FIXTURE);
-    let eval = |text: &str| {
+    let eval_bytes = |text: &[u8]| {
         let path = scratch.write("annotations.json", text);
         let mut command = fovea();
         command.arg("eval").arg(path).arg("--images").arg(scratch.dir()).arg("--model").arg(&model);
         command.args(["--adapter", &adapters()[0]]).output().unwrap()
     };
+    let eval = |text: &str| eval_bytes(text.as_bytes());
     fs::copy(picture(), scratch.path("a.png")).unwrap();
     for text in [
         "",
@@ -519,6 +607,14 @@ fn broken_annotations() {
         "PAR1",
     ] {
         assert_fails(&eval(text), INPUT, &["annotations.json"]);
+    }
+    for (bytes, what) in OTHERS {
+        assert_fails(&eval_bytes(bytes), INPUT, &["annotations.json", what]);
+    }
+    let good = r#"{"img_filename": "a.png", "bbox": [1, 2, 3, 4], "instruction": "x"}"#;
+    for bbox in ["[1, 2, 1e300, 4]", "[1, 2, NaN, 4]", "[1, 2, -3, 4]", "[1, 2, 30000, 4]", "[-500, 2, 3, 4]"] {
+        let list = format!("[{good}, {}]", good.replace("[1, 2, 3, 4]", bbox));
+        assert_fails(&eval(&list), INPUT, &["annotations.json", "annotation 1: "]);
     }
     fs::remove_file(scratch.path("a.png")).unwrap();
     let missing = eval(r#"[{"img_filename": "a.png", "bbox": [1, 2, 3, 4], "instruction": "x"}]"#);

@@ -133,6 +133,8 @@ struct Written {
     ids: Vec<u32>,
     /// How many of them a grammar forced.
     forced: usize,
+    /// Whether the model ended it, and not the number of tokens.
+    whole: bool,
     prefill: f64,
     decode: f64,
     prompt_tokens: usize,
@@ -273,7 +275,7 @@ impl Model {
             written.prefill += asking;
             let text = self.system.decode_answer(&written.ids).map_err(Failure::from)?;
             let answer = written.object(&text);
-            let action = asked.read(grammar, &text, &encoded).map_err(Failure::from)?;
+            let action = asked.read(grammar, &text, written.whole, &encoded).map_err(Failure::from)?;
             set(&answer, "found", &JsValue::from_bool(action.is_found()));
             set(&answer, "action", &to_js(&action.to_json())?);
             if truthy(&options, "heat") {
@@ -376,18 +378,21 @@ impl Model {
             told.borrow().is_none()
         };
         let answer = match constraint {
-            None => session.generate(prompt, options, &hear, &mut take).await.map(|ids| (ids, 0)),
+            None => session.generate(prompt, options, &hear, &mut take).await.map(|ids| {
+                let whole = ids.len() < options.max_tokens;
+                (ids, 0, whole)
+            }),
             Some(constraint) => {
                 let matcher = self.system.constrain(&constraint);
                 let mut matcher = matcher.map_err(|error| Failure::from(RunError::from(error)))?;
                 let answer = session.generate_within(prompt, &mut matcher, options, &hear, &mut take).await;
-                answer.map(|answer| (answer.ids, answer.forced))
+                answer.map(|answer| (answer.ids, answer.forced, answer.whole))
             }
         };
         told.take().map_or(Ok(()), Err)?;
-        let (ids, forced) = answer.map_err(Failure::from)?;
+        let (ids, forced, whole) = answer.map_err(Failure::from)?;
         let (prefill, decode) = (prefilled.get() - start, milliseconds() - prefilled.get());
-        Ok(Written { ids, forced, prefill, decode, prompt_tokens: prompt.ids.len() })
+        Ok(Written { ids, forced, whole, prefill, decode, prompt_tokens: prompt.ids.len() })
     }
 }
 

@@ -354,8 +354,13 @@ fn check(bytes: &[u8], added: &mut Vec<(String, u64)>) -> Result<(), TextError> 
     let malformed = |error: serde_json::Error| TextError::File { file: "tokenizer.json", reason: error.to_string() };
     recognise("tokenizer.json", bytes)?;
     serde_json::from_slice::<WellFormed>(bytes).map_err(malformed)?;
+    let whole = object("tokenizer.json", bytes)?;
+    if !whole.get("model").is_some_and(serde_json::Value::is_object) {
+        let (field, expected) = ("model".to_owned(), "an object with a type and a vocabulary");
+        return Err(TextError::Field { file: "tokenizer.json", field, expected });
+    }
     let file: File = serde_json::from_slice(bytes).map_err(malformed)?;
-    steps::check("tokenizer.json", &object("tokenizer.json", bytes)?)?;
+    steps::check("tokenizer.json", &whole)?;
     added.extend(file.added_tokens.into_iter().map(|token| (token.content, token.id)));
     match file.model.and_then(|it| it.continuing_subword_prefix) {
         Some(prefix) if !prefix.is_empty() => Err(TextError::Field {

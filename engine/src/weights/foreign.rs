@@ -9,8 +9,12 @@ const STARTS: &[(&[u8], &str)] = &[
     (b"<html", HTML),
     (b"<head", HTML),
     (b"<!--", HTML),
-    (b"\xff\xfe{\0", UTF16),
-    (b"\xfe\xff\0{", UTF16),
+    (b"\xff\xfe", UTF16),
+    (b"\xfe\xff", UTF16),
+    (b"{\0", UTF16),
+    (b"[\0", UTF16),
+    (b"\0{", UTF16),
+    (b"\0[", UTF16),
     (b"<?xml", "this is XML, the answer of a server that does not have the file: download it again"),
     (
         b"gguf",
@@ -18,7 +22,7 @@ const STARTS: &[(&[u8], &str)] = &[
     ),
     (b"ggml", GGML),
     (b"lmgg", GGML),
-    (b"pk\x03\x04", PICKLE),
+    (b"pk\x03\x04", ZIP),
     (b"\x80\x02", PICKLE),
     (b"\x80\x03", PICKLE),
     (b"\x80\x04", PICKLE),
@@ -35,6 +39,8 @@ const HTML: &str =
     "this is a web page (HTML), not the file: download it again; a model that asks for consent needs a login";
 const UTF16: &str = "this is text in UTF-16: save it in UTF-8";
 const GGML: &str = "this is a GGML file, which is not read: use the original model, in safetensors";
+const ZIP: &str = "this is a ZIP archive, as PyTorch files are, which is not read: unpack it, or convert weights to \
+                   safetensors, with `save_pretrained` of transformers for example";
 const PICKLE: &str = "this is a PyTorch file (pickle), which is not read: convert it to safetensors, \
                       with `save_pretrained` of transformers for example";
 

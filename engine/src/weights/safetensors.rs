@@ -69,7 +69,12 @@ impl<S: ByteSource> Safetensors<S> {
             }
             let (start, end) = info.data_offsets;
             let range = data.saturating_add(start)..data.saturating_add(end);
-            if start > end || range.end > file.len() {
+            if start > end {
+                return Err(wrong(format!(
+                    "tensor {name}: data_offsets are [{start}, {end}], the end before the start"
+                )));
+            }
+            if range.end > file.len() {
                 let lack = range.end.saturating_sub(file.len());
                 return Err(wrong(format!("truncated: tensor {name} ends {lack} bytes beyond the file")));
             }
@@ -172,12 +177,16 @@ mod tests {
 
     #[test]
     fn broken_files_are_named() {
-        let cases: [(Vec<Vec<u8>>, &str); 7] = [
+        let cases: [(Vec<Vec<u8>>, &str); 8] = [
             (vec![vec![1, 2, 3]], "too short"),
             (vec![file(ONE, 24)[..20].to_vec()], "the file has 20"),
             (vec![u64::MAX.to_le_bytes().to_vec()], "no safetensors file"),
             (vec![file("{\"w\":", 0)], "not valid"),
             (vec![file(ONE, 23)], "truncated: tensor w ends 1 bytes beyond the file"),
+            (
+                vec![file(&ONE.replace("[0,24]", "[24,0]"), 24)],
+                "tensor w: data_offsets are [24, 0], the end before the start",
+            ),
             (vec![file(&ONE.replace("[2,3]", "[2,4]"), 24)], "tensor w"),
             (vec![file(ONE, 24), file(ONE, 24)], "tensor w is in another file too"),
         ];

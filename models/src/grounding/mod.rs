@@ -141,6 +141,12 @@ pub enum GroundingError {
         /// The answer.
         text: String,
     },
+    /// It was cut off at the number of tokens that it may have, and what there is of it says nothing.
+    #[error("the answer was cut off at the most tokens that it may have, allow more: {}", excerpt(text))]
+    Unfinished {
+        /// The answer.
+        text: String,
+    },
     /// A cell beyond the grid.
     #[error("cell {} is outside 0..=1023 in the answer {}", short(value), excerpt(text))]
     Cell {
@@ -178,6 +184,7 @@ impl GroundingError {
             | Self::NoCoordinates { text, .. }
             | Self::NoPlace { text, .. }
             | Self::Cut { text }
+            | Self::Unfinished { text }
             | Self::Malformed { text, .. } => text,
         }
     }
@@ -185,6 +192,14 @@ impl GroundingError {
     /// Whether the answer is well-formed, and refused because its coordinates are about another picture or on another scale.
     pub fn is_refusal(&self) -> bool {
         matches!(self, Self::Outside { .. } | Self::OutOfRange { .. } | Self::Fractions { .. } | Self::Mixed { .. })
+    }
+
+    /// The same of an answer that is not `whole`: where it breaks off is then the reason.
+    pub(crate) fn of_unfinished(self, whole: bool) -> Self {
+        match self {
+            error if whole || error.is_refusal() => error,
+            error => Self::Unfinished { text: error.text().to_owned() },
+        }
     }
 
     /// The same about `answer`, of which its text is a part.
@@ -203,6 +218,7 @@ impl GroundingError {
             | Self::NoCoordinates { text, .. }
             | Self::NoPlace { text, .. }
             | Self::Cut { text }
+            | Self::Unfinished { text }
             | Self::Malformed { text, .. } => answer.clone_into(text),
         }
         self

@@ -74,6 +74,11 @@ impl ImageSlot {
         }
     }
 
+    /// Slots in `ids` that are not expanded.
+    pub fn count(&self, ids: &[u32]) -> usize {
+        (0..ids.len()).filter(|&place| self.is_at(ids, place)).count()
+    }
+
     fn is_at(&self, ids: &[u32], place: usize) -> bool {
         let Some(start) = place.checked_sub(self.before.len()) else { return false };
         let stood = |ids: &[u32], wanted: &[u32], at: usize| ids.get(at..at + wanted.len()) == Some(wanted);

@@ -27,17 +27,19 @@ pub struct Asked {
 
 impl Asked {
     /// What an answer says to do, in pixels of the picture that was asked about; [`Action::Absent`] if nothing there is what
-    /// was asked for.
+    /// was asked for. `whole`: whether the model ended it, and not the number of tokens that it was given.
     ///
     /// # Errors
-    /// As [`read_answer`].
+    /// As [`read_answer`]; [`GroundingError::Unfinished`].
     pub fn read(
         &self,
         grammar: Grammar,
         answer: &str,
+        whole: bool,
         image: &EncodedImage,
     ) -> Result<Action<PixelBox>, GroundingError> {
-        Ok(match read(grammar, answer, image, self.closer.as_ref())? {
+        let read = read(grammar, answer, image, self.closer.as_ref());
+        Ok(match read.map_err(|error| error.of_unfinished(whole))? {
             Action::End if self.names => Action::Absent,
             action => action,
         })

@@ -29,7 +29,7 @@ use serde_json::Value;
 
 use crate::{
     blocks::{DecoderConfig, Sizes, VisionConfig},
-    checkpoint::{Files, LoadError},
+    checkpoint::{Files, LoadError, RunError},
     image::{ImageConfig, PatchGrid, Size},
     names::Spelling,
     prompt::{ChatFormat, ImageSlot, PositionRule},
@@ -187,6 +187,14 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 }
 
 impl Blueprint {
+    /// See [`crate::System::require_words`]; before any weights are loaded.
+    ///
+    /// # Errors
+    /// [`RunError::GroundsOnly`].
+    pub fn require_words(&self) -> Result<(), RunError> {
+        if self.grounds_only { Err(RunError::GroundsOnly) } else { Ok(()) }
+    }
+
     /// Reads a checkpoint's configuration; no weights are touched.
     ///
     /// # Errors

@@ -23,6 +23,7 @@ use crate::{
     Common,
     directory::SmallFiles,
     failure::{Failure, Outcome},
+    input,
     json::{self, VERSION},
     model::Quantisation,
     output::{BOLD, Output},
@@ -42,10 +43,11 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     /// Only cases whose name contains this, such as "matmul", "attention" or "model".
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", value_parser = input::text())]
     filter: String,
     /// Rounds of which the median counts.
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 5, allow_negative_numbers = true)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
 }
 

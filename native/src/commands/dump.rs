@@ -33,10 +33,10 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     images: Images,
     /// A safetensors file whose `pixel_values` are taken instead of preparing the pictures.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = input::path())]
     pixels: Option<PathBuf>,
     /// How many tokens to draw, greedily and whatever they are.
-    #[arg(long, value_name = "N", default_value_t = 16)]
+    #[arg(long, value_name = "N", default_value_t = 16, allow_negative_numbers = true)]
     new_tokens: usize,
     /// Write 256 random projections of each tensor instead of its numbers, as the repository's fixtures have them; logits
     /// of the new tokens and ids stay whole.
@@ -52,13 +52,13 @@ pub(crate) struct Arguments {
 #[group(required = true, multiple = false)]
 struct Source {
     /// A file of {"messages": [...]} or {"prompt": text}.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = input::path())]
     messages: Option<PathBuf>,
     /// A prompt as the model reads it, placeholders not expanded.
     #[arg(long, value_name = "TEXT", allow_negative_numbers = true, value_parser = input::text())]
     prompt: Option<String>,
     /// A file of token ids: [1, 2] or {"input_ids": [1, 2]}, image slots expanded or not.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = input::path())]
     ids: Option<PathBuf>,
 }
 

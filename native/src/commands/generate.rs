@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use fovea_engine::text::Tokenizer;
+use fovea_engine::{text::Tokenizer, weights::foreign};
 use fovea_models::{BeamOptions, GenerateOptions, Hypothesis, RunError, Session, constraint::Constraint};
 
 use crate::{
@@ -33,7 +33,7 @@ pub(crate) struct Arguments {
     #[arg(allow_negative_numbers = true, value_parser = input::text())]
     prompt: Option<String>,
     /// A file of {"messages": [...]} or {"prompt": text}; `-` reads standard input.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = input::path())]
     messages: Option<PathBuf>,
     #[command(flatten)]
     images: Images,
@@ -41,8 +41,8 @@ pub(crate) struct Arguments {
     #[arg(long)]
     raw: bool,
     /// Longest answer, in tokens.
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
-    #[arg(help_heading = "Answer")]
+    #[arg(long, value_name = "N", default_value_t = 256, allow_negative_numbers = true)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..), help_heading = "Answer")]
     max_tokens: u32,
     /// 0 takes the likeliest token always.
     #[arg(long, value_name = "T", default_value_t = 0.0, allow_negative_numbers = true, help_heading = "Answer")]
@@ -73,13 +73,13 @@ pub(crate) struct Arguments {
 #[group(multiple = false)]
 struct Form {
     /// The answer is JSON that this JSON schema describes, a file.
-    #[arg(long, value_name = "FILE", help_heading = "Answer")]
+    #[arg(long, value_name = "FILE", value_parser = input::path(), help_heading = "Answer")]
     json_schema: Option<PathBuf>,
     /// The whole answer matches this regular expression, in the syntax of Rust's `regex`.
-    #[arg(long, value_name = "REGEX", allow_hyphen_values = true, help_heading = "Answer")]
+    #[arg(long, value_name = "REGEX", allow_hyphen_values = true, value_parser = input::text(), help_heading = "Answer")]
     regex: Option<String>,
     /// The answer follows this grammar, a file in llguidance's dialect of Lark's EBNF, from the rule `start` on.
-    #[arg(long, value_name = "FILE", help_heading = "Answer")]
+    #[arg(long, value_name = "FILE", value_parser = input::path(), help_heading = "Answer")]
     ebnf: Option<PathBuf>,
 }
 
@@ -93,8 +93,11 @@ impl Form {
             Self { regex: Some(regex), .. } => Some(Constraint::Regex(regex.clone())),
             Self { ebnf: Some(path), .. } => {
                 let bytes = input::read_bounded(path, LARGEST_GRAMMAR).map_err(|error| Failure::file(path, error))?;
-                let text = String::from_utf8(bytes).map_err(|_| Failure::file(path, "not UTF-8"))?;
-                Some(Constraint::Ebnf(text))
+                let text = match foreign(&bytes) {
+                    Some(what) => Err(what),
+                    None => input::utf8(bytes),
+                };
+                Some(Constraint::Ebnf(text.map_err(|reason| Failure::file(path, reason))?))
             }
             _ => None,
         })
@@ -130,10 +133,10 @@ pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -
     let pictures = arguments.images.images.iter().map(|path| picture::open(path)).collect::<Outcome<Vec<_>>>()?;
     let pictures = prompt.pictures(pictures)?;
     let room = Room::open(&common.model.find()?)?;
+    room.words()?;
     room.prompt(&prompt, &pictures, max_tokens)?;
     room.constraint(constraint.as_ref())?;
     let loaded = common.model.load(&common.gpu, Quantisation::Q4)?;
-    loaded.system.require_words()?;
     let mut session = Session::new(&loaded.system)?;
     let mut matcher = constraint.map(|it| loaded.system.constrain(&it).map_err(RunError::from)).transpose()?;
 

@@ -37,6 +37,7 @@ Exit code 7: what was asked for is not on the screen.";
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     /// A screenshot: PNG, JPEG, WebP, BMP or GIF; `-` reads it from standard input.
+    #[arg(value_parser = input::path())]
     image: PathBuf,
     /// What to do, such as "Click Sign in"; several are answered one after the other. `-` reads standard input, an
     /// instruction on each line, and answers each as it comes.
@@ -58,7 +59,8 @@ pub(crate) struct Arguments {
 #[command(next_help_heading = "Answer")]
 pub(crate) struct AnswerArguments {
     /// Longest answer, in tokens.
-    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 128, allow_negative_numbers = true)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_tokens: u32,
     /// Let the model write whatever it likes; without this it keeps to its grammar, so that every answer can be read.
     #[arg(long)]
@@ -315,18 +317,20 @@ pub(crate) fn answer(
     })?;
     let asked = pollster::block_on(session.ask(instruction, &image, &hear))?;
     let prompt = &asked.prompt;
-    let (ids, forced) = if free {
-        (pollster::block_on(session.generate(prompt, &options, &hear, &mut |_| true))?, 0)
+    let (ids, forced, whole) = if free {
+        let ids = pollster::block_on(session.generate(prompt, &options, &hear, &mut |_| true))?;
+        let whole = ids.len() < options.max_tokens;
+        (ids, 0, whole)
     } else {
         let mut matcher =
             session.system().constrain(&session.system().grounding(&asked.instruction)).map_err(RunError::from)?;
         let on_token = &mut |_| true;
         let answer = pollster::block_on(session.generate_within(prompt, &mut matcher, &options, &hear, on_token))?;
-        (answer.ids, answer.forced)
+        (answer.ids, answer.forced, answer.whole)
     };
     let text = session.system().decode_answer(&ids)?;
     Ok(Answer {
-        action: asked.read(session.system().blueprint().grammar, &text, &image),
+        action: asked.read(session.system().blueprint().grammar, &text, whole, &image),
         looked_at: asked.closer.as_ref().map(|closer| closer.part()),
         text,
         tokens: ids.len(),

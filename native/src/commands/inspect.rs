@@ -8,6 +8,7 @@ use crate::{
     Common,
     directory::{self, SmallFiles},
     failure::{Failure, Outcome},
+    input,
     json::{Inspection, Sized, VERSION},
     model::Quantisation,
     output::{BOLD, Output, bytes, thousands},
@@ -25,10 +26,10 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     /// Directory of a published model [default: as --model].
-    #[arg(value_name = "MODEL")]
+    #[arg(value_name = "MODEL", value_parser = input::path())]
     directory: Option<PathBuf>,
     /// A picture's size, such as 1280x800; repeat it for several.
-    #[arg(long = "image-size", value_name = "WxH", value_parser = ImageSize::from_str)]
+    #[arg(long = "image-size", value_name = "WxH", allow_hyphen_values = true, value_parser = ImageSize::from_str)]
     image_sizes: Vec<ImageSize>,
 }
 

@@ -32,7 +32,7 @@ pub(crate) struct Arguments {
     #[arg(value_name = "CONTINUATION", allow_negative_numbers = true, value_parser = input::text())]
     continuations: Vec<String>,
     /// A file of {"messages": [...]} or {"prompt": text} instead of PROMPT; `-` reads standard input.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = input::path())]
     messages: Option<PathBuf>,
     #[command(flatten)]
     images: Images,

@@ -7,7 +7,11 @@
 
 use std::{collections::HashMap, fmt, path::Path};
 
-use fovea_models::{grounding::PixelBox, image::Size};
+use fovea_models::{grounding::PixelBox, image::Size, json_text};
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, SeqAccess, Visitor},
+};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -121,6 +125,47 @@ pub(super) struct Annotations {
     published: Option<(Boxes, &'static str)>,
 }
 
+/// A list of objects, whose errors say which of them is wrong.
+struct List(Vec<Map<String, Value>>);
+
+impl<'de> Deserialize<'de> for List {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Items;
+
+        impl<'de> Visitor<'de> for Items {
+            type Value = List;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of objects")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<List, A::Error> {
+                let mut all = Vec::new();
+                loop {
+                    let next = items.next_element();
+                    let next = next.map_err(|error| de::Error::custom(format!("annotation {}: {error}", all.len())));
+                    let Some(object) = next? else { return Ok(List(all)) };
+                    all.push(object);
+                }
+            }
+        }
+
+        deserializer.deserialize_seq(Items)
+    }
+}
+
+/// What a parser says; of Python's numbers that JSON does not have, that they are none.
+fn not_json(error: &serde_json::Error, bytes: &[u8]) -> String {
+    let line = bytes.split(|&byte| byte == b'\n').nth(error.line().saturating_sub(1)).unwrap_or_default();
+    let at = line.get(error.column().saturating_sub(1)..).unwrap_or_default();
+    let at = at.strip_prefix(b"-").unwrap_or(at);
+    let is_none = at.starts_with(b"NaN") || at.starts_with(b"Infinity") || at.starts_with(b"I");
+    match is_none {
+        true => format!("{error} (NaN and Infinity are no numbers of a box)"),
+        false => error.to_string(),
+    }
+}
+
 const FILE_NAMES: [&str; 5] = ["img_filename", "file_name", "image_path", "image", "img_path"];
 
 impl Annotations {
@@ -134,15 +179,23 @@ impl Annotations {
         if bytes.starts_with(b"PAR1") {
             return Err("a Parquet file: write its rows as JSON lines".to_owned());
         }
-        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-        let objects: Vec<Map<String, Value>> = match bytes.trim_ascii_start().first() {
-            None => return Err("empty".to_owned()),
-            Some(b'[') => serde_json::from_slice(bytes).map_err(|error| error.to_string())?,
-            Some(b'{') => serde_json::Deserializer::from_slice(bytes)
-                .into_iter()
-                .collect::<Result<_, _>>()
-                .map_err(|error| format!("{error} (a list of objects is expected, or an object on each line)"))?,
-            Some(_) => return Err("neither a list of objects nor an object on each line".to_owned()),
+        let bytes = json_text(bytes)?;
+        let objects = match bytes.trim_ascii_start() {
+            [b'[', ..] => {
+                serde_json::from_slice::<List>(bytes).map(|list| list.0).map_err(|error| not_json(&error, bytes))?
+            }
+            [b'{', ..] => (0..)
+                .zip(serde_json::Deserializer::from_slice(bytes).into_iter())
+                .map(|(index, object): (usize, _)| {
+                    object.map_err(|error| {
+                        let reason = not_json(&error, bytes);
+                        format!(
+                            "annotation {index}: {reason} (a list of objects is expected, or an object on each line)"
+                        )
+                    })
+                })
+                .collect::<Result<Vec<_>, _>>()?,
+            _ => return Err("neither a list of objects nor an object on each line".to_owned()),
         };
         if objects.is_empty() {
             return Err("no annotations".to_owned());
@@ -234,7 +287,7 @@ fn annotation(object: &Map<String, Value>) -> Result<Annotation, String> {
     }
     let bbox = match object.get("bbox") {
         Some(Value::Null) => None,
-        Some(value) => Some(numbers(value).ok_or_else(|| format!("bbox is {value}, expected four numbers or null"))?),
+        Some(value) => Some(numbers(value)?),
         // Without a word of it, a question for something that is there would count as one for what is not.
         None => {
             let has: Vec<&str> = object.keys().map(String::as_str).collect();
@@ -247,10 +300,16 @@ fn annotation(object: &Map<String, Value>) -> Result<Annotation, String> {
     Ok(Annotation { img_filename, bbox, instruction, data_type, data_source, role: role?, language: language? })
 }
 
-fn numbers(value: &Value) -> Option<[f64; 4]> {
-    let list: Option<Vec<f64>> = value.as_array()?.iter().map(Value::as_f64).collect();
-    let numbers: [f64; 4] = list?.try_into().ok()?;
-    numbers.iter().all(|it| it.is_finite() && it.abs() < 1e9).then_some(numbers)
+fn numbers(value: &Value) -> Result<[f64; 4], String> {
+    /// More than any picture's side.
+    const LARGEST: f64 = 1e9;
+    let list = value.as_array().and_then(|list| list.iter().map(Value::as_f64).collect::<Option<Vec<f64>>>());
+    let numbers = list.and_then(|list| <[f64; 4]>::try_from(list).ok());
+    let numbers = numbers.ok_or_else(|| format!("bbox is {value}, expected four numbers or null"))?;
+    match numbers.iter().all(|it| it.is_finite() && it.abs() < LARGEST) {
+        true => Ok(numbers),
+        false => Err(format!("bbox is {value}, which lies outside of any picture")),
+    }
 }
 
 #[cfg(test)]
@@ -362,6 +421,8 @@ mod tests {
             ("[]", "no annotations"),
             ("PAR1\u{15}", "Parquet"),
             ("img_filename,bbox\n", "neither"),
+            ("<!DOCTYPE html><html></html>", "web page (HTML)"),
+            ("version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS pointer"),
             ("{\"img_filename\": ", "object on each line"),
             ("[3]", "invalid type"),
         ] {
@@ -371,6 +432,21 @@ mod tests {
         for bbox in [json!([1, 2, 3]), json!([1, 2, 3, "4"]), json!("1,2,3,4"), json!([1, 2, 3, 1e300])] {
             let error = read(&json!([question(bbox.clone())])).unwrap_err();
             assert!(error.contains("bbox"), "{error}");
+        }
+        let good = question(json!([1, 2, 3, 4]));
+        let bad = |bbox: &str| question(json!("HERE")).to_string().replace("\"HERE\"", bbox);
+        for (bbox, reason) in [
+            ("[1, 2, 3, 1e300]", "outside of any picture"),
+            ("[-1e12, 2, 3, 4]", "outside of any picture"),
+            ("[1, 2, NaN, 4]", "NaN and Infinity are no numbers"),
+            ("[1, 2, 3, -Infinity]", "NaN and Infinity are no numbers"),
+            ("[1, 2, 3, 1e999]", "number out of range"),
+            ("[1, 2, 3", "annotation 1"),
+        ] {
+            for text in [format!("[{good},\n {}]", bad(bbox)), format!("{good}\n{}\n", bad(bbox))] {
+                let error = Annotations::parse(text.as_bytes()).unwrap_err();
+                assert!(error.contains("annotation 1: ") && error.contains(reason), "{error}");
+            }
         }
         for name in ["../a.png", "/a.png", "", "a/../b.png"] {
             let error = read(&json!([{ "img_filename": name, "instruction": "x", "bbox": null }])).unwrap_err();

@@ -18,6 +18,7 @@ use fovea_models::{
     Session,
     grounding::{PixelBox, PixelPoint},
     image::{Picture, Size},
+    json_text,
 };
 use serde::Deserialize;
 
@@ -53,19 +54,20 @@ Exit code 3: some questions could not be asked. The table counts the others.";
 pub(crate) struct Arguments {
     /// A list of {img_filename, bbox, instruction, data_type, data_source, role, language}, or one on each line. The last
     /// four are for grouping; a bbox of null says that the target is not on the screen. `-` reads standard input.
-    #[arg(value_name = "ANNOTATIONS.json")]
+    #[arg(value_name = "ANNOTATIONS.json", value_parser = input::path())]
     annotations: PathBuf,
     /// Directory of the screenshots.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = input::path())]
     images: PathBuf,
     /// How boxes are written, where the file leaves it open.
     #[arg(long, value_enum, value_name = "CONVENTION")]
     boxes: Option<Boxes>,
     /// Ask only so many questions, spread evenly.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
     /// Predictions of another method, to print beside: lines of {"index": N, "point": [x, y] or null}.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = input::path())]
     ocr: Option<PathBuf>,
     /// Where to write each prediction as a line of JSON, as it comes.
     #[arg(long, value_name = "FILE", value_parser = input::output_path())]
@@ -351,6 +353,7 @@ fn read_points(path: &Path) -> Outcome<HashMap<usize, Option<PixelPoint>>> {
         point: Option<[f32; 2]>,
     }
     let bytes = read_bounded(path, 256 << 20).map_err(|error| Failure::file(path, error))?;
+    let bytes = json_text(&bytes).map_err(|reason| Failure::file(path, reason))?;
     let mut points = HashMap::new();
     for (number, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
         if line.trim_ascii().is_empty() {
