@@ -696,7 +696,8 @@ fn sizes_that_differ_between_two_files_are_named() {
 /// A tower has positions for the patches of one size; Pixtral's, for as many as `image_size` has.
 #[test]
 fn views_of_another_size_than_the_towers_are_named() {
-    for model in ["llava", "llava_next", "internvl", "paligemma", "mllama", "pixtral", "kosmos2"] {
+    for model in ["llava", "llava_next", "internvl", "paligemma", "mllama", "pixtral", "kosmos2", "idefics3", "smolvlm"]
+    {
         let mut config = config(model);
         assert!(read(&small(model)).is_ok(), "{model}");
         let side = &mut config["vision_config"]["image_size"];
@@ -704,6 +705,54 @@ fn views_of_another_size_than_the_towers_are_named() {
         *side = side.as_array().map_or_else(|| half(side), |sides| sides.iter().map(half).collect());
         names(&with_config(model, &config), &["image_size", "patches", "preprocessor_config.json"]);
     }
+    // The other way round, by the key of the preparation.
+    for (model, key, value) in [
+        ("llava", "crop_size", json!({"height": 28, "width": 28})),
+        ("llava", "crop_size", json!({"height": 56, "width": 28})),
+        ("idefics3", "max_image_size", json!({"longest_edge": 96})),
+        ("smolvlm", "max_image_size", json!({"longest_edge": 32})),
+        ("paligemma", "size", json!({"height": 28, "width": 28})),
+    ] {
+        let mut files = small(model);
+        let mut preparation = parsed(&files, "preprocessor_config.json");
+        preparation[key] = value;
+        files.insert("preprocessor_config.json".to_owned(), preparation.to_string().into_bytes());
+        names(&files, &["vision_config.image_size", key, "preprocessor_config.json"]);
+    }
+}
+
+/// Llama 3.2 Vision's tiles are counted in three places; the tower has learned rows for each canvas by its number.
+#[test]
+fn canvases_that_differ_are_named() {
+    let model = "mllama";
+    let mut files = small(model);
+    let mut preparation = parsed(&files, "preprocessor_config.json");
+    for tiles in [1, 3, 5] {
+        preparation["max_image_tiles"] = tiles.into();
+        files.insert("preprocessor_config.json".to_owned(), preparation.to_string().into_bytes());
+        names(&files, &["vision_config.max_num_tiles", "max_image_tiles", "preprocessor_config.json"]);
+    }
+    let published = json!([[1, 1], [1, 2], [1, 3], [1, 4], [2, 1], [2, 2], [3, 1], [4, 1]]);
+    assert_eq!(config(model)["vision_config"]["supported_aspect_ratios"], published);
+    for ratios in [
+        json!([[1, 1], [1, 2], [2, 1]]),
+        json!([[1, 1], [1, 2], [1, 3], [1, 4], [2, 1], [2, 2], [3, 1], [5, 1]]),
+        json!([[1, 1], [2, 1], [3, 1], [4, 1], [1, 2], [2, 2], [1, 3], [1, 4]]),
+        json!([[0, 1]]),
+    ] {
+        let mut config = config(model);
+        config["vision_config"]["supported_aspect_ratios"] = ratios;
+        let named = ["vision_config.supported_aspect_ratios", "vision_config.max_num_tiles"];
+        names(&with_config(model, &config), &named);
+    }
+    // Both of them as for another tower: its tables are too large.
+    let mut config = config(model);
+    config["vision_config"]["max_num_tiles"] = 2.into();
+    config["vision_config"]["supported_aspect_ratios"] = json!([[1, 1], [1, 2], [2, 1]]);
+    let mut files = with_config(model, &config);
+    preparation["max_image_tiles"] = 2.into();
+    files.insert("preprocessor_config.json".to_owned(), preparation.to_string().into_bytes());
+    refused(files, unchanged(model), &["position", "shape"]);
 }
 
 /// Whichever file names them: the end of a text, the end of a turn, and what the template has after an answer.

@@ -11,7 +11,7 @@ use super::{
     config::{OneOrMany, divide, size, stop},
     keys,
     text::TextConfig,
-    vit::VitKeys,
+    vit::{VitKeys, check_views},
 };
 use crate::{
     blocks::{ConnectorConfig, DecoderNames, ProjectorConfig, TowerConfig, VisionConfig},
@@ -48,9 +48,11 @@ pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
     let tower = config.vision_config.idefics3()?;
     size("scale_factor", config.scale_factor, 16)?;
     divide("vision_config.image_size / patch_size", tower.side, "scale_factor", config.scale_factor)?;
+    let image = ViewsConfig::split(&files.preprocessor()?, tower.patch as u32)?;
+    check_views(tower.side, &image)?;
     Ok(Blueprint {
         name: "idefics3",
-        image: ImageConfig::Views(ViewsConfig::split(&files.preprocessor()?, tower.patch as u32)?),
+        image: ImageConfig::Views(image),
         vision: VisionConfig {
             connector: ConnectorConfig::Projector(ProjectorConfig {
                 width: tower.layer.hidden,

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::{
     Blueprint, Grammar,
-    config::{OneOrMany, activation, kind, size, stop, wrong},
+    config::{OneOrMany, PREPARATION, activation, kind, size, stop, wrong},
     keys,
     text::TextConfig,
     vit::{TowerSizes, check_views},
@@ -19,7 +19,7 @@ use crate::{
         VisionConfig,
     },
     checkpoint::{Files, LoadError},
-    image::{ImageConfig, ViewsConfig},
+    image::{ImageConfig, ViewRule, ViewsConfig},
     prompt::{ChatFormat, ImageSlot, PositionRule, SlotText},
 };
 
@@ -93,6 +93,16 @@ impl Vision {
         size("vision_config.num_global_layers", self.num_global_layers, 1024)?;
         size("vision_config.max_num_tiles", self.max_num_tiles, 64)?;
         size("vision_config.supported_aspect_ratios", self.supported_aspect_ratios.len(), 256)?;
+        // The preparation numbers them itself, and the learned rows have its numbers.
+        let all = canvases(self.max_num_tiles as u32);
+        if self.supported_aspect_ratios != all {
+            let (got, tiles) = (format!("{:?}", self.supported_aspect_ratios), self.max_num_tiles);
+            let expected = match all.len() {
+                0..=16 => format!("{all:?}, as vision_config.max_num_tiles is {tiles}"),
+                count => format!("the {count} that vision_config.max_num_tiles of {tiles} allows"),
+            };
+            return Err(wrong("vision_config.supported_aspect_ratios", got, expected));
+        }
         let kept = &self.intermediate_layers_indices;
         if !kept.is_sorted_by(|a, b| a < b) || kept.last().is_some_and(|&last| last >= self.num_hidden_layers) {
             let expected = format!("rising, below {}", self.num_hidden_layers);
@@ -123,6 +133,11 @@ impl Vision {
     }
 }
 
+/// Columns and rows of at most so many tiles, in the preparation's order. Source: `get_all_supported_aspect_ratios`.
+fn canvases(tiles: u32) -> Vec<[u32; 2]> {
+    (1..=tiles).flat_map(|one| (1..=tiles / one).map(move |other| [one, other])).collect()
+}
+
 pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
     let config: Config = keys::read(files)?;
     let names = DecoderNames { at: "language_model", ..DecoderNames::LLAMA };
@@ -130,6 +145,12 @@ pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
     let tower = config.vision_config.read()?;
     let image = ViewsConfig::canvas(&files.preprocessor()?, tower.patch as u32)?;
     check_views(tower.side, &image)?;
+    if let ViewRule::Canvas { most, .. } = image.rule
+        && most as usize != tower.tiles
+    {
+        let expected = format!("{most}, the max_image_tiles of {PREPARATION}");
+        return Err(wrong("vision_config.max_num_tiles", tower.tiles.to_string(), expected));
+    }
     let mut decoder = text.decoder;
     decoder.options.extra_embeddings = EXTRA_EMBEDDINGS;
     decoder.gated = Some(GatedCrossConfig { layers: config.text_config.cross_layers(decoder.layers)? });

@@ -144,14 +144,19 @@ impl VitKeys {
 
 /// Refuses views that the tower has no positions for, or positions of another grid: two files say how large they are.
 pub(super) fn check_views(side: usize, views: &ViewsConfig) -> Result<(), LoadError> {
-    let Some(patches) = views.most_patches() else { return Ok(()) };
+    let patches = views.most_patches();
     let native = matches!(views.rule, ViewRule::Native { .. });
     if patches.iter().all(|&it| it as usize == side || native && it as usize <= side) {
         return Ok(());
     }
     let [across, down] = patches;
     let got = format!("{side} patches a side");
-    let expected = format!("{across} across and {down} down, by size or crop_size of {PREPARATION}");
+    let keys = match views.rule {
+        ViewRule::Split { .. } => "max_image_size",
+        ViewRule::Middle { .. } | ViewRule::Anyres { .. } => "size or crop_size",
+        _ => "size or max_image_size",
+    };
+    let expected = format!("{across} across and {down} down, by {keys} of {PREPARATION}");
     Err(wrong("vision_config.image_size", got, expected))
 }
 

@@ -156,17 +156,17 @@ impl Layout {
 }
 
 impl ViewsConfig {
-    /// The most patches of a view, across and down: those that every view has, but for [`ViewRule::Native`]. `None` where
-    /// the tower takes any number ([`ViewRule::Split`]).
-    pub fn most_patches(&self) -> Option<[u32; 2]> {
+    /// The most patches of a view, across and down: those that every view has, but for [`ViewRule::Native`].
+    pub fn most_patches(&self) -> [u32; 2] {
         let side = |pixels: u32| pixels / self.patch.max(1);
         match self.rule {
             ViewRule::Middle { crop: size, .. } | ViewRule::Whole(size) | ViewRule::Grid { tile: size, .. } => {
-                Some([side(size.width), side(size.height)])
+                [side(size.width), side(size.height)]
             }
-            ViewRule::Anyres { tile, .. } | ViewRule::Canvas { tile, .. } => Some([side(tile); 2]),
-            ViewRule::Native { longest } => Some([longest.div_ceil(self.patch.max(1)); 2]),
-            ViewRule::Split { .. } => None,
+            ViewRule::Anyres { tile, .. } | ViewRule::Canvas { tile, .. } | ViewRule::Split { tile, .. } => {
+                [side(tile); 2]
+            }
+            ViewRule::Native { longest } => [longest.div_ceil(self.patch.max(1)); 2],
         }
     }
 
