@@ -6,7 +6,7 @@ use fovea_models::{
     grounding::{PixelBox, PixelPoint},
     image::{Picture, Size},
 };
-use image::{ExtendedColorType, ImageDecoder, ImageError, ImageFormat, ImageReader, metadata::Orientation};
+use image::{ExtendedColorType, ImageFormat};
 
 use crate::{
     failure::{Failure, Outcome},
@@ -22,8 +22,11 @@ const WHITE: [u8; 3] = [255, 255, 255];
 /// Reads a picture, as a person sees it: turned as its Exif data says, transparent parts on white.
 pub(crate) fn open(path: &Path) -> Outcome<Picture> {
     refuse_addresses(path)?;
-    let bytes = read_bounded(path, LARGEST_FILE).map_err(|error| Failure::file(path, error))?;
-    Picture::decode(&bytes).map_err(|error| Failure::picture(path, &error))
+    Picture::decode(&read(path)?).map_err(|error| Failure::picture(path, &error))
+}
+
+fn read(path: &Path) -> Outcome<Vec<u8>> {
+    read_bounded(path, LARGEST_FILE).map_err(|error| Failure::file(path, error))
 }
 
 /// What stands for a picture elsewhere is no path here. The reader of pictures says what to do with it.
@@ -40,16 +43,7 @@ fn refuse_addresses(path: &Path) -> Outcome {
 
 /// A picture's size as people see it, from its header alone.
 pub(crate) fn size(path: &Path) -> Outcome<Size> {
-    let read = || {
-        let mut decoder = ImageReader::open(path)?.with_guessed_format()?.into_decoder()?;
-        let (width, height) = decoder.dimensions();
-        let turned = matches!(
-            decoder.orientation()?,
-            Orientation::Rotate90 | Orientation::Rotate270 | Orientation::Rotate90FlipH | Orientation::Rotate270FlipH
-        );
-        Ok(if turned { Size::new(height, width) } else { Size::new(width, height) })
-    };
-    read().map_err(|error: ImageError| Failure::file(path, error))
+    Picture::size_of(&read(path)?).map_err(|error| Failure::picture(path, &error))
 }
 
 /// What is drawn for an answer: its box, and where it clicks.

@@ -61,6 +61,32 @@ pub(super) fn webp(bytes: &[u8]) -> bool {
     size.is_some_and(|size| bytes.len() as u64 + 1 >= u64::from(size) + 8)
 }
 
+/// Bytes at the end of a WebP's pixels of which a decoder needs some: encoders end where their data ends, but for a few bits.
+const WEBP_NEEDED: usize = 32;
+
+/// A WebP's first frame, as a file of its own, without the last of its bytes; its alpha is left out. `None` if it is no longer
+/// than that.
+pub(super) fn webp_shortened(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut rest = bytes.get(12..)?;
+    loop {
+        let (kind, after) = rest.split_first_chunk::<4>()?;
+        let (length, body) = after.split_first_chunk::<4>()?;
+        let length = u32::from_le_bytes(*length) as usize;
+        rest = match kind {
+            b"VP8 " | b"VP8L" => {
+                let kept = body.get(..length.min(body.len()).checked_sub(WEBP_NEEDED)?)?;
+                let size = |length: usize| u32::try_from(length).map(u32::to_le_bytes).ok();
+                let odd = &[0][..kept.len() % 2];
+                let (riff, own) = (size(12 + kept.len() + odd.len())?, size(kept.len())?);
+                return Some([b"RIFF", &riff[..], b"WEBP", kind, &own, kept, odd].concat());
+            }
+            // Where the frame stands, its size and how long it is shown; then its chunks.
+            b"ANMF" => body.get(16..)?,
+            _ => body.get(length.checked_next_multiple_of(2)?..)?,
+        };
+    }
+}
+
 /// Whether the blocks of a GIF's first frame are complete.
 pub(super) fn gif(bytes: &[u8]) -> bool {
     let table = |flags: u8| if flags & 0x80 != 0 { 3 << ((flags & 7) + 1) } else { 0 };

@@ -20,6 +20,9 @@ const EOI: [u8; 2] = [0xff, 0xd9];
 /// What is put after the last scan: the first bit is a one, where a decoder's own padding is zeros.
 const OTHER: [u8; 8] = [0xa5, 0x3c, 0x96, 0x5a, 0xc3, 0x69, 0xb4, 0x4b];
 
+/// Zeros at the end of a scan from which on they are suspected to stand for what is missing.
+const ZEROS: usize = 32;
+
 /// A file's segments.
 pub(super) struct Jpeg<'a> {
     pub(super) size: Size,
@@ -104,12 +107,19 @@ impl<'a> Jpeg<'a> {
         let end = stream.len();
         stream.extend(EOI);
         let rgb = decode(&stream).map_err(|error| if self.ended { ImageError::Decode(error) } else { cut.clone() })?;
-        stream.truncate(end);
-        stream.extend(OTHER.iter().cycle().take(1024));
-        stream.extend(EOI);
-        match decode(&stream) {
-            Ok(other) if other == rgb => Ok(rgb),
-            _ => Err(cut),
+        let with_other_end = |at: usize| {
+            let other = OTHER.iter().cycle().take(1024);
+            let stream: Vec<u8> = stream.iter().take(at).chain(other).chain(&EOI).copied().collect();
+            decode(&stream).is_ok_and(|other| other == rgb)
+        };
+        if !with_other_end(end) {
+            return Err(cut);
+        }
+        // Zeros in place of the rest may be more than the rest was: then the last of them are not needed either.
+        let zeros = stream.get(..end).is_some_and(|stream| stream.ends_with(&[0; ZEROS]));
+        match zeros && with_other_end(end - ZEROS) {
+            true => Err(cut),
+            false => Ok(rgb),
         }
     }
 }

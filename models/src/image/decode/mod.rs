@@ -4,6 +4,7 @@
 //! error. Colour profiles and gamma are ignored, and of an animation the first frame is taken, as in the reference.
 
 mod container;
+mod exif;
 mod jpeg;
 mod kind;
 
@@ -42,56 +43,58 @@ impl Picture {
     pub fn decode_within(bytes: &[u8], limit: u64) -> Result<Self, ImageError> {
         let kind = Kind::of(bytes)?;
         let cut = ImageError::Cut { format: kind.name() };
-        let decode = |error: image::ImageError| match error {
-            image::ImageError::IoError(_) => ImageError::Cut { format: kind.name() },
-            error => ImageError::Decode(error.to_string()),
-        };
-        let (picture, exif) = match kind {
-            Kind::Jpeg => {
-                let jpeg = Jpeg::read(bytes)?;
-                check(jpeg.size, limit)?;
-                let (size, exif) = (jpeg.size, jpeg.exif.map(<[u8]>::to_vec));
-                (Self::from_rgb(size, jpeg.rgb()?)?, exif)
-            }
+        let decode = errors(kind);
+        let header = Header::read(kind, bytes)?;
+        check(header.size, limit)?;
+        let picture = match kind {
+            Kind::Jpeg => Self::from_rgb(header.size, Jpeg::read(bytes)?.rgb()?)?,
             Kind::Png => {
-                check(container::png_size(bytes).ok_or(ImageError::Cut { format: kind.name() })?, limit)?;
-                let (extent, exif) = container::png(bytes);
-                let header = PngDecoder::with_limits(Cursor::new(bytes), limits(limit)).map_err(decode)?;
-                let picture = match extent {
-                    Extent::Whole => composited(header, limit, decode)?,
+                let decoder = PngDecoder::with_limits(Cursor::new(bytes), limits(limit)).map_err(decode)?;
+                match container::png(bytes).0 {
+                    Extent::Whole => composited(decoder, limit, decode)?,
                     Extent::Endless => {
                         let ended = [bytes, &container::PNG_END].concat();
                         let decoder = PngDecoder::with_limits(Cursor::new(ended), limits(limit)).map_err(decode)?;
                         composited(decoder, limit, decode)?
                     }
                     Extent::Cut => return Err(cut),
-                };
-                (picture, exif.map(<[u8]>::to_vec))
+                }
             }
             Kind::WebP => {
-                let mut decoder = WebPDecoder::new(Cursor::new(bytes)).map_err(decode)?;
-                check(size(&decoder), limit)?;
                 if !container::webp(bytes) {
                     return Err(cut);
                 }
-                let exif = decoder.exif_metadata().ok().flatten();
-                (composited(decoder, limit, decode)?, exif)
+                let picture = composited(WebPDecoder::new(Cursor::new(bytes)).map_err(decode)?, limit, decode)?;
+                // Zeros are data too, and there are more of them than are needed.
+                let shorter = container::webp_shortened(bytes).and_then(|it| WebPDecoder::new(Cursor::new(it)).ok());
+                if shorter.is_some_and(|shorter| composited(shorter, limit, decode).is_ok()) {
+                    return Err(cut);
+                }
+                picture
             }
             Kind::Gif => {
-                let decoder = GifDecoder::new(Cursor::new(bytes)).map_err(decode)?;
-                check(size(&decoder), limit)?;
                 if !container::gif(bytes) {
                     return Err(cut);
                 }
-                (composited(decoder, limit, decode)?, None)
+                composited(GifDecoder::new(Cursor::new(bytes)).map_err(decode)?, limit, decode)?
             }
-            Kind::Bmp => {
-                check(container::bmp_size(bytes).ok_or(cut)?, limit)?;
-                let decoder = BmpDecoder::new(Cursor::new(bytes)).map_err(decode)?;
-                (composited(decoder, limit, decode)?, None)
-            }
+            Kind::Bmp => composited(BmpDecoder::new(Cursor::new(bytes)).map_err(decode)?, limit, decode)?,
         };
-        Ok(picture.turned(exif.as_deref().map_or(Orientation::NoTransforms, orientation)))
+        Ok(picture.turned(header.orientation))
+    }
+
+    /// A picture's size as people see it, from its header alone: turned as [`Picture::decode`] turns it. Its pixels may be
+    /// more than any limit, cut off or damaged.
+    ///
+    /// # Errors
+    /// As [`Picture::decode`], for the header.
+    pub fn size_of(bytes: &[u8]) -> Result<Size, ImageError> {
+        let Header { size: Size { width, height }, orientation } = Header::read(Kind::of(bytes)?, bytes)?;
+        let lies = matches!(
+            orientation,
+            Orientation::Rotate90 | Orientation::Rotate270 | Orientation::Rotate90FlipH | Orientation::Rotate270FlipH
+        );
+        Ok(if lies { Size::new(height, width) } else { Size::new(width, height) })
     }
 
     fn turned(self, orientation: Orientation) -> Self {
@@ -104,6 +107,45 @@ impl Picture {
         turned.apply_orientation(orientation);
         let size = Size::new(turned.width(), turned.height());
         Self::from_rgb(size, turned.into_rgb8().into_raw()).unwrap_or(self)
+    }
+}
+
+/// What a file says of its pixels.
+struct Header {
+    /// As they are stored.
+    size: Size,
+    orientation: Orientation,
+}
+
+impl Header {
+    fn read(kind: Kind, bytes: &[u8]) -> Result<Self, ImageError> {
+        let (decode, cut) = (errors(kind), || ImageError::Cut { format: kind.name() });
+        let (size, exif) = match kind {
+            Kind::Jpeg => {
+                let jpeg = Jpeg::read(bytes)?;
+                (jpeg.size, jpeg.exif.map(exif::orientation))
+            }
+            Kind::Png => {
+                let size = container::png_size(bytes).ok_or_else(cut)?;
+                (size, container::png(bytes).1.map(exif::orientation))
+            }
+            Kind::WebP => {
+                let mut decoder = WebPDecoder::new(Cursor::new(bytes)).map_err(decode)?;
+                let exif = decoder.exif_metadata().ok().flatten();
+                (size(&decoder), exif.as_deref().map(exif::orientation))
+            }
+            Kind::Gif => (size(&GifDecoder::new(Cursor::new(bytes)).map_err(decode)?), None),
+            Kind::Bmp => (container::bmp_size(bytes).ok_or_else(cut)?, None),
+        };
+        Ok(Self { size, orientation: exif.unwrap_or(Orientation::NoTransforms) })
+    }
+}
+
+/// A decoder's error as one of a format's: what ends early is cut off.
+fn errors(kind: Kind) -> impl Fn(image::ImageError) -> ImageError + Copy {
+    move |error| match error {
+        image::ImageError::IoError(_) => ImageError::Cut { format: kind.name() },
+        error => ImageError::Decode(error.to_string()),
     }
 }
 
@@ -155,12 +197,6 @@ fn composited<'a>(
         DynamicImage::ImageRgba16(it) => Picture::from_rgba(size, &high(it.as_raw())),
         other => Picture::from_rgba(size, other.into_rgba8().as_raw()),
     }
-}
-
-/// What Exif data says, with or without the six bytes that JPEG puts before it.
-fn orientation(exif: &[u8]) -> Orientation {
-    let tiff = exif.strip_prefix(b"Exif\0\0").unwrap_or(exif);
-    Orientation::from_exif_chunk(tiff).unwrap_or(Orientation::NoTransforms)
 }
 
 #[cfg(test)]

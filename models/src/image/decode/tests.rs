@@ -43,6 +43,73 @@ fn pictures_are_turned_as_they_are_shown() {
     assert_eq!((turned.size(), fnv(turned.rgb())), (Size::new(84, 112), 0x6cc2_3a9f_b192_dfa1));
 }
 
+/// The same in every type of whole numbers that an entry may have, in either order of bytes.
+fn exif_in_every_type(orientation: u8) -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    for kind in [1u16, 3, 4, 6, 8, 9] {
+        let width = match kind {
+            1 | 6 => 1,
+            3 | 8 => 2,
+            _ => 4,
+        };
+        let mut value = [0; 4];
+        value[0] = orientation;
+        let mut little = b"II*\0\x08\0\0\0\x02\0".to_vec();
+        // Something else before it.
+        little.extend(b"\x0f\x01\x02\0\x04\0\0\0abc\0");
+        little.extend([0x12, 0x01]);
+        little.extend(kind.to_le_bytes().iter().chain(&[1, 0, 0, 0]).chain(&value).chain(&[0; 4]));
+        let mut value = [0; 4];
+        value[width - 1] = orientation;
+        let mut big = b"MM\0*\0\0\0\x08\0\x01\x01\x12".to_vec();
+        big.extend(kind.to_be_bytes().iter().chain(&[0, 0, 0, 1]).chain(&value).chain(&[0; 4]));
+        all.extend([little, big]);
+    }
+    all
+}
+
+#[test]
+fn orientations_are_read_in_every_type() {
+    for orientation in 1..=8 {
+        let expected = Orientation::from_exif(orientation).unwrap();
+        for tiff in exif_in_every_type(orientation) {
+            assert_eq!(super::exif::orientation(&tiff), expected, "{tiff:?}");
+            assert_eq!(super::exif::orientation(&[b"Exif\0\0", &tiff[..]].concat()), expected);
+            for length in 0..tiff.len() - 4 {
+                assert_eq!(super::exif::orientation(&tiff[..length]), Orientation::NoTransforms, "{length}");
+            }
+        }
+    }
+    // No whole number, several of them, and one that is none of the eight.
+    for (kind, count, value) in [(2u8, 1u8, 6u8), (5, 1, 6), (11, 1, 6), (3, 2, 6), (4, 1, 9)] {
+        let mut tiff = b"II*\0\x08\0\0\0\x01\0\x12\x01".to_vec();
+        tiff.extend([kind, 0, count, 0, 0, 0, value, 0, 0, 0]);
+        assert_eq!(super::exif::orientation(&tiff), Orientation::NoTransforms, "{kind}");
+    }
+}
+
+/// The one reader of headers says the size that the picture has when it is decoded; of half a file too.
+#[test]
+fn sizes_are_read_from_headers() {
+    let folder = format!("{}/../tests/cases/pictures", env!("CARGO_MANIFEST_DIR"));
+    let mut seen = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let bytes = file(&name);
+        let size = Picture::size_of(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
+        if let Ok(picture) = Picture::decode(&bytes) {
+            assert_eq!(picture.size(), size, "{name}");
+            seen += 1;
+        }
+        if name.ends_with("png") {
+            assert_eq!(Picture::size_of(&bytes[..bytes.len() / 2]), Ok(size), "{name}");
+        }
+    }
+    assert!(seen > 15);
+    assert!(matches!(Picture::size_of(b"<html>"), Err(ImageError::Format { .. })));
+    assert_eq!(Picture::size_of(b"\x89PNG\r\n\x1a\n"), Err(ImageError::Cut { format: "PNG" }));
+}
+
 /// A big-endian TIFF header with one directory of one entry.
 fn exif(orientation: u8) -> Vec<u8> {
     let mut tiff = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0".to_vec();
@@ -102,6 +169,7 @@ fn every_orientation_is_applied() {
         for file in files {
             let picture = Picture::decode(&file).unwrap();
             assert_eq!((picture.size(), picture.rgb()), (upright, pixels.concat().as_slice()), "{orientation}");
+            assert_eq!(Picture::size_of(&file).unwrap(), upright, "{orientation}");
         }
         // JPEG: the size alone, as its colours are not exact.
         let mut jpeg = Vec::new();
@@ -111,6 +179,7 @@ fn every_orientation_is_applied() {
         segment.extend(&prefixed);
         let jpeg = [&jpeg[..2], &segment, &jpeg[2..]].concat();
         assert_eq!(Picture::decode(&jpeg).unwrap().size(), upright, "{orientation}");
+        assert_eq!(Picture::size_of(&jpeg).unwrap(), upright, "{orientation}");
     }
 }
 
@@ -223,6 +292,43 @@ fn half_a_picture_is_an_error() {
                     Err(error) => panic!("{name}: {length}: {error}"),
                 }
             }
+        }
+    }
+}
+
+/// A download that took its room on the disk and did not fill it: zeros, which decoders take for data, in place of the rest, or
+/// of a part in the middle.
+#[test]
+fn zeros_in_place_of_data_are_no_picture() {
+    let mut lossless = Vec::new();
+    let encoder = image::codecs::webp::WebPEncoder::new_lossless(&mut lossless);
+    encoder.encode(open("small.png").rgb(), 120, 72, ExtendedColorType::Rgb8).unwrap();
+    let mut files = vec![("lossless.webp", lossless)];
+    for name in [
+        "small.png",
+        "progressive.jpg",
+        "restarts.jpg",
+        "subsampled.jpg",
+        "cmyk.jpg",
+        "grey.jpg",
+        "lossy.webp",
+        "alpha_lossy.webp",
+        "transparent.gif",
+        "interlaced.gif",
+    ] {
+        files.push((name, file(name)));
+    }
+    for (name, bytes) in files {
+        assert!(Picture::decode(&bytes).is_ok(), "{name}");
+        for share in [2, 3, 4] {
+            let mut zeros = bytes.clone();
+            zeros[bytes.len() - bytes.len() / share..].fill(0);
+            assert!(Picture::decode(&zeros).is_err(), "{name}: the last {share}th");
+        }
+        if name.ends_with("webp") {
+            let mut zeros = bytes.clone();
+            zeros[bytes.len() / 2..bytes.len() * 2 / 3].fill(0);
+            assert!(Picture::decode(&zeros).is_err(), "{name}: the middle");
         }
     }
 }
