@@ -446,6 +446,14 @@ fn tokenizers_that_are_others_are_named() -> Outcome {
         let error = with(name, page);
         assert!(error.starts_with(&format!("{name}: ")) && error.contains("web page"), "{error}");
     }
+    // JSON that is no tokenizer: the field is named.
+    let mut tokenizer: Value = serde_json::from_slice(&golden::bytes("llava/tokenizer.json"))?;
+    for model in [Value::Null, json!(3), json!([]), json!("BPE")] {
+        tokenizer["model"] = model;
+        let expected = "tokenizer.json: field `model` must be an object with a type and a vocabulary";
+        assert_eq!(with("tokenizer.json", tokenizer.to_string().as_bytes()), expected);
+    }
+    assert!(with("tokenizer.json", b"{}").starts_with("tokenizer.json: field `model` must be "));
     let mut small = files("qwen2_vl");
     ["tokenizer.json", "merges.txt"].iter().for_each(|name| drop(small.remove(*name)));
     let expected = "tokenizer.json (or vocab.json with merges.txt, or tokenizer.model) is missing";

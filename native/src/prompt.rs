@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use fovea_engine::text::{Conversation, LocalTime, Message, Part};
+use fovea_engine::text::{Conversation, LocalTime, Message, Part, says_nothing};
 use fovea_models::{
     EncodedImage, Prepared, RunError, Session, System, image::Picture, parse_json, prompt::collapse_slots,
 };
@@ -60,11 +60,11 @@ impl Prompt {
         };
         let file: Value = json(path)?;
         let Some(fields) = file.as_object() else { return messages(&file, Vec::new()) };
-        if let Some(other) = fields.keys().find(|key| !matches!(key.as_str(), "messages" | "tools" | "prompt")) {
-            // Fixtures say more about their requests than what is asked.
-            if !matches!(other.as_str(), "template_version" | "agent") {
-                return Err(wrong(&format_args!("{other} is not known: messages with tools, or prompt, are")));
-            }
+        // Fixtures say more about their requests than what is asked.
+        let known = ["messages", "tools", "prompt", "template_version", "agent"];
+        let other = fields.iter().find(|(key, value)| !known.contains(&key.as_str()) && !says_nothing(value));
+        if let Some((other, _)) = other {
+            return Err(wrong(&format_args!("{other} is not known: messages with tools, or prompt, are")));
         }
         match (fields.get("messages"), fields.get("prompt"), fields.get("tools")) {
             (Some(value), None, tools) => {

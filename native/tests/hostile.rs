@@ -456,6 +456,7 @@ fn broken_prompt_files() {
         r#"{"messages": [{"role": "nobody", "content": "hi"}]}"#,
         r#"{"messages": [{"role": "user", "content": [{"type": "video"}]}]}"#,
         r#"{"prompt": "a", "messages": [{"role": "user", "content": "hi"}]}"#,
+        r#"{"prompt": "a", "model": "x"}"#,
     ] {
         let path = scratch.write("prompt.json", text);
         assert_fails(&dump(&[], "--messages", &path), INPUT, &["prompt.json"]);
@@ -485,6 +486,7 @@ fn pixels_that_do_not_fit() {
         (tensor("pixel_values", "I32"), "I32"),
         (tensor("another", "F32"), "missing"),
         (b"nothing".to_vec(), "pixels.safetensors"),
+        (OTHERS[0].0.to_vec(), "Git LFS pointer"),
     ] {
         let path = scratch.write("pixels.safetensors", bytes);
         let arguments = [Path::new("--image"), &image, Path::new("--pixels"), &path];

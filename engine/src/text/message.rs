@@ -190,8 +190,8 @@ impl Message {
     }
 }
 
-/// Whether a field could as well be left out.
-fn says_nothing(value: &Value) -> bool {
+/// Whether a field of JSON could as well be left out: null, and empty text, lists and objects.
+pub fn says_nothing(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::String(text) => text.is_empty(),

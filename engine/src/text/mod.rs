@@ -16,7 +16,7 @@ mod words;
 
 use crate::weights::foreign;
 
-pub use message::{Conversation, EXTRA, LocalTime, Message, Part, Role};
+pub use message::{Conversation, EXTRA, LocalTime, Message, Part, Role, says_nothing};
 pub use template::{ChatTemplate, Script, TemplateFiles};
 pub use tokenizer::{Beside, TextStream, Tokenizer};
 pub use vocabulary::TokenBytes;

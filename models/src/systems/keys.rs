@@ -6,6 +6,7 @@
 //! keys a system's types take. One that they do not take must be known to change no numbers: by its name, or by a value
 //! that says what happens anyway. Null, and empty text, lists and objects, say nothing: they are as if left out.
 
+use fovea_engine::text::says_nothing;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -265,7 +266,7 @@ fn canonical(files: Files<'_>) -> Result<Map<String, Value>, LoadError> {
 fn unquantised(json: &Map<String, Value>) -> Result<(), LoadError> {
     let keys = ["quantization_config", "compression_config", "quantization"];
     let Some(how) =
-        keys.iter().find_map(|key| Some((key, json.get(*key).filter(|it| !is_empty(it) && **it != false)?)))
+        keys.iter().find_map(|key| Some((key, json.get(*key).filter(|it| !says_nothing(it) && **it != false)?)))
     else {
         return Ok(());
     };
@@ -319,7 +320,7 @@ fn unify_rope(json: &mut Map<String, Value>, path: &dyn Fn(&str) -> String) -> R
     for source in ["rope_scaling", "rope_parameters"] {
         let Some(value) = json.remove(source) else { continue };
         let Value::Object(value) = value else {
-            if is_empty(&value) {
+            if says_nothing(&value) {
                 continue;
             }
             return Err(error(format!("{}: {value} is no object", path(source))));
@@ -471,7 +472,7 @@ fn refused(json: &Value, path: &[String]) -> Option<String> {
     let absent = match value {
         Value::Bool(false) => usual.is_none() && OFF.contains(&key.as_str()),
         _ if usual.is_some() => value.is_null(),
-        value => is_empty(value),
+        value => says_nothing(value),
     };
     if fits || repeats || absent || is_harmless(key, &above.join(".")) {
         return None;
@@ -482,17 +483,6 @@ fn refused(json: &Value, path: &[String]) -> Option<String> {
         value = value.chars().take(60).chain("...".chars()).collect();
     }
     Some(format!("{} = {value}{expected}", path.join(".")))
-}
-
-/// Whether a value says nothing.
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::String(text) => text.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        Value::Object(fields) => fields.is_empty(),
-        _ => false,
-    }
 }
 
 fn is_harmless(key: &str, at: &str) -> bool {

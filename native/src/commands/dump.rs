@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use fovea_engine::sketch::Sketch;
+use fovea_engine::{sketch::Sketch, weights::foreign};
 use fovea_models::{GenerateOptions, Session, image::View};
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::{Dtype, SafeTensorError, SafeTensors, tensor::TensorView};
 
 use crate::{
     Common,
@@ -156,7 +156,9 @@ pub(crate) fn run(arguments: &Arguments, common: &Common, output: &mut Output) -
 /// that looks twice.
 fn read_pixels(path: &Path) -> Outcome<Vec<f32>> {
     let bytes = read_bounded(path, LARGEST_PIXELS).map_err(|error| Failure::file(path, error))?;
-    let tensors = SafeTensors::deserialize(&bytes).map_err(|error| Failure::file(path, error))?;
+    let named =
+        |error: SafeTensorError| foreign(bytes.get(..512).unwrap_or(&bytes)).map_or(error.to_string(), str::to_owned);
+    let tensors = SafeTensors::deserialize(&bytes).map_err(|error| Failure::file(path, named(error)))?;
     let first = tensors.tensor("pixel_values").map_err(|_| Failure::file(path, "tensor pixel_values is missing"))?;
     let mut values = Vec::new();
     for (name, tensor) in
