@@ -44,6 +44,8 @@ const LOOKS_EACH: usize = 4096;
 const LOOKS_MOST: usize = 1 << 20;
 /// What it takes to look at a value, in bytes that are read in the same time.
 const LOOK: usize = 256;
+/// What names given to a filter take, of an attribute and a test.
+const LOOKS_FREE: usize = 4 * LOOK;
 /// Steps that a rendering may take: hundreds of times what a long conversation needs, and an end to endless ones.
 const STEPS: u64 = 5_000_000;
 /// Values within values.
@@ -105,18 +107,22 @@ impl Budget {
         spent.map(|_| ()).map_err(|_| too_much())
     }
 
+    fn spend_looks(&self, bytes: usize) -> Result<(), Error> {
+        let spent = self.looks.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes));
+        spent
+            .map(|_| ())
+            .map_err(|_| Error::new(ErrorKind::InvalidOperation, "it looks at more than it could of any conversation"))
+    }
+
     /// Spends what looking at a value takes: `deep` with all that it holds.
     fn look(&self, value: &Value, deep: bool, depth: usize) -> Result<(), Error> {
         let bytes = match value.kind() {
             ValueKind::String | ValueKind::Bytes => value.as_bytes().map_or(0, <[u8]>::len),
             _ => 0,
         };
-        let spent = self
-            .looks
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes.saturating_add(LOOK)));
-        spent.map_err(|_| {
-            Error::new(ErrorKind::InvalidOperation, "it looks at more than it could of any conversation")
-        })?;
+        self.spend_looks(bytes.saturating_add(LOOK))?;
+        // What makes its items as they are asked for has to be asked for all of them even to be counted.
+        let deep = deep || value.kind() == ValueKind::Iterable;
         if !deep || depth > DEPTH || self.is_namespace(value) {
             return Ok(());
         }
@@ -331,6 +337,32 @@ fn prepare(environment: &mut Environment<'_>, budget: &Arc<Budget>) {
             state.apply_filter(inner, &arguments)
         });
     }
+    // They look at what they are given once for each item.
+    environment.add_filter("fovea_select", minijinja::filters::select);
+    environment.add_filter("fovea_reject", minijinja::filters::reject);
+    environment.add_filter("fovea_selectattr", minijinja::filters::selectattr);
+    environment.add_filter("fovea_rejectattr", minijinja::filters::rejectattr);
+    environment.add_filter("fovea_map", minijinja::filters::map);
+    for (name, inner) in [
+        ("select", "fovea_select"),
+        ("reject", "fovea_reject"),
+        ("selectattr", "fovea_selectattr"),
+        ("rejectattr", "fovea_rejectattr"),
+        ("map", "fovea_map"),
+    ] {
+        let own = Arc::clone(budget);
+        environment.add_filter(name, move |state: &State<'_, '_>, arguments: Rest<Value>| {
+            if let Some((items, given)) = arguments.split_first() {
+                let before = own.looks.load(Ordering::Relaxed);
+                given.iter().try_for_each(|value| own.look(value, true, 0))?;
+                let each = before.saturating_sub(own.looks.load(Ordering::Relaxed));
+                let items = items.len().unwrap_or_else(|| items.try_iter().map_or(0, Iterator::count));
+                // Names of attributes and tests are looked at, too, and are nothing beside an item.
+                own.spend_looks(each.saturating_sub(LOOKS_FREE).saturating_mul(items))?;
+            }
+            state.apply_filter(inner, &arguments)
+        });
+    }
     let own = Arc::clone(budget);
     environment.set_unknown_method_callback(move |state, value, method, arguments| {
         let text = |index: usize| arguments.get(index).map_or(Ok(String::new()), |value| own.text(value));
@@ -504,22 +536,28 @@ fn macro_of<'a>(it: &Spanned<ast::Macro<'a>>) -> Written<Spanned<ast::Macro<'a>>
     Ok(Spanned::new(inner, it.span()))
 }
 
+/// Filters that look no further than at the value itself: its letters, or how many items it has.
+const SHALLOW: &[&str] = &["count", "d", "default", "first", "last", "length", "trim"];
+/// Tests that look through both of what they compare; others look at the value itself.
+const COMPARES: &[&str] =
+    &["!=", "<", "<=", "==", ">", ">=", "eq", "equalto", "ge", "greaterthan", "gt", "in", "le", "lessthan", "lt", "ne"];
+
 fn call<'a>(it: &Spanned<ast::Call<'a>>) -> Spanned<ast::Call<'a>> {
-    let expr = match &it.expr {
-        // A method looks at its value.
+    let (expr, how) = match &it.expr {
+        // A method looks at its value, and through what it is given: `loop.changed`, `count`.
         Expr::GetAttr(method) => {
             let expr = looked(HELD, expression(&method.expr), method.span());
-            Expr::GetAttr(Spanned::new(ast::GetAttr { expr, name: method.name }, method.span()))
+            (Expr::GetAttr(Spanned::new(ast::GetAttr { expr, name: method.name }, method.span())), SEEN)
         }
-        other => target(other),
+        other => (target(other), HELD),
     };
-    Spanned::new(ast::Call { expr, args: arguments(&it.args) }, it.span())
+    Spanned::new(ast::Call { expr, args: arguments(how, &it.args) }, it.span())
 }
 
-fn arguments<'a>(all: &[CallArg<'a>]) -> Vec<CallArg<'a>> {
+fn arguments<'a>(how: &'static str, all: &[CallArg<'a>]) -> Vec<CallArg<'a>> {
     let argument = |argument: &CallArg<'a>| match argument {
-        CallArg::Pos(expr) => CallArg::Pos(looked_at(HELD, expr)),
-        CallArg::Kwarg(name, expr) => CallArg::Kwarg(name, looked_at(HELD, expr)),
+        CallArg::Pos(expr) => CallArg::Pos(looked_at(how, expr)),
+        CallArg::Kwarg(name, expr) => CallArg::Kwarg(name, looked_at(how, expr)),
         CallArg::PosSplat(expr) => CallArg::PosSplat(expression(expr)),
         CallArg::KwargSplat(expr) => CallArg::KwargSplat(expression(expr)),
     };
@@ -615,11 +653,13 @@ fn expression<'a>(expr: &Expr<'a>) -> Expr<'a> {
             Expr::IfExpr(Spanned::new(inner, it.span()))
         }
         Expr::Filter(it) => {
-            let (expr, args) = (it.expr.as_ref().map(|expr| looked_at(SEEN, expr)), arguments(&it.args));
+            let how = if SHALLOW.contains(&it.name) { HELD } else { SEEN };
+            let (expr, args) = (it.expr.as_ref().map(|expr| looked_at(how, expr)), arguments(how, &it.args));
             kept(Expr::Filter(Spanned::new(ast::Filter { name: it.name, expr, args }, it.span())), it.span())
         }
         Expr::Test(it) => {
-            let inner = ast::Test { name: it.name, expr: looked_at(SEEN, &it.expr), args: arguments(&it.args) };
+            let how = if COMPARES.contains(&it.name) { SEEN } else { HELD };
+            let inner = ast::Test { name: it.name, expr: looked_at(how, &it.expr), args: arguments(how, &it.args) };
             Expr::Test(Spanned::new(inner, it.span()))
         }
         Expr::GetAttr(it) => {

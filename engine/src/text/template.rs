@@ -688,13 +688,35 @@ mod tests {
             "x.count('b') == 1",
             "x[4000000:4000001] == 'b'",
             "[[x]] == [[1]]",
+            "loop.changed(many)",
+            "5 is in(many)",
+            "many is eq(many)",
+            "many | select('in', many) | first",
+            "many | map('default', many) | first",
+            "many | sum == 1",
+            "range(99999) | length == 1",
         ] {
             let source = format!(
-                "{{% set x = 'a' * 8000000 %}}{{% for i in range(99999) %}}{{% if {look} %}}{{% endif %}}{{% endfor %}}"
+                "{{% set x = 'a' * 8000000 %}}{{% set many = range(9000) | list %}}{{% for i in range(99999) %}}{{% if {look} %}}{{% endif %}}{{% endfor %}}"
             );
             let error = refused(&source);
             assert!(error.contains("it looks at more") || error.contains("it makes more"), "{look}: {error}");
         }
+    }
+
+    /// A thousand short turns, of which each asks for the number of turns, what they are, and which was the last of the user's.
+    #[test]
+    fn long_conversations_are_within_the_bounds() {
+        let turns: Vec<Message> =
+            (0..2000).flat_map(|_| [Message::user(vec![Part::text("a")]), Message::assistant("b")]).collect();
+        let source = "{% set asked = messages | selectattr('role', 'equalto', 'user') | list %}\
+            {% macro write(message, all) %}{{ message.role | trim }}: {{ message.content if message.content is string }}\
+            {% endmacro %}{% for message in messages %}\
+            {% if loop.index0 == messages | length - 1 or message == asked[-1] or messages[0].role == 'system' %}!{% endif %}\
+            {{ write(message, messages) }}{% if messages is defined and message.content is not string %}?{% endif %}\
+            {% endfor %}";
+        let written = rendered(source, &turns).unwrap();
+        assert_eq!(written.matches("user: ").count(), 2000);
     }
 
     /// Values that hold themselves have no end.
