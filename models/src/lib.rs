@@ -7,6 +7,7 @@
 pub mod blocks;
 mod checkpoint;
 pub mod constraint;
+mod error;
 pub mod grounding;
 pub mod image;
 mod names;
@@ -15,15 +16,18 @@ mod session;
 mod stops;
 mod system;
 pub mod systems;
+mod tensor_check;
 mod text;
 mod warm;
 
-pub use checkpoint::{Checkpoint, Files, LoadError, RunError, SMALL_FILES, WEIGHTS, json_text, parse_json};
+pub use checkpoint::{Checkpoint, Files, SMALL_FILES, WEIGHTS, json_text, parse_json};
+pub use error::{LoadError, RunError};
+pub use grounding::Grammar;
 pub use session::{
     Answer, Asked, BeamOptions, Closer, EncodedImage, GenerateOptions, Hypothesis, OnStage, PrefillStages, Prepared,
     Session, Stage, VisionStages,
 };
 pub use system::System;
-pub use systems::{Blueprint, Grammar};
+pub use systems::Blueprint;
 pub use text::Text;
 pub use warm::warm;

@@ -26,7 +26,7 @@ use fovea_engine::{
 
 use crate::{
     blocks::{Context, CrossCache, KvCache, PositionTables, Rows, Tree},
-    checkpoint::RunError,
+    error::RunError,
     system::System,
 };
 

@@ -6,11 +6,7 @@
 use fovea_engine::text::{Message, Part};
 use serde::Deserialize;
 
-use crate::{
-    checkpoint::{Files, LoadError},
-    systems::Blueprint,
-    text::Text,
-};
+use crate::{checkpoint::Files, error::LoadError, systems::Blueprint, text::Text};
 
 const TOKENIZER: &str = "tokenizer_config.json";
 

@@ -10,12 +10,15 @@ use fovea_engine::{
 
 use crate::{
     blocks::{Decoder, Vision},
-    checkpoint::{Checkpoint, LoadError, RunError},
+    checkpoint::Checkpoint,
     constraint::{Constrainer, Constraint, ConstraintError, Matcher},
-    names::{self, Spelling},
+    error::{LoadError, RunError},
+    grounding::Grammar,
+    names::Spelling,
     prompt::ChatFormat,
     stops::stops,
-    systems::{Blueprint, Grammar},
+    systems::Blueprint,
+    tensor_check,
     text::Text,
 };
 
@@ -46,7 +49,7 @@ impl System {
         let files = checkpoint.files();
         let weights = checkpoint.weights();
         let mut blueprint = Blueprint::read(files)?.fit(weights);
-        names::check_kind(weights)?;
+        tensor_check::check_kind(weights)?;
         let text = Text::open(files, &blueprint)?;
         let token = blueprint.slot.token;
         if text.tokenizer().token(token).is_none() {
@@ -67,12 +70,12 @@ impl System {
         blueprint.stop = stops(files, &blueprint, &text)?;
         let spelling = Spelling::of(weights);
         let spell = |name: &str| spelling.spell(name);
-        names::check_head(weights, &blueprint, &spelling).await?;
+        tensor_check::check_head(weights, &blueprint, &spelling).await?;
         let loader = Loader::new(gpu, weights, policy, progress).spelled(&spell);
         let root = loader.at("");
         let vision = Vision::load(&root, blueprint.vision.clone()).await?;
         let decoder = Decoder::load(&root, blueprint.decoder.clone()).await?;
-        names::all_used(&loader.unasked(), weights, &blueprint, &spelling)?;
+        tensor_check::all_used(&loader.unasked(), weights, &blueprint, &spelling)?;
         gpu.finished().await?;
         let stop = gpu.upload("stop tokens", &[blueprint.stop.len()], &blueprint.stop)?;
         Ok(Self {

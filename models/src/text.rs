@@ -7,7 +7,8 @@ use fovea_engine::text::{
 };
 
 use crate::{
-    checkpoint::{Files, LoadError, RunError},
+    checkpoint::Files,
+    error::{LoadError, RunError},
     prompt::{Chat, ChatFormat, ImageSlot},
     systems::Blueprint,
 };
@@ -63,7 +64,7 @@ impl Text {
     /// [`RunError::Text`] if the checkpoint has no chat template, or the template refuses; [`RunError::Prompt`] if the
     /// system does not know such conversations.
     pub fn render<'a>(&self, conversation: impl Into<Conversation<'a>>) -> Result<String, RunError> {
-        self.chat.render(self.now(conversation.into()))
+        Ok(self.chat.render(self.now(conversation.into()))?)
     }
 
     /// The ids of [`Text::render`], slots of pictures not expanded.

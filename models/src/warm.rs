@@ -8,7 +8,8 @@ use fovea_engine::{
 
 use crate::{
     blocks::{Context, Decoder, KvCache, Rows, TowerConfig, Vision},
-    checkpoint::{Checkpoint, LoadError, RunError},
+    checkpoint::Checkpoint,
+    error::{LoadError, RunError},
     image::{Picture, Size},
     names::Spelling,
     session::patchify,

@@ -14,7 +14,7 @@ use llguidance::{
     toktrie::{InferenceCapabilities, TokEnv, TokRxInfo, TokTrie, TokenizerEnv},
 };
 
-use crate::{prompt::AnswerFormat, systems::Grammar};
+use crate::{grounding::Grammar, prompt::AnswerFormat};
 
 /// What an answer must look like.
 #[derive(Clone, Debug, PartialEq)]

@@ -7,9 +7,9 @@ use super::{
     reader::{self, Scale},
 };
 use crate::{
+    grounding::Grammar,
     image::Size,
     prompt::{AnswerFormat, CogAgentQuery, Platform, questions},
-    systems::Grammar,
 };
 
 /// As the questions that LLaVA and InternVL were trained on have it.

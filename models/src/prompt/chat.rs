@@ -3,7 +3,17 @@
 use fovea_engine::text::{ChatTemplate, Conversation, Message, PromptText, Role, Script, TextError, Tokenizer};
 
 use super::PromptError;
-use crate::checkpoint::RunError;
+
+/// Why a conversation cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum ChatError {
+    /// The tokenizer or the template.
+    #[error(transparent)]
+    Text(#[from] TextError),
+    /// The format does not know such conversations.
+    #[error(transparent)]
+    Prompt(#[from] PromptError),
+}
 
 /// How a system writes conversations.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -165,8 +175,8 @@ impl Chat {
     /// A conversation as text, up to where the answer begins.
     ///
     /// # Errors
-    /// [`RunError::Text`] if a template refuses it, [`RunError::Prompt`] if it has turns that the format does not know.
-    pub fn render<'a>(&self, conversation: impl Into<Conversation<'a>>) -> Result<String, RunError> {
+    /// [`ChatError::Text`] if a template refuses it, [`ChatError::Prompt`] if it has turns that the format does not know.
+    pub fn render<'a>(&self, conversation: impl Into<Conversation<'a>>) -> Result<String, ChatError> {
         let pieces = self.pieces(&conversation.into())?;
         let text = pieces.iter().filter_map(|piece| match piece {
             Piece::Prompt(text) | Piece::Text(text) => Some(text.as_str()),
@@ -184,7 +194,7 @@ impl Chat {
         &self,
         conversation: impl Into<Conversation<'a>>,
         tokenizer: &Tokenizer,
-    ) -> Result<Vec<u32>, RunError> {
+    ) -> Result<Vec<u32>, ChatError> {
         let mut ids = Vec::new();
         for piece in self.pieces(&conversation.into())? {
             match piece {
@@ -196,7 +206,7 @@ impl Chat {
         Ok(ids)
     }
 
-    fn pieces(&self, conversation: &Conversation<'_>) -> Result<Vec<Piece>, RunError> {
+    fn pieces(&self, conversation: &Conversation<'_>) -> Result<Vec<Piece>, ChatError> {
         let messages = conversation.messages;
         if self.format != ChatFormat::Template {
             without_tools(conversation)?;
@@ -360,7 +370,7 @@ mod tests {
     #[test]
     fn a_missing_template_is_told_when_it_is_needed() {
         let error = chat(ChatFormat::Template).render(&[]).unwrap_err();
-        assert!(matches!(error, RunError::Text(TextError::NoTemplate)));
+        assert!(matches!(error, ChatError::Text(TextError::NoTemplate)));
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod positions;
 pub mod questions;
 mod slot;
 
-pub use chat::{Chat, ChatFormat, CogTemplate};
+pub use chat::{Chat, ChatError, ChatFormat, CogTemplate};
 pub use cogagent::{AnswerFormat, CogAgentQuery, Platform, Step, UnknownKey};
 pub use expand::{Expanded, Filling, ImageSlot, collapse_slots, expand_slots};
 pub use mrope::{MropePositions, mrope_positions};

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use super::{Closer, EncodedImage, GenerateOptions, OnStage, Prepared, Row, Session};
 use crate::{
-    checkpoint::RunError,
+    error::RunError,
+    grounding::Grammar,
     grounding::{
         APART, Action, Area, GroundingError, Ordinal, PixelBox, PixelPoint, Place, Relation, Target, alike,
         in_reading_order, question, read_answer,
     },
-    systems::Grammar,
 };
 
 /// What is asked.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{EncodedImage, GenerateOptions, OnStage, Prepared, Session};
 use crate::{
-    checkpoint::RunError,
+    error::RunError,
     grounding::{Area, PixelBox, PixelPoint, alike, read_answer},
     image::Size,
 };

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::{OnStage, Session, Stage, pace};
 use crate::{
     blocks::{CrossCache, Pixels, VisionOutput},
-    checkpoint::RunError,
+    error::RunError,
     image::{ImageConfig, PatchGrid, Picture, PreparedImage, Size, Tiling, View},
 };
 

@@ -7,7 +7,7 @@ use fovea_engine::text::Conversation;
 use super::{EncodedImage, Session};
 use crate::{
     blocks::Glimpse,
-    checkpoint::RunError,
+    error::RunError,
     prompt::{Filling, Positions, PromptError, SlotText, expand_slots},
 };
 

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::config::{divide, epsilon, head, only, size, wrong};
 use crate::{
     blocks::{ConnectorConfig, EvaConfig, GluAdapterConfig, TowerConfig, VisionConfig},
-    checkpoint::LoadError,
+    error::LoadError,
     image::{Square, Squash},
 };
 

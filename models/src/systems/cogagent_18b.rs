@@ -10,7 +10,8 @@ use super::{
 };
 use crate::{
     blocks::{CrossAttentionConfig, EvaRopeConfig},
-    checkpoint::{Files, LoadError},
+    checkpoint::Files,
+    error::LoadError,
     image::ImageConfig,
     prompt::CogTemplate,
 };

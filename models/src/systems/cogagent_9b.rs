@@ -6,7 +6,7 @@
 use fovea_engine::op::RopeStyle;
 
 use super::{Blueprint, Grammar, glm_4v_9b};
-use crate::checkpoint::{Files, LoadError};
+use crate::{checkpoint::Files, error::LoadError};
 
 pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
     let mut blueprint = glm_4v_9b::read(files)?;

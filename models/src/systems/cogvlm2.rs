@@ -4,10 +4,7 @@
 //! queries, keys and values have biases, in every layer. Positions as CogVLM-17B's.
 
 use super::{Blueprint, cogvlm_17b, keys};
-use crate::{
-    checkpoint::{Files, LoadError},
-    prompt::CogTemplate,
-};
+use crate::{checkpoint::Files, error::LoadError, prompt::CogTemplate};
 
 pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
     let config: cogvlm_17b::Config = keys::read(files)?;

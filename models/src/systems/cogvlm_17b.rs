@@ -15,7 +15,8 @@ use crate::{
         Angles, DecoderConfig, DecoderNames, DecoderOptions, ExpertConfig, GluAdapterConfig, ProjectionNames,
         RotaryConfig,
     },
-    checkpoint::{Files, LoadError},
+    checkpoint::Files,
+    error::LoadError,
     image::ImageConfig,
     prompt::{ChatFormat, CogTemplate, ImageSlot, PositionRule},
 };

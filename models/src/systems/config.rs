@@ -3,7 +3,7 @@
 use fovea_engine::op::Activation;
 use serde::Deserialize;
 
-use crate::checkpoint::{Files, LoadError};
+use crate::{checkpoint::Files, error::LoadError};
 
 pub(super) const CONFIG: &str = "config.json";
 /// Where pictures' preparation is described, for messages.

@@ -13,7 +13,8 @@ use super::{
 };
 use crate::{
     blocks::{DecoderConfig, DecoderNames, DecoderOptions, GluAdapterConfig, ProjectionNames, RotaryConfig},
-    checkpoint::{Files, LoadError},
+    checkpoint::Files,
+    error::LoadError,
     image::ImageConfig,
     prompt::{ChatFormat, ImageSlot, PositionRule},
 };

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     blocks::{LayerConfig, Norm, Scales, VitConfig, VitNames, VitPositions},
-    checkpoint::LoadError,
+    error::LoadError,
 };
 
 /// A height and a width, or both in one.

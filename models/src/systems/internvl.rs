@@ -16,7 +16,8 @@ use super::{
 };
 use crate::{
     blocks::{ConnectorConfig, DecoderNames, InputNorm, ProjectorConfig, TowerConfig, VisionConfig},
-    checkpoint::{Files, LoadError},
+    checkpoint::Files,
+    error::LoadError,
     image::{ImageConfig, ViewsConfig},
     prompt::{ChatFormat, ImageSlot, PositionRule, SlotText},
 };

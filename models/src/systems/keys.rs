@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::config::CONFIG;
-use crate::checkpoint::{Files, LoadError};
+use crate::{checkpoint::Files, error::LoadError};
 
 /// Keys that change no numbers here, wherever they stand. Anything that begins with an underscore, ends with
 /// `_token_id`, `_token_index` or `_token_ids`, or has `dropout` in it, belongs to them too.

@@ -18,7 +18,8 @@ use crate::{
         AbsolutePositions, BranchNormNames, ConnectorConfig, DecoderConfig, DecoderNames, DecoderOptions,
         LatentQueriesConfig, Norm, ProjectionNames, RotaryConfig, TowerConfig, VisionConfig, VitConfig,
     },
-    checkpoint::{Files, LoadError},
+    checkpoint::Files,
+    error::LoadError,
     image::{ImageConfig, ViewsConfig},
     prompt::{ChatFormat, ImageSlot, PositionRule},
 };

@@ -15,7 +15,8 @@ use super::{
 };
 use crate::{
     blocks::{ConnectorConfig, DecoderNames, ProjectorConfig, TowerConfig, VisionConfig, VitConfig},
-    checkpoint::{Files, LoadError},
+    checkpoint::Files,
+    error::LoadError,
     image::{ImageConfig, ViewsConfig},
     prompt::{ChatFormat, ImageSlot, PositionRule, SlotText},
 };

@@ -12,7 +12,8 @@ use super::{
     keys, llava,
 };
 use crate::{
-    checkpoint::{Files, LoadError},
+    checkpoint::Files,
+    error::LoadError,
     image::{ViewRule, ViewsConfig},
     prompt::SlotText,
 };

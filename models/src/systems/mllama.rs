@@ -18,7 +18,8 @@ use crate::{
         ConnectorConfig, DecoderNames, GatedCrossConfig, LayerConfig, ProjectorConfig, TiledVitConfig, TowerConfig,
         VisionConfig,
     },
-    checkpoint::{Files, LoadError},
+    checkpoint::Files,
+    error::LoadError,
     image::{ImageConfig, ViewRule, ViewsConfig},
     prompt::{ChatFormat, ImageSlot, PositionRule, SlotText},
 };

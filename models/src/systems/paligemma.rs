@@ -15,7 +15,8 @@ use super::{
 };
 use crate::{
     blocks::{ConnectorConfig, DecoderNames, DecoderOptions, ProjectorConfig, TowerConfig, VisionConfig},
-    checkpoint::{Files, LoadError},
+    checkpoint::Files,
+    error::LoadError,
     image::{ImageConfig, ViewsConfig},
     prompt::{ChatFormat, ImageSlot, PositionRule},
 };

@@ -4,11 +4,7 @@
 //! token behind each line of patches.
 
 use super::{Blueprint, Grammar, config::only, keys, llava};
-use crate::{
-    checkpoint::{Files, LoadError},
-    image::ViewsConfig,
-    prompt::SlotText,
-};
+use crate::{checkpoint::Files, error::LoadError, image::ViewsConfig, prompt::SlotText};
 
 pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
     let config: llava::Config = keys::read(files)?;

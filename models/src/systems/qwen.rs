@@ -10,7 +10,8 @@ use super::{
 };
 use crate::{
     blocks::{ConnectorConfig, DecoderNames, PatchMergerConfig, QwenVitConfig, TowerConfig, VisionConfig},
-    checkpoint::{Files, LoadError},
+    checkpoint::Files,
+    error::LoadError,
     image::{ImageConfig, QwenImageConfig},
     prompt::{ChatFormat, ImageSlot, PositionRule},
 };

@@ -13,7 +13,8 @@ use super::{
 };
 use crate::{
     blocks::{Feedforward, Norm, QwenVitConfig},
-    checkpoint::{Files, LoadError},
+    checkpoint::Files,
+    error::LoadError,
 };
 
 #[derive(Deserialize)]

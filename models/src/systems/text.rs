@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::config::{activation, divide, epsilon, head, only, size, wrong};
 use crate::{
     blocks::{DecoderConfig, DecoderNames, DecoderOptions, RopeScaling, RotaryConfig, WindowConfig},
-    checkpoint::LoadError,
+    error::LoadError,
 };
 
 /// A decoder's keys.

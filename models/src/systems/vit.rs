@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::config::{PREPARATION, activation, divide, epsilon, head, kind, only, size, wrong};
 use crate::{
     blocks::{LayerConfig, Norm, VitConfig, VitNames, VitPositions},
-    checkpoint::LoadError,
+    error::LoadError,
     image::{ViewRule, ViewsConfig},
 };
 

@@ -2,7 +2,10 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{grounding::read_answer, image::Size, systems::Grammar};
+use crate::{
+    grounding::{Grammar, read_answer},
+    image::Size,
+};
 
 fn grammar(system: &str) -> Grammar {
     match system {
