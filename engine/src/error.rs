@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::dtype::DType;
+
 /// What can go wrong between this program and an adapter.
 #[derive(Clone, Debug, Error)]
 pub enum GpuError {
@@ -82,9 +84,9 @@ pub enum OpError {
         /// The argument's name.
         tensor: &'static str,
         /// Its type.
-        got: crate::DType,
+        got: DType,
         /// What would fit.
-        expected: crate::DType,
+        expected: DType,
     },
     /// A number is outside of what the op can do.
     #[error("{op}: {what} is {got}, expected {expected}")]

@@ -5,7 +5,6 @@ use std::{
     collections::HashMap,
     fmt,
     future::Future,
-    ops::Deref,
     pin::Pin,
     str::FromStr,
     sync::{
@@ -19,8 +18,10 @@ use fovea_shaders::{Access, Compiler, Variant};
 use futures_channel::oneshot;
 
 use crate::{
+    buffer::Buffer,
+    dtype::DType,
     error::GpuError,
-    tensor::{DType, Place, Tensor, bytes_of},
+    tensor::{Place, Tensor, bytes_of},
 };
 
 /// Blocks until a submission has finished. The engine itself never blocks: a native program hands this in, and a
@@ -192,36 +193,6 @@ pub(crate) struct Pipeline {
     pub(crate) layout: wgpu::BindGroupLayout,
     pub(crate) bindings: Vec<fovea_shaders::Binding>,
     pub(crate) label: String,
-}
-
-/// Memory on the GPU, given back as soon as nothing holds it.
-pub(crate) struct Buffer {
-    raw: wgpu::Buffer,
-    memory: Arc<AtomicU64>,
-}
-
-impl Deref for Buffer {
-    type Target = wgpu::Buffer;
-
-    fn deref(&self) -> &wgpu::Buffer {
-        &self.raw
-    }
-}
-
-impl Drop for Buffer {
-    fn drop(&mut self) {
-        self.memory.fetch_sub(self.raw.size(), Ordering::Relaxed);
-        // A browser frees memory when it collects garbage, which may be long after the GPU has run out of it. What
-        // was submitted still runs to its end.
-        #[cfg(target_arch = "wasm32")]
-        self.raw.destroy();
-    }
-}
-
-impl fmt::Debug for Buffer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.raw.fmt(f)
-    }
 }
 
 /// First failure that the driver reported outside of any call.
@@ -444,7 +415,7 @@ impl Gpu {
             mapped_at_creation: false,
         });
         self.inner.memory.fetch_add(size, Ordering::Relaxed);
-        let buffer = Buffer { raw, memory: Arc::clone(&self.inner.memory) };
+        let buffer = Buffer::new(raw, &self.inner.memory);
         match self.check() {
             Ok(()) => Ok(buffer),
             Err(GpuError::OutOfMemory { message, .. }) => {

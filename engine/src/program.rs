@@ -16,10 +16,12 @@ use std::{
 use fovea_shaders::{Access, Variant};
 
 use crate::{
+    buffer::Buffer,
+    dtype::DType,
     error::{GpuError, OpError},
-    gpu::{Buffer, Element, Gpu, Pipeline},
-    op::Params,
-    tensor::{DType, Place, Tensor, Transient, bytes_of},
+    gpu::{Element, Gpu, Pipeline},
+    params::Params,
+    tensor::{Place, Tensor, Transient, bytes_of},
 };
 
 /// Work and traffic of a dispatch: what a roofline is drawn from.

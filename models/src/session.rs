@@ -4,17 +4,20 @@ mod ask;
 mod beams;
 mod closer;
 mod encode;
+mod encoded;
 mod prepare;
+mod prepared;
 mod score;
 mod within;
 
 pub use ask::Asked;
 pub use beams::{BeamOptions, Hypothesis};
 pub use closer::Closer;
+pub use encode::VisionStages;
 pub(crate) use encode::patchify;
-pub use encode::{EncodedImage, VisionStages};
-pub use prepare::Prepared;
-use prepare::Row;
+pub use encoded::EncodedImage;
+pub use prepared::Prepared;
+use prepared::Row;
 pub use within::Answer;
 
 use std::sync::Arc;

@@ -21,9 +21,10 @@ use fovea_engine::{
 use fovea_models::{
     GenerateOptions, Grammar, Session, System,
     constraint::{Constraint, ConstraintError, Matcher},
-    grounding::{CogAgentAnswer, question, read_answer},
+    grounding::{CogAgentAnswer, read_answer},
     image::{Picture, Size},
     prompt::AnswerFormat,
+    prompt::question,
     systems,
 };
 

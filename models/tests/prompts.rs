@@ -6,7 +6,7 @@ use fovea_engine::{
     testing::golden::{self, json},
     text::{Conversation, LocalTime, Message, Part, PromptText, Role, Tokenizer},
 };
-use fovea_models::{Blueprint, Files, SMALL_FILES, Text, grounding::question};
+use fovea_models::{Blueprint, Files, SMALL_FILES, Text, prompt::question};
 use serde_json::{Value, json};
 
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;

@@ -13,8 +13,9 @@ use fovea_engine::{
 };
 use fovea_models::{
     Asked, EncodedImage, GenerateOptions, Session, Stage,
-    grounding::{Action, PixelBox, question},
+    grounding::{Action, PixelBox},
     image::{Picture, Size},
+    prompt::question,
 };
 
 /// What the session would do, and how many tokens it was asked with.

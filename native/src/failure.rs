@@ -5,7 +5,7 @@ use std::{fmt, io, path::Path, process::ExitCode};
 use fovea_engine::{GpuError, OpError, text::TextError, weights::WeightError};
 use fovea_models::{LoadError, RunError, grounding::GroundingError, image::ImageError};
 
-use crate::{directory::Model, input::is_standard_input};
+use crate::standard_input::is_standard_input;
 
 /// A command's result.
 pub(crate) type Outcome<T = ()> = Result<T, Failure>;
@@ -63,7 +63,7 @@ impl Failure {
     }
 
     /// A checkpoint that cannot be loaded.
-    pub(crate) fn load(model: &Model, error: LoadError) -> Self {
+    pub(crate) fn load(model: &impl fmt::Display, error: LoadError) -> Self {
         let kind = match &error {
             LoadError::Gpu(_) | LoadError::Weight(WeightError::Gpu(_)) => Kind::Gpu,
             _ => Kind::Model,

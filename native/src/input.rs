@@ -7,38 +7,19 @@ use std::{
     fs::{self, File},
     io::{self, BufRead, Read},
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering},
 };
 
 use clap::builder::{PathBufValueParser, StringValueParser, TypedValueParser};
 
 use fovea_engine::weights::foreign;
 
-use crate::failure::{Failure, Outcome};
+use crate::{
+    failure::{Failure, Outcome},
+    standard_input::{STANDARD_INPUT, is_standard_input, standard_input},
+};
 
 /// Longest text that standard input may have.
 const LARGEST_TEXT: u64 = 16 << 20;
-
-/// Stands for standard input where a file is expected.
-const STANDARD_INPUT: &str = "-";
-
-static TAKEN: AtomicBool = AtomicBool::new(false);
-
-/// Whether a path stands for standard input. A file of this name is `./-`.
-pub(crate) fn is_standard_input(path: &Path) -> bool {
-    path.as_os_str() == STANDARD_INPUT
-}
-
-/// Standard input, for the first who asks.
-///
-/// # Errors
-/// If it is being read already: what is left of it would be read as something else.
-pub(crate) fn standard_input() -> io::Result<io::StdinLock<'static>> {
-    match TAKEN.swap(true, Ordering::Relaxed) {
-        false => Ok(io::stdin().lock()),
-        true => Err(io::Error::other("only one argument can be `-`")),
-    }
-}
 
 /// The bytes of a file, or of standard input, if there are at most `limit` of them.
 pub(crate) fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {

@@ -1,6 +1,7 @@
 //! Grounds instructions in page screenshots with local vision-language models.
 
 mod commands;
+mod common;
 mod directory;
 mod failure;
 mod input;
@@ -11,14 +12,15 @@ mod picture;
 mod progress;
 mod prompt;
 mod room;
+mod standard_input;
 
 use std::{env, io::Write, path::Path, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::{
+    common::Common,
     failure::{Failure, Kind, Outcome},
-    model::{GpuArguments, ModelArguments},
     output::Output,
 };
 
@@ -54,18 +56,6 @@ pub(crate) struct Cli {
     command: Command,
     #[command(flatten)]
     common: Common,
-}
-
-/// What all commands share.
-#[derive(clap::Args)]
-pub(crate) struct Common {
-    #[command(flatten)]
-    pub(crate) model: ModelArguments,
-    #[command(flatten)]
-    pub(crate) gpu: GpuArguments,
-    /// Print JSON, whose fields docs/json.md describes.
-    #[arg(long, global = true)]
-    pub(crate) json: bool,
 }
 
 #[derive(Subcommand)]
@@ -137,8 +127,8 @@ fn run(command: Command, common: &Common, output: &mut Output) -> Outcome {
         Command::Inspect(arguments) => commands::inspect::run(&arguments, common, output),
         Command::Bench(arguments) => commands::bench::run(&arguments, common, output),
         Command::Devices => commands::devices::run(output),
-        Command::Completions(arguments) => commands::manual::completions(&arguments, output),
-        Command::Man(arguments) => commands::manual::man(&arguments, output),
+        Command::Completions(arguments) => commands::manual::completions(&arguments, Cli::command(), output),
+        Command::Man(arguments) => commands::manual::man(&arguments, Cli::command(), output),
     }
 }
 

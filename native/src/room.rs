@@ -3,8 +3,8 @@
 use fovea_models::{
     Blueprint, RunError, Text,
     constraint::{Constrainer, Constraint},
-    grounding::question,
     image::{Picture, Size},
+    prompt::question,
 };
 
 use crate::{

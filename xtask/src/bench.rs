@@ -1,7 +1,6 @@
 //! `./x bench`: `fovea bench` in the release profile.
 
-use crate::Outcome;
-use crate::step::command;
+use crate::step::{Outcome, command};
 use crate::workspace::cargo;
 
 pub(crate) fn run(arguments: &[String]) -> Outcome {

@@ -2,8 +2,7 @@
 
 use std::process::Command;
 
-use crate::Outcome;
-use crate::step::command;
+use crate::step::{Outcome, command};
 use crate::workspace::cargo;
 
 /// Licences, banned crates and sources: what needs no network.

@@ -1,7 +1,6 @@
 //! `./x docs`: the API documentation, with warnings as errors.
 
-use crate::Outcome;
-use crate::step::command;
+use crate::step::{Outcome, command};
 use crate::workspace::cargo;
 
 pub(crate) fn run(_: &[String]) -> Outcome {

@@ -4,8 +4,7 @@
 
 use std::path;
 
-use crate::Outcome;
-use crate::step::command;
+use crate::step::{Outcome, command};
 use crate::workspace::{cargo, root, target_dir};
 
 const SAMPLE: (&str, &str) = ("models/nano/samples/signin.png", "Click Sign in");

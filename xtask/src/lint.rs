@@ -1,8 +1,8 @@
 //! `./x lint`: rustfmt, crate boundaries, licences, clippy, what works in no browser tab.
 
-use crate::step::{Steps, command};
+use crate::step::{Outcome, Steps, command};
 use crate::workspace::cargo;
-use crate::{Outcome, deny, rooms};
+use crate::{deny, rooms};
 
 pub(crate) fn run(_: &[String]) -> Outcome {
     let mut steps = Steps::new();

@@ -17,8 +17,7 @@ mod workspace;
 
 use std::process::ExitCode;
 
-/// What a task ends with; the text is printed for the person who started it.
-type Outcome = Result<(), String>;
+use crate::step::Outcome;
 
 struct Task {
     name: &'static str,

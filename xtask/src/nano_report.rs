@@ -1,7 +1,6 @@
 //! `./x nano-report`: nano's answers to the shipped questions, as a table and as a page of pictures.
 
-use crate::Outcome;
-use crate::step::command;
+use crate::step::{Outcome, command};
 use crate::workspace::{cargo, root, target_dir};
 
 pub(crate) fn run(arguments: &[String]) -> Outcome {

@@ -4,8 +4,7 @@
 
 use std::process::Command;
 
-use crate::Outcome;
-use crate::step::command;
+use crate::step::{Outcome, command};
 use crate::workspace::{cargo, metadata};
 
 /// A crate, its folder, and the crates of the workspace that it may use.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::Outcome;
+use crate::step::Outcome;
 
 /// Bytes that the module may have before compression.
 const LARGEST_MODULE: u64 = 15 << 19;

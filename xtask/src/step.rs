@@ -3,7 +3,8 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::Outcome;
+/// What a task ends with; the text is printed for the person who started it.
+pub(crate) type Outcome = Result<(), String>;
 
 /// The steps of one task so far. A failed step does not stop the later ones: one run shows everything.
 pub(crate) struct Steps {

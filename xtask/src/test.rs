@@ -6,10 +6,10 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use crate::step::{Steps, command, shown};
+use crate::step::{Outcome, Steps, command, shown};
 use crate::vulkan::with_test_adapters;
 use crate::workspace::{cargo, root, target_dir};
-use crate::{Outcome, lint, web};
+use crate::{lint, web};
 
 pub(crate) fn run(filter: &[String]) -> Outcome {
     if !filter.is_empty() {

@@ -7,8 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::Outcome;
-use crate::step::command;
+use crate::step::{Outcome, command};
 use crate::workspace::{cargo, root, target_dir};
 
 pub(crate) const TARGET: &str = "wasm32-unknown-unknown";

@@ -4,10 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::step::command;
+use crate::sizes;
+use crate::step::{Outcome, command};
 use crate::wasm;
 use crate::workspace::{cargo, root, target_dir};
-use crate::{Outcome, sizes};
 
 /// Cargo's profile for what browsers download.
 const PROFILE: &str = "web";

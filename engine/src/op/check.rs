@@ -1,8 +1,9 @@
 //! Checks of arguments: a wrong shape is an error that names op and tensor, never a panic.
 
 use crate::{
+    dtype::DType,
     error::OpError,
-    tensor::{At, Columns, DType, Tensor},
+    tensor::{At, Columns, Tensor},
 };
 
 /// Checks for one op.

@@ -12,7 +12,8 @@ mod elementwise;
 mod embed;
 mod matmul;
 mod norm;
-mod params;
+#[cfg(test)]
+mod params_tests;
 mod patch;
 mod peak;
 mod rope;
@@ -27,7 +28,6 @@ pub use chunks::Chunk;
 pub use columns::Placed;
 pub use matmul::Epilogue;
 pub use norm::{LayerNorm, RmsNorm};
-pub use params::{Member, Params};
 pub use patch::{MergeOrder, Patchify};
 pub use rope::{Rope, RopeStyle, Slot};
 pub use sample::{DecodeState, Sampling};
@@ -35,12 +35,13 @@ pub use sample::{DecodeState, Sampling};
 /// What every op file needs.
 mod prelude {
     pub(super) use super::check::Check;
-    pub(super) use super::params::params;
     pub(super) use crate::{
+        dtype::DType,
         error::OpError,
         gpu::KernelFamily,
+        params::params,
         program::{Cost, Dispatch, Recorder, Workgroups},
-        tensor::{At, Columns, DType, Tensor},
+        tensor::{At, Columns, Tensor},
     };
     pub(super) use fovea_shaders as kernels;
     pub(super) use fovea_shaders::Variant;

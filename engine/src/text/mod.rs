@@ -3,6 +3,7 @@
 //! Nothing here reads files or knows a model: callers hand over the bytes of `tokenizer.json`, `chat_template.json` and
 //! so on, and get token ids or a prompt string.
 
+mod beside;
 mod bounded;
 mod charsmap;
 mod marks;
@@ -16,9 +17,10 @@ mod words;
 
 use crate::weights::foreign;
 
+pub use beside::Beside;
 pub use message::{Conversation, EXTRA, LocalTime, Message, Part, Role, says_nothing};
 pub use template::{ChatTemplate, Script, TemplateFiles};
-pub use tokenizer::{Beside, TextStream, Tokenizer};
+pub use tokenizer::{TextStream, Tokenizer};
 pub use vocabulary::TokenBytes;
 pub use words::{PromptText, is_answer_mark};
 

@@ -8,7 +8,7 @@ use serde::{
 };
 
 use super::{
-    PromptText, TextError,
+    Beside, PromptText, TextError,
     charsmap::Charsmap,
     marks::{Forbidden, Marks},
     object,
@@ -318,19 +318,6 @@ impl Tokenizer {
 
 /// How many ids more than four times the number of tokens may be left out.
 const SPARE_IDS: u64 = 1 << 16;
-
-/// Files beside a vocabulary that has no `tokenizer.json`; those there are.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Beside<'a> {
-    /// `tokenizer_config.json`.
-    pub config: Option<&'a [u8]>,
-    /// `added_tokens.json`: ids by token.
-    pub added: Option<&'a [u8]>,
-    /// `special_tokens_map.json`.
-    pub special: Option<&'a [u8]>,
-    /// Whether each digit stands alone, where the class does not say (SmolVLM's vocabulary).
-    pub digits: bool,
-}
 
 /// Finds what makes the library panic: some syntax errors, and prefixes longer than the pieces they stand before; and ids
 /// that it would not give.

@@ -11,9 +11,10 @@ use super::{
     source::{TensorInfo, WeightError, WeightSource},
 };
 use crate::{
+    dtype::DType,
     error::GpuError,
     gpu::Gpu,
-    tensor::{DType, Tensor, bytes_of, elements},
+    tensor::{Tensor, bytes_of, elements},
 };
 
 /// Bytes that are read at a time.

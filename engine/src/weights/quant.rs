@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use super::{BLOCK, Format};
+use super::format::{BLOCK, Format};
 
 /// Packed rows: little-endian words of both planes.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use fovea_engine::{
 
 use super::{
     Eva, EvaConfig, EvaRope, EvaRopeConfig, GluAdapter, GluAdapterConfig, LatentQueries, LatentQueriesConfig,
-    PatchMerger, PatchMergerConfig, Projector, ProjectorConfig, QwenVit, QwenVitConfig, Sizes, TiledVit,
+    PatchMerger, PatchMergerConfig, Pixels, Projector, ProjectorConfig, QwenVit, QwenVitConfig, Sizes, TiledVit,
     TiledVitConfig, Vit, VitConfig,
     newline::lines,
     rows::{behind_first, join},
@@ -250,14 +250,6 @@ enum Connector {
     GluAdapter(Box<GluAdapter>),
     Projector(Box<Projector>),
     LatentQueries(Box<LatentQueries>),
-}
-
-/// One view of a picture on the GPU.
-pub struct Pixels {
-    /// `[patches, 3 * temporal * patch * patch]`.
-    pub values: Tensor,
-    /// Where the patches are.
-    pub grid: PatchGrid,
 }
 
 /// What [`Vision::record`] yields.

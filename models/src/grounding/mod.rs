@@ -8,7 +8,7 @@
 
 mod action;
 mod alike;
-mod ask;
+mod answer;
 mod cogagent;
 mod coordinates;
 mod cursor;
@@ -27,7 +27,7 @@ pub(crate) use action::quoted;
 pub use action::{Action, Direction, Key, Target};
 pub(crate) use alike::APART;
 pub use alike::{alike, in_reading_order};
-pub use ask::{question, read_answer};
+pub use answer::read_answer;
 pub use cogagent::{CogAgentAnswer, Sensitivity};
 pub use coordinates::{Labelled, Normalised1000, PixelBox, PixelPoint, UnitBox};
 pub use grammar::Grammar;

@@ -9,17 +9,19 @@ mod prepare;
 mod preprocessor;
 mod qwen;
 mod resample;
+mod size;
 mod squash;
 mod views;
 
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use picture::{Picture, Size};
+pub use picture::Picture;
 pub use prepare::{ImageConfig, PreparedImage, Square, View};
 pub use preprocessor::{Normalisation, Preprocessor};
 pub use qwen::{PatchGrid, QwenImage, QwenImageConfig, SecondLook, smart_resize};
 pub use resample::Filter;
+pub use size::Size;
 pub use squash::Squash;
 pub use views::{Tiling, ViewPlan, ViewRule, ViewsConfig};
 

@@ -14,6 +14,7 @@ pub use cogagent::{AnswerFormat, CogAgentQuery, Platform, Step, UnknownKey};
 pub use expand::{Expanded, Filling, ImageSlot, collapse_slots, expand_slots};
 pub use mrope::{MropePositions, mrope_positions};
 pub use positions::{PositionRule, Positions};
+pub use questions::question;
 pub use slot::SlotText;
 
 /// How a prompt and its pictures can disagree.

@@ -1,9 +1,11 @@
 //! Questions that models were trained to answer with boxes, as published: the Cog models' in the READMEs of
-//! `zai-org/CogVLM` and `zai-org/CogAgent` (one of each kind's many wordings), Kosmos-2's in its own.
+//! `zai-org/CogVLM` and `zai-org/CogAgent` (one of each kind's many wordings), Kosmos-2's in its own; and the question for
+//! an instruction, by the grammar of the answer.
 
-use fovea_engine::text::PromptText;
+use fovea_engine::text::{Message, Part, PromptText};
 
-use crate::grounding::Normalised1000;
+use super::{AnswerFormat, CogAgentQuery, Platform};
+use crate::grounding::{Grammar, Normalised1000};
 
 /// What to do on a screenshot (CogAgent-18B): a plan, the next action and, with `boxes`, where it goes.
 pub fn steps(task: &str, boxes: bool) -> String {
@@ -52,9 +54,56 @@ pub fn kosmos2_ask(question: &str) -> String {
     format!("Question: {question} Answer:")
 }
 
+/// As the questions that LLaVA and InternVL were trained on have it.
+const WISH: &str = "Please provide the bounding box coordinate of the region this sentence describes";
+
+/// Asks where to carry out `instruction` on one screenshot, which stands before the words. Marks of the question's own
+/// count, those of the instruction are words.
+pub fn question(grammar: Grammar, instruction: &str) -> Vec<Message> {
+    let text = PromptText::words(match grammar {
+        Grammar::CogAgent => CogAgentQuery {
+            task: instruction,
+            history: &[],
+            platform: Platform::Windows,
+            format: AnswerFormat::ActionOp,
+            continues: false,
+            final_newline: true,
+        }
+        .to_string(),
+        Grammar::CogBoxes => where_is(&format!("the element to use for: {instruction}")),
+        Grammar::UnitBoxes => format!("{WISH}: the element to use for: {instruction}"),
+        Grammar::InternBoxes => {
+            let mut text = PromptText::marks(format!("{WISH}: <ref>"));
+            text.push_words(&format!("the element to use for: {instruction}"));
+            text.push_marks("</ref>");
+            return vec![Message::user(vec![Part::Image, Part::Text { text }])];
+        }
+        Grammar::PaliGemma => format!("detect the element to use for: {instruction}"),
+        Grammar::Words => format!("Where is the element to use for: {instruction}?"),
+        Grammar::CogAgentSteps => steps(instruction, true),
+        Grammar::Kosmos2Cells => {
+            let text = kosmos2_find(instruction);
+            return vec![Message::user(vec![Part::Image, Part::Text { text }])];
+        }
+        Grammar::Qwen2Boxes => format!("Output the bounding box of the element to use for: {instruction}"),
+        Grammar::Qwen2_5Json => {
+            format!("Locate the element to use for: {instruction}. Output its bounding box in JSON format.")
+        }
+    });
+    vec![Message::user(vec![Part::Image, Part::Text { text }])]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_grammar_asks_for_the_instruction() {
+        for grammar in Grammar::ALL {
+            let words = format!("{:?}", question(grammar, "click Sign in"));
+            assert!(words.contains("click Sign in"), "{words}");
+        }
+    }
 
     #[test]
     fn questions_are_those_published() {

@@ -8,8 +8,9 @@ use crate::{
     grounding::Grammar,
     grounding::{
         APART, Action, Area, GroundingError, Ordinal, PixelBox, PixelPoint, Place, Relation, Target, alike,
-        in_reading_order, question, read_answer,
+        in_reading_order, read_answer,
     },
+    prompt::question,
 };
 
 /// What is asked.

@@ -2,10 +2,10 @@
 
 use std::{ops::Range, sync::Arc};
 
-use fovea_engine::{OpError, Program, Recorder, Tensor};
+use fovea_engine::{OpError, Program, Recorder};
 use sha2::{Digest, Sha256};
 
-use super::{OnStage, Session, Stage, pace};
+use super::{OnStage, Session, Stage, encoded::EncodedImage, pace};
 use crate::{
     blocks::{CrossCache, Pixels, VisionOutput},
     error::RunError,
@@ -17,36 +17,6 @@ const ENCODED: usize = 8;
 
 /// Pictures that are kept if keys and values of every layer come with each.
 const ENCODED_CROSS: usize = 1;
-
-/// A picture's embeddings on the GPU.
-pub struct EncodedImage {
-    /// `[rows, hidden]` of the decoder.
-    pub embeds: Tensor,
-    /// Where the tokens are that show the whole picture, in one view: the rows, but for those before and behind them.
-    pub grid: PatchGrid,
-    /// The tokens of each view.
-    pub(super) views: Vec<PatchGrid>,
-    /// How the views make up the picture.
-    pub(super) tiling: Tiling,
-    /// Size of the picture that was handed over.
-    pub original: Size,
-    /// Size after preparation.
-    pub resized: Size,
-    /// Its pixels, where parts of it may be looked at again.
-    pub(super) picture: Option<Arc<Picture>>,
-    /// Keys and values for the layers that attend to it.
-    pub(super) cross: Option<Arc<CrossCache>>,
-    /// Rows before those of the grid.
-    pub(super) before: usize,
-    pub(super) hash: [u8; 32],
-}
-
-impl EncodedImage {
-    /// Rows of the decoder that it takes.
-    pub fn rows(&self) -> usize {
-        self.embeds.rows_and_width().0
-    }
-}
 
 /// Everything that a picture's encoding yields, for comparison with a reference.
 pub struct VisionStages {

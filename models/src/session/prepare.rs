@@ -1,59 +1,18 @@
 //! From a conversation with its pictures to the rows that the decoder is given.
 
-use std::{ops::Range, sync::Arc};
+use std::sync::Arc;
 
 use fovea_engine::text::Conversation;
 
-use super::{EncodedImage, Session};
+use super::{
+    EncodedImage, Session,
+    prepared::{Prepared, Row},
+};
 use crate::{
     blocks::Glimpse,
     error::RunError,
-    prompt::{Filling, Positions, PromptError, SlotText, expand_slots},
+    prompt::{Filling, PromptError, SlotText, expand_slots},
 };
-
-/// A prompt made ready: ids with image slots, positions, pictures.
-#[derive(Clone)]
-pub struct Prepared {
-    /// Token ids, image slots expanded.
-    pub ids: Vec<u32>,
-    /// Position of each on each axis.
-    pub positions: Positions,
-    pub(super) images: Vec<Arc<EncodedImage>>,
-    /// What stands in each row: an id, or a row of a picture.
-    pub(super) rows: Vec<Row>,
-    /// Whether the visual expert takes a row; empty if there is none.
-    pub(super) visual: Vec<bool>,
-    /// What rows see of the pictures that layers attend to instead of the text.
-    pub(super) glimpses: Vec<Glimpse>,
-    /// Whether it has a part of a picture only.
-    pub part: bool,
-}
-
-impl Prepared {
-    /// The features that rows behind the last picture see, of those that the decoder attends to.
-    pub(super) fn attended(&self) -> Option<Range<usize>> {
-        let one = || self.images.first().and_then(|image| image.cross.as_ref()).map(|cross| cross.seen());
-        self.glimpses.last().map(|last| last.seen.clone()).or_else(one)
-    }
-}
-
-/// What stands in a row of the decoder.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Row {
-    Token(u32),
-    Image { hash: [u8; 32], row: usize },
-}
-
-impl Row {
-    /// Which of the picture's own tokens it is, if it is one.
-    pub(super) fn token_of(&self, image: &EncodedImage) -> Option<usize> {
-        match self {
-            Self::Image { hash, row } if *hash == image.hash => row.checked_sub(image.before),
-            _ => None,
-        }
-        .filter(|&index| index < image.grid.patches())
-    }
-}
 
 impl Session {
     /// A conversation with its pictures, in the order of their placeholders.

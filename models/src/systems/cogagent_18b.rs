@@ -4,7 +4,7 @@
 //! attends to its 6400 features in 1024 dimensions, between attention and feedforward.
 
 use super::{
-    Blueprint, Grammar, cog, cogvlm_17b,
+    Blueprint, cog, cogvlm_17b,
     config::{CONFIG, divide, head, size},
     keys,
 };
@@ -12,6 +12,7 @@ use crate::{
     blocks::{CrossAttentionConfig, EvaRopeConfig},
     checkpoint::Files,
     error::LoadError,
+    grounding::Grammar,
     image::ImageConfig,
     prompt::CogTemplate,
 };

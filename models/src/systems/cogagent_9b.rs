@@ -5,8 +5,8 @@
 
 use fovea_engine::op::RopeStyle;
 
-use super::{Blueprint, Grammar, glm_4v_9b};
-use crate::{checkpoint::Files, error::LoadError};
+use super::{Blueprint, glm_4v_9b};
+use crate::{checkpoint::Files, error::LoadError, grounding::Grammar};
 
 pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
     let mut blueprint = glm_4v_9b::read(files)?;

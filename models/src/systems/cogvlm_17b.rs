@@ -6,7 +6,7 @@
 use serde::Deserialize;
 
 use super::{
-    Blueprint, Grammar, cog,
+    Blueprint, cog,
     config::{OneOrMany, divide, epsilon, head, only, size, stop, wrong},
     keys,
 };
@@ -17,6 +17,7 @@ use crate::{
     },
     checkpoint::Files,
     error::LoadError,
+    grounding::Grammar,
     image::ImageConfig,
     prompt::{ChatFormat, CogTemplate, ImageSlot, PositionRule},
 };

@@ -7,7 +7,7 @@ use fovea_engine::op::RopeStyle;
 use serde::Deserialize;
 
 use super::{
-    Blueprint, Grammar, cog,
+    Blueprint, cog,
     config::{OneOrMany, divide, epsilon, head, size, stop, wrong},
     keys,
 };
@@ -15,6 +15,7 @@ use crate::{
     blocks::{DecoderConfig, DecoderNames, DecoderOptions, GluAdapterConfig, ProjectionNames, RotaryConfig},
     checkpoint::Files,
     error::LoadError,
+    grounding::Grammar,
     image::ImageConfig,
     prompt::{ChatFormat, ImageSlot, PositionRule},
 };

@@ -7,7 +7,7 @@ use fovea_engine::op::Activation;
 use serde::Deserialize;
 
 use super::{
-    Blueprint, Grammar,
+    Blueprint,
     config::{OneOrMany, activation, divide, stop, wrong},
     intern_vit::InternVit,
     keys,
@@ -18,6 +18,7 @@ use crate::{
     blocks::{ConnectorConfig, DecoderNames, InputNorm, ProjectorConfig, TowerConfig, VisionConfig},
     checkpoint::Files,
     error::LoadError,
+    grounding::Grammar,
     image::{ImageConfig, ViewsConfig},
     prompt::{ChatFormat, ImageSlot, PositionRule, SlotText},
 };

@@ -8,7 +8,7 @@ use fovea_engine::op::Activation;
 use serde::Deserialize;
 
 use super::{
-    Blueprint, Grammar, cog,
+    Blueprint, cog,
     config::{OneOrMany, divide, epsilon, head, kind, only, size, stop, wrong},
     keys,
     vit::{VitKeys, check_views},
@@ -20,6 +20,7 @@ use crate::{
     },
     checkpoint::Files,
     error::LoadError,
+    grounding::Grammar,
     image::{ImageConfig, ViewsConfig},
     prompt::{ChatFormat, ImageSlot, PositionRule},
 };

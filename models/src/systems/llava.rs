@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    Blueprint, Grammar,
+    Blueprint,
     config::{OneOrMany, activation, stop, wrong},
     keys,
     text::TextConfig,
@@ -17,6 +17,7 @@ use crate::{
     blocks::{ConnectorConfig, DecoderNames, ProjectorConfig, TowerConfig, VisionConfig, VitConfig},
     checkpoint::Files,
     error::LoadError,
+    grounding::Grammar,
     image::{ImageConfig, ViewsConfig},
     prompt::{ChatFormat, ImageSlot, PositionRule, SlotText},
 };

@@ -7,13 +7,14 @@
 use serde_json::Value;
 
 use super::{
-    Blueprint, Grammar,
+    Blueprint,
     config::{PREPARATION, wrong},
     keys, llava,
 };
 use crate::{
     checkpoint::Files,
     error::LoadError,
+    grounding::Grammar,
     image::{ViewRule, ViewsConfig},
     prompt::SlotText,
 };

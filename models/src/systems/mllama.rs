@@ -7,7 +7,7 @@ use fovea_engine::op::Activation;
 use serde::Deserialize;
 
 use super::{
-    Blueprint, Grammar,
+    Blueprint,
     config::{OneOrMany, PREPARATION, activation, kind, size, stop, wrong},
     keys,
     text::TextConfig,
@@ -20,6 +20,7 @@ use crate::{
     },
     checkpoint::Files,
     error::LoadError,
+    grounding::Grammar,
     image::{ImageConfig, ViewRule, ViewsConfig},
     prompt::{ChatFormat, ImageSlot, PositionRule, SlotText},
 };

@@ -7,7 +7,7 @@ use fovea_engine::op::Activation;
 use serde::Deserialize;
 
 use super::{
-    Blueprint, Grammar,
+    Blueprint,
     config::{OneOrMany, stop, wrong},
     keys,
     text::TextConfig,
@@ -17,6 +17,7 @@ use crate::{
     blocks::{ConnectorConfig, DecoderNames, DecoderOptions, ProjectorConfig, TowerConfig, VisionConfig},
     checkpoint::Files,
     error::LoadError,
+    grounding::Grammar,
     image::{ImageConfig, ViewsConfig},
     prompt::{ChatFormat, ImageSlot, PositionRule},
 };

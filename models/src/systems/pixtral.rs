@@ -3,8 +3,8 @@
 //! A ViT with RMSNorm, gated feedforward and 2-D rotary positions over pictures of any shape -> MLP -> Mistral-Nemo. A
 //! token behind each line of patches.
 
-use super::{Blueprint, Grammar, config::only, keys, llava};
-use crate::{checkpoint::Files, error::LoadError, image::ViewsConfig, prompt::SlotText};
+use super::{Blueprint, config::only, keys, llava};
+use crate::{checkpoint::Files, error::LoadError, grounding::Grammar, image::ViewsConfig, prompt::SlotText};
 
 pub(super) fn read(files: Files<'_>) -> Result<Blueprint, LoadError> {
     let config: llava::Config = keys::read(files)?;

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::{
-    Blueprint, Grammar,
+    Blueprint,
     config::{OneOrMany, PREPARATION, divide, head, size, stop, wrong},
     keys,
     text::TextConfig,
@@ -12,6 +12,7 @@ use crate::{
     blocks::{ConnectorConfig, DecoderNames, PatchMergerConfig, QwenVitConfig, TowerConfig, VisionConfig},
     checkpoint::Files,
     error::LoadError,
+    grounding::Grammar,
     image::{ImageConfig, QwenImageConfig},
     prompt::{ChatFormat, ImageSlot, PositionRule},
 };

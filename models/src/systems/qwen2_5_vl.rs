@@ -7,7 +7,7 @@
 use serde::Deserialize;
 
 use super::{
-    Blueprint, Grammar,
+    Blueprint,
     config::{kind, only, wrong},
     qwen,
 };
@@ -15,6 +15,7 @@ use crate::{
     blocks::{Feedforward, Norm, QwenVitConfig},
     checkpoint::Files,
     error::LoadError,
+    grounding::Grammar,
 };
 
 #[derive(Deserialize)]

@@ -6,7 +6,7 @@
 use serde::Deserialize;
 
 use super::{
-    Blueprint, Grammar,
+    Blueprint,
     config::{kind, only, wrong},
     qwen,
 };
@@ -14,6 +14,7 @@ use crate::{
     blocks::{Feedforward, Norm, QwenVitConfig},
     checkpoint::Files,
     error::LoadError,
+    grounding::Grammar,
 };
 
 #[derive(Deserialize)]

@@ -15,12 +15,12 @@ use fovea_engine::{
 };
 use fovea_models::{
     Blueprint, GenerateOptions, Session,
-    grounding::question,
     image::{Picture, Size},
+    prompt::question,
 };
 
 use crate::{
-    Common,
+    common::Common,
     directory::SmallFiles,
     failure::{Failure, Outcome},
     input,

@@ -7,7 +7,7 @@ use fovea_models::{GenerateOptions, Session, image::View};
 use safetensors::{Dtype, SafeTensorError, SafeTensors, tensor::TensorView};
 
 use crate::{
-    Common,
+    common::Common,
     failure::{Failure, Kind, Outcome},
     input::{self, read_bounded},
     json::{self, Dump, VERSION},

@@ -6,7 +6,7 @@ use fovea_engine::{text::Tokenizer, weights::foreign};
 use fovea_models::{BeamOptions, GenerateOptions, Hypothesis, RunError, Session, constraint::Constraint};
 
 use crate::{
-    Common,
+    common::Common,
     failure::{Failure, Outcome},
     input,
     json::{Generation, VERSION, Written},

@@ -12,7 +12,7 @@ use fovea_models::{
 };
 
 use crate::{
-    Common,
+    common::Common,
     failure::{Failure, Kind, Outcome},
     input,
     json::{self, Grounding, VERSION},
@@ -21,6 +21,7 @@ use crate::{
     picture::{self, Mark},
     progress::{Stages, Times},
     room::Room,
+    standard_input::is_standard_input,
 };
 
 const EXAMPLES: &str = "\
@@ -122,7 +123,7 @@ impl Arguments {
         if self.instructions.len() > 1 && self.instructions.iter().any(from_input) {
             return Err(Failure::usage("`-` reads all instructions from standard input: give no others"));
         }
-        if input::is_standard_input(&self.image) && self.instructions.iter().any(from_input) {
+        if is_standard_input(&self.image) && self.instructions.iter().any(from_input) {
             return Err(Failure::usage("standard input has either the screenshot or the instructions"));
         }
         match &self.out {
@@ -135,7 +136,7 @@ impl Arguments {
 
     /// Where the picture goes.
     fn out(&self, output: &Output) -> Option<PathBuf> {
-        let beside = || (!output.is_json() && !input::is_standard_input(&self.image)).then(|| marked_name(&self.image));
+        let beside = || (!output.is_json() && !is_standard_input(&self.image)).then(|| marked_name(&self.image));
         self.out.clone().or_else(beside)
     }
 

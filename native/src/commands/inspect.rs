@@ -2,10 +2,10 @@
 
 use std::{path::PathBuf, str::FromStr};
 
-use fovea_models::{Blueprint, Files, LoadError, Text, grounding::question, image::Size};
+use fovea_models::{Blueprint, Files, LoadError, Text, image::Size, prompt::question};
 
 use crate::{
-    Common,
+    common::Common,
     directory::{self, SmallFiles},
     failure::{Failure, Outcome},
     input,

@@ -2,12 +2,11 @@
 
 use std::{fs, path::PathBuf};
 
-use clap::{CommandFactory, builder::PossibleValuesParser};
+use clap::builder::PossibleValuesParser;
 use clap_complete::Shell;
 use clap_mangen::Man;
 
 use crate::{
-    Cli,
     failure::{Failure, Kind, Outcome},
     input,
     output::Output,
@@ -47,14 +46,16 @@ fn names() -> [&'static str; 10] {
     ["ground", "generate", "score", "eval", "inspect", "bench", "dump", "devices", "completions", "man"]
 }
 
-pub(crate) fn completions(arguments: &CompletionArguments, output: &mut Output) -> Outcome {
+/// `program`: all its arguments.
+pub(crate) fn completions(arguments: &CompletionArguments, mut program: clap::Command, output: &mut Output) -> Outcome {
     let mut script = Vec::new();
-    clap_complete::generate(arguments.shell, &mut Cli::command(), "fovea", &mut script);
+    clap_complete::generate(arguments.shell, &mut program, "fovea", &mut script);
     output.part(&String::from_utf8_lossy(&script))
 }
 
-pub(crate) fn man(arguments: &ManArguments, output: &mut Output) -> Outcome {
-    let pages = pages()?;
+/// `program`: all its arguments.
+pub(crate) fn man(arguments: &ManArguments, program: clap::Command, output: &mut Output) -> Outcome {
+    let pages = pages(program)?;
     let Some(folder) = &arguments.out else {
         let wanted = arguments.command.as_ref().map_or("fovea".to_owned(), |command| format!("fovea-{command}"));
         let page = pages.iter().find(|(name, _)| *name == wanted);
@@ -69,8 +70,8 @@ pub(crate) fn man(arguments: &ManArguments, output: &mut Output) -> Outcome {
 }
 
 /// The page of the program, and those of its commands, by their names.
-fn pages() -> Outcome<Vec<(String, String)>> {
-    let mut program = Cli::command().disable_help_subcommand(true);
+fn pages(program: clap::Command) -> Outcome<Vec<(String, String)>> {
+    let mut program = program.disable_help_subcommand(true);
     // Gives commands the options that all share.
     program.build();
     let commands: Vec<_> = program.get_subcommands().cloned().collect();
@@ -89,7 +90,10 @@ fn pages() -> Outcome<Vec<(String, String)>> {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
+    use crate::Cli;
 
     #[test]
     fn every_command_has_a_page() {
@@ -98,7 +102,7 @@ mod tests {
         assert_eq!(commands.len(), named.len());
         named.retain(|name| !commands.contains(name));
         assert!(named.is_empty(), "{named:?}");
-        let pages = pages().unwrap();
+        let pages = pages(Cli::command()).unwrap();
         for (name, page) in &pages {
             assert!(page.contains(&format!(".TH {name} 1")) && page.contains(".SH SYNOPSIS"), "{page}");
         }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use fovea_models::Session;
 
 use crate::{
-    Common,
+    common::Common,
     failure::{Failure, Outcome},
     input,
     json::{Score, Scores, VERSION},

@@ -5,7 +5,7 @@ use fovea_engine::{
     weights::{CrossFormat, TensorClass},
 };
 
-use super::positions::{AbsolutePositions, Angles};
+use super::{absolute::AbsolutePositions, angles::Angles};
 use crate::blocks::{CrossAttentionConfig, GatedCrossConfig, Norm, Sizes};
 
 /// Rotary positions.

@@ -11,6 +11,8 @@
 //! `modeling_paligemma.py`, `modeling_mllama.py`; `modeling_chatglm.py` of `THUDM/glm-4v-9b`, `modeling_cogvlm.py` of
 //! `THUDM/cogvlm2-llama3-chat-19B`, `modeling_cogagent.py` of `THUDM/cogagent-chat-hf`.
 
+mod absolute;
+mod angles;
 mod config;
 mod positions;
 
@@ -22,11 +24,13 @@ use fovea_engine::{
     weights::{Scope, TensorClass, Weight, WeightError},
 };
 
+pub use absolute::AbsolutePositions;
+pub use angles::Angles;
 pub use config::{
     BranchNormNames, DecoderConfig, DecoderNames, DecoderOptions, ExpertConfig, ProjectionNames, RopeScaling,
     RotaryConfig, WindowConfig,
 };
-pub use positions::{AbsolutePositions, Angles, PositionTables};
+pub use positions::PositionTables;
 
 use super::{
     CrossCache,

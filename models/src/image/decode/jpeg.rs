@@ -13,7 +13,7 @@ use zune_jpeg::{
 };
 
 use super::super::{ImageError, Size};
-use super::Kind;
+use super::kind::Kind;
 
 const EOI: [u8; 2] = [0xff, 0xd9];
 

@@ -23,7 +23,7 @@ use fovea_models::{
 use serde::Deserialize;
 
 use crate::{
-    Common,
+    common::Common,
     failure::{Failure, Kind as Fault, Outcome},
     input::{self, read_bounded},
     json::{NotAsked, Prediction, VERSION},

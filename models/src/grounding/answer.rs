@@ -1,55 +1,11 @@
-//! The question that each grammar's models were trained on, and the reading of their answers.
-
-use fovea_engine::text::{Message, Part, PromptText};
+//! What answers say to do, by the grammar that a system writes.
 
 use super::{
-    Action, CogAgentAnswer, GroundingError, PixelBox, StepsAnswer, Target, parse_detections, parse_kosmos2_boxes,
+    Action, CogAgentAnswer, Grammar, GroundingError, PixelBox, StepsAnswer, Target, parse_detections,
+    parse_kosmos2_boxes,
     reader::{self, Scale},
 };
-use crate::{
-    grounding::Grammar,
-    image::Size,
-    prompt::{AnswerFormat, CogAgentQuery, Platform, questions},
-};
-
-/// As the questions that LLaVA and InternVL were trained on have it.
-const WISH: &str = "Please provide the bounding box coordinate of the region this sentence describes";
-
-/// Asks where to carry out `instruction` on one screenshot, which stands before the words. Marks of the question's own
-/// count, those of the instruction are words.
-pub fn question(grammar: Grammar, instruction: &str) -> Vec<Message> {
-    let text = PromptText::words(match grammar {
-        Grammar::CogAgent => CogAgentQuery {
-            task: instruction,
-            history: &[],
-            platform: Platform::Windows,
-            format: AnswerFormat::ActionOp,
-            continues: false,
-            final_newline: true,
-        }
-        .to_string(),
-        Grammar::CogBoxes => questions::where_is(&format!("the element to use for: {instruction}")),
-        Grammar::UnitBoxes => format!("{WISH}: the element to use for: {instruction}"),
-        Grammar::InternBoxes => {
-            let mut text = PromptText::marks(format!("{WISH}: <ref>"));
-            text.push_words(&format!("the element to use for: {instruction}"));
-            text.push_marks("</ref>");
-            return vec![Message::user(vec![Part::Image, Part::Text { text }])];
-        }
-        Grammar::PaliGemma => format!("detect the element to use for: {instruction}"),
-        Grammar::Words => format!("Where is the element to use for: {instruction}?"),
-        Grammar::CogAgentSteps => questions::steps(instruction, true),
-        Grammar::Kosmos2Cells => {
-            let text = questions::kosmos2_find(instruction);
-            return vec![Message::user(vec![Part::Image, Part::Text { text }])];
-        }
-        Grammar::Qwen2Boxes => format!("Output the bounding box of the element to use for: {instruction}"),
-        Grammar::Qwen2_5Json => {
-            format!("Locate the element to use for: {instruction}. Output its bounding box in JSON format.")
-        }
-    });
-    vec![Message::user(vec![Part::Image, Part::Text { text }])]
-}
+use crate::image::Size;
 
 /// What an answer says to do on a screenshot of `original` pixels that the model saw as `resized`. A model that answers with a
 /// place alone says to click there. What it thinks before it answers is no answer; the last whole place counts, of a list the
@@ -127,8 +83,6 @@ mod tests {
     fn a_malformed_answer_is_carried() {
         for grammar in Grammar::ALL {
             assert_eq!(read_answer(grammar, "noise", ORIGINAL, ORIGINAL).unwrap_err().text(), "noise");
-            let words = format!("{:?}", question(grammar, "click Sign in"));
-            assert!(words.contains("click Sign in"), "{words}");
         }
     }
 }
