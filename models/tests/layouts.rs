@@ -573,7 +573,8 @@ fn keys_that_change_nothing_pass() {
             continue;
         }
         let harmless = json!({
-            "logit_scale": null, "use_qk_norm": false, "is_decoder": false, "experts": [], "moe": {}, "note": "", "dtype": "bfloat16",
+            "logit_scale": null, "use_qk_norm": false, "use_resampler": false, "is_decoder": false, "experts": [], "moe": {},
+            "note": "", "dtype": "bfloat16",
             "_name_or_path": "x", "transformers_version": "9.0", "attention_dropout": 0.1, "some_token_id": 7,
             "initializer_range": 0.02, "architectures": ["A"], "use_cache": true, "pretraining_tp": 1,
         });

@@ -159,6 +159,7 @@ const OFF: &[&str] = &[
     "mm_use_im_start_end",
     "original_rope",
     "prefix_projection",
+    "qk_layer_norms",
     "qk_normalization",
     "qkv_bias",
     "rope_interleaved",
@@ -171,6 +172,7 @@ const OFF: &[&str] = &[
     "use_mask_token",
     "use_mean_pooling",
     "use_qk_norm",
+    "use_resampler",
     "use_sliding_window",
     "use_swiglu_ffn",
 ];
