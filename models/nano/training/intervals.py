@@ -21,7 +21,7 @@ def main():
         share, low, high, screens = interval(g)
         print(f'{key:40s} {sum(h for _, h in g):4d} of {len(g):4d}  {100 * share:5.1f} %  {100 * low:.1f} to {100 * high:.1f}  ({screens} screens)')
     wrong = [r for r in rows if r['point'] is not None and not r['correct']]
-    print('wrong clicks', len(wrong), ' refused though there', sum(r['point'] is None and r['bbox'] is not None for r in rows))
+    print('wrong clicks', len(wrong), ' refused though there', sum(r['point'] is None and r['target'] is not None for r in rows))
 
 
 if __name__ == '__main__':
