@@ -259,14 +259,14 @@ impl Session {
     fn look_at(&mut self, prompt: &Prepared) -> Result<(), RunError> {
         let wanted = prompt.attended().map(|seen| (prompt.images.iter().map(|it| it.hash).collect::<Vec<_>>(), seen));
         let Some(memory) = &self.now.memory else { return Ok(()) };
-        let looked = memory.cross.as_ref().map(|beheld| (beheld.hashes.clone(), beheld.cache.seen()));
+        let looked = memory.cross.as_ref().map(|cross| (cross.hashes.clone(), cross.cache.seen()));
         if looked == wanted {
             return Ok(());
         }
         let cross = match (wanted, prompt.images.as_slice()) {
             (None, _) | (_, []) => None,
             // Layers that look besides reading the text look at the first picture.
-            (Some((hashes, _)), [one, rest @ ..]) if rest.is_empty() || prompt.glimpses.is_empty() => {
+            (Some((hashes, _)), [one, rest @ ..]) if rest.is_empty() || prompt.cross_ranges.is_empty() => {
                 one.cross.clone().map(|cache| Pictures { hashes, cache })
             }
             (Some((hashes, seen)), several) => {
@@ -344,8 +344,8 @@ impl Session {
             tables: &memory.tables,
             past,
             visual: prompt.visual.get(past..).unwrap_or_default(),
-            cross: memory.cross.as_ref().map(|beheld| &*beheld.cache),
-            glimpses: &prompt.glimpses,
+            cross: memory.cross.as_ref().map(|cross| &*cross.cache),
+            cross_ranges: &prompt.cross_ranges,
             tree: ancestors.as_ref().map(|(prompt, ancestors)| Tree { prompt: *prompt, ancestors }),
         };
         let prefill = system.decoder.record_prefill(rec, x, &positions, &context, rows)?;
@@ -547,7 +547,7 @@ impl Session {
             return Ok(());
         }
         let mut rec = Recorder::new(self.gpu());
-        let cross = memory.cross.as_ref().map(|beheld| &*beheld.cache);
+        let cross = memory.cross.as_ref().map(|cross| &*cross.cache);
         let decoder = &self.system.decoder;
         let logits = decoder.record_step(&mut rec, &memory.state, &memory.cache, &memory.tables, cross)?;
         rec.sample(&logits, self.sampling(settings), &memory.state)?;

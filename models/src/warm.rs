@@ -97,7 +97,7 @@ fn record(blueprint: &Blueprint, vision: &Vision, decoder: &Decoder, gpu: &Gpu) 
         past: 0,
         visual: &visual,
         cross: cross.as_ref(),
-        glimpses: &[],
+        cross_ranges: &[],
         tree: None,
     };
     let prefill = decoder.record_prefill(&mut rec, text, &zeros(3 * tokens)?, &context, Rows::Last)?;

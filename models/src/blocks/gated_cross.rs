@@ -47,36 +47,36 @@ impl GatedCrossConfig {
     }
 }
 
-/// What rows of a prompt see, from one of them on.
+/// The features that rows of a prompt attend to, from one of them on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Glimpse {
+pub struct CrossRange {
     /// The row.
     pub from: usize,
     /// The features.
     pub seen: Range<usize>,
 }
 
-/// What the rows of a prompt see of its pictures.
-pub(super) struct Beheld {
+/// The cross-attention mask: which features of the pictures each row of a prompt attends to.
+pub(super) struct CrossMask {
     ranges: Ranges,
     /// Of the rows that run: those before all pictures, and the others; `None` if there are none before it.
     before: Option<(Tensor, Option<Tensor>)>,
 }
 
-impl Beheld {
+impl CrossMask {
     /// For `tokens` rows behind `past` others.
     pub(super) fn new(
         gpu: &Gpu,
         cache: &CrossCache,
         past: usize,
         tokens: usize,
-        glimpses: &[Glimpse],
+        cross_ranges: &[CrossRange],
     ) -> Result<Self, GpuError> {
-        let before = glimpses.first().map_or(0, |first| first.from).saturating_sub(past).min(tokens);
+        let before = cross_ranges.first().map_or(0, |first| first.from).saturating_sub(past).min(tokens);
         let all = cache.tensors().next().map_or(0, |keys| keys.rows_and_width().0);
         let seen = |row: usize| {
-            let last = glimpses.iter().rev().find(|glimpse| glimpse.from <= past + row);
-            last.map_or(0..all as u32, |glimpse| glimpse.seen.start as u32..glimpse.seen.end as u32)
+            let last = cross_ranges.iter().rev().find(|range| range.from <= past + row);
+            last.map_or(0..all as u32, |range| range.seen.start as u32..range.seen.end as u32)
         };
         let ranges: Vec<_> = (0..tokens).map(seen).collect();
         let rows = |first: usize, count: usize| iota(gpu, first, count);
@@ -147,20 +147,20 @@ impl GatedCross {
         CrossCache::kept(rec, (keys, values), self.dtype)
     }
 
-    /// What the queries of layer `index` see; without `beheld`, one query behind the picture.
+    /// What the queries of layer `index` see; without `cross_mask`, one query behind the picture.
     pub(super) fn attend(
         &self,
         rec: &mut Recorder,
         query: &Tensor,
         cache: &CrossCache,
         index: usize,
-        beheld: Option<&Beheld>,
+        cross_mask: Option<&CrossMask>,
     ) -> Result<Tensor, OpError> {
         let query = self.normed(rec, query, &self.query_norm)?;
         let (keys, values) = cache.of(index)?;
-        match beheld {
-            Some(beheld) => {
-                let mask = Mask::Ranges(&beheld.ranges);
+        match cross_mask {
+            Some(cross_mask) => {
+                let mask = Mask::Ranges(&cross_mask.ranges);
                 let attention = Attention { heads: self.heads, kv_len: keys.rows_and_width().0, mask };
                 rec.attention((&query).into(), keys.into(), values.into(), attention)
             }
@@ -184,7 +184,7 @@ impl GatedCross {
         &self,
         rec: &mut Recorder,
         x: &Tensor,
-        beheld: Option<&Beheld>,
+        cross_mask: Option<&CrossMask>,
         inner: impl Fn(&mut Recorder, &Tensor) -> Result<Tensor, OpError>,
     ) -> Result<Tensor, OpError> {
         let add = |rec: &mut Recorder, x: &Tensor| {
@@ -192,7 +192,7 @@ impl GatedCross {
             let gated = rec.scale(&inner, self.mlp_gate)?;
             rec.add(x, &gated)
         };
-        match beheld.and_then(|beheld| beheld.before.as_ref()) {
+        match cross_mask.and_then(|cross_mask| cross_mask.before.as_ref()) {
             None => add(rec, x),
             Some((_, None)) => Ok(x.clone()),
             Some((before, Some(behind))) => {

@@ -29,7 +29,7 @@ pub use decoder::{
 };
 pub use eva::{Eva, EvaConfig};
 pub use eva_rope::{EvaRope, EvaRopeConfig};
-pub use gated_cross::{GatedCrossConfig, Glimpse};
+pub use gated_cross::{CrossRange, GatedCrossConfig};
 pub use glu_adapter::{GluAdapter, GluAdapterConfig};
 pub use latent_queries::{LatentQueries, LatentQueriesConfig};
 pub use parts::Norm;

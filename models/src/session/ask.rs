@@ -83,7 +83,7 @@ impl Prepared {
     /// Without the tokens of a picture whose middles are not `inside`; the others stay at their positions. `None` if none is
     /// left, or if rows are more than the text's and the picture's.
     pub(super) fn within(&self, image: &EncodedImage, inside: impl Fn(PixelPoint) -> bool) -> Option<Self> {
-        if !self.visual.is_empty() || !self.glimpses.is_empty() {
+        if !self.visual.is_empty() || !self.cross_ranges.is_empty() {
             return None;
         }
         let kept = |row: &Row| row.token_of(image).map(|index| inside(image.middle(index)));

@@ -221,8 +221,8 @@ impl Session {
             tables: &memory.tables,
             past,
             visual: &[],
-            cross: memory.cross.as_ref().map(|beheld| &*beheld.cache),
-            glimpses: &prompt.glimpses,
+            cross: memory.cross.as_ref().map(|cross| &*cross.cache),
+            cross_ranges: &prompt.cross_ranges,
             tree: Some(Tree { prompt: prompt.ids.len(), ancestors: &ancestors }),
         };
         let logits = decoder.record_prefill(&mut rec, x, &positions, &context, Rows::All)?.logits;

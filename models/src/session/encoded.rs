@@ -13,7 +13,7 @@ use crate::{
 pub struct EncodedImage {
     /// `[rows, hidden]` of the decoder.
     pub embeds: Tensor,
-    /// Where the tokens are that show the whole picture, in one view: the rows, but for those before and behind them.
+    /// The patches of the one view that shows the whole picture: its rows without those before and after them.
     pub grid: PatchGrid,
     /// The tokens of each view.
     pub(super) views: Vec<PatchGrid>,

@@ -9,7 +9,7 @@ use super::{
     prepared::{Prepared, Row},
 };
 use crate::{
-    blocks::Glimpse,
+    blocks::CrossRange,
     error::RunError,
     prompt::{Filling, PromptError, SlotText, expand_slots},
 };
@@ -56,12 +56,12 @@ impl Session {
                 rows[place] = Row::Image { hash: image.hash, row };
             }
         }
-        let glimpses = if blueprint.slot.text == SlotText::Apart {
-            glimpses(expanded.spans.iter().map(|span| span.start).zip(images))
+        let cross_ranges = if blueprint.slot.text == SlotText::Apart {
+            cross_ranges(expanded.spans.iter().map(|span| span.start).zip(images))
         } else {
             Vec::new()
         };
-        Ok(Prepared { ids: expanded.ids, positions, images: images.to_vec(), rows, visual, glimpses, part: false })
+        Ok(Prepared { ids: expanded.ids, positions, images: images.to_vec(), rows, visual, cross_ranges, part: false })
     }
 
     /// What fills a picture's slot.
@@ -76,10 +76,10 @@ impl Session {
     }
 }
 
-/// What rows see of pictures that stand in rows of their own. The features of all pictures lie one after the other, and
-/// behind those the ones of tiles that show nothing.
-fn glimpses<'a>(pictures: impl Iterator<Item = (usize, &'a Arc<EncodedImage>)>) -> Vec<Glimpse> {
-    let mut all: Vec<Glimpse> = Vec::new();
+/// The features that rows attend to, of pictures that stand in rows of their own. The features of all pictures lie one after
+/// the other, and after those the ones of tiles that show nothing.
+fn cross_ranges<'a>(pictures: impl Iterator<Item = (usize, &'a Arc<EncodedImage>)>) -> Vec<CrossRange> {
+    let mut all: Vec<CrossRange> = Vec::new();
     for (from, image) in pictures {
         let own = image.cross.as_ref().map_or(0, |cross| cross.seen().len());
         let (end, run) = match all.last() {
@@ -87,7 +87,7 @@ fn glimpses<'a>(pictures: impl Iterator<Item = (usize, &'a Arc<EncodedImage>)>) 
             Some(last) if last.from + 1 == from => (last.seen.end, Some(last.seen.start)),
             last => (last.map_or(0, |last| last.seen.end), None),
         };
-        all.push(Glimpse { from, seen: run.unwrap_or(end)..end + own });
+        all.push(CrossRange { from, seen: run.unwrap_or(end)..end + own });
     }
     all
 }

@@ -3,7 +3,7 @@
 use std::{ops::Range, sync::Arc};
 
 use super::encoded::EncodedImage;
-use crate::{blocks::Glimpse, prompt::Positions};
+use crate::{blocks::CrossRange, prompt::Positions};
 
 /// A prompt made ready: ids with image slots, positions, pictures.
 #[derive(Clone)]
@@ -17,17 +17,17 @@ pub struct Prepared {
     pub(super) rows: Vec<Row>,
     /// Whether the visual expert takes a row; empty if there is none.
     pub(super) visual: Vec<bool>,
-    /// What rows see of the pictures that layers attend to instead of the text.
-    pub(super) glimpses: Vec<Glimpse>,
+    /// The cross-attention mask, for pictures that stand in rows of their own.
+    pub(super) cross_ranges: Vec<CrossRange>,
     /// Whether it has a part of a picture only.
     pub part: bool,
 }
 
 impl Prepared {
-    /// The features that rows behind the last picture see, of those that the decoder attends to.
+    /// The features that rows after the last picture attend to.
     pub(super) fn attended(&self) -> Option<Range<usize>> {
         let one = || self.images.first().and_then(|image| image.cross.as_ref()).map(|cross| cross.seen());
-        self.glimpses.last().map(|last| last.seen.clone()).or_else(one)
+        self.cross_ranges.last().map(|last| last.seen.clone()).or_else(one)
     }
 }
 

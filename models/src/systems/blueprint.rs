@@ -40,7 +40,7 @@ pub struct Blueprint {
     pub heat_layer: Option<usize>,
     /// Whether all it types is quoted from the instruction: a small model copies, and does not compose.
     pub quotes: bool,
-    /// Whether it finds names alone, so that an instruction that tells a place is taken apart.
+    /// Whether it finds names alone, so that an instruction with a place is split into the two.
     pub relations: bool,
     /// Whether it was trained to ground instructions and nothing else: it has no words for other questions
     /// (`fovea_grounds_only`).

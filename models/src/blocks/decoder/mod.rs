@@ -35,7 +35,7 @@ pub use positions::PositionTables;
 use super::{
     CrossCache,
     cross_attention::CrossAttention,
-    gated_cross::{Beheld, GatedCross, Glimpse},
+    gated_cross::{CrossMask, CrossRange, GatedCross},
     mlp::Mlp,
     parts::{Linear, NormWeights},
     rows::iota,
@@ -219,7 +219,7 @@ pub struct Context<'a> {
     /// Keys and values of the picture that layers attend to.
     pub cross: Option<&'a CrossCache>,
     /// What rows see of the pictures that layers attend to instead of the text, by rising rows.
-    pub glimpses: &'a [Glimpse],
+    pub cross_ranges: &'a [CrossRange],
     /// For rows that lie side by side instead of following each other: what each descends from.
     pub tree: Option<Tree<'a>>,
 }
@@ -332,7 +332,7 @@ struct LayerContext<'a> {
     routes: Option<&'a Routes>,
     cross: Option<&'a CrossCache>,
     /// What rows see of that picture.
-    beheld: Option<&'a Beheld>,
+    cross_mask: Option<&'a CrossMask>,
 }
 
 impl Decoder {
@@ -413,7 +413,7 @@ impl Decoder {
         context: &Context<'_>,
         rows: Rows,
     ) -> Result<Prefill, OpError> {
-        let &Context { cache, tables, past, visual, cross, glimpses, tree } = context;
+        let &Context { cache, tables, past, visual, cross, cross_ranges, tree } = context;
         let tokens = x.rows_and_width().0;
         let heads = self.config.head_sizes();
         let looks = RefCell::new(Vec::new());
@@ -427,16 +427,16 @@ impl Decoder {
             rec.attention(query, keys.into(), values.into(), attention)
         };
         let routes = if self.config.expert.is_some() { Routes::new(rec.gpu(), visual)? } else { None };
-        let beheld = match cross.filter(|_| self.config.gated.is_some()) {
-            Some(cross) => Some(Beheld::new(rec.gpu(), cross, past, tokens, glimpses)?),
+        let cross_mask = match cross.filter(|_| self.config.gated.is_some()) {
+            Some(cross) => Some(CrossMask::new(rec.gpu(), cross, past, tokens, cross_ranges)?),
             None => None,
         };
         let mut x = self.record_start(rec, x, positions.into(), tables)?;
         let mut hidden_first = x.clone();
         for (index, (layer, cache)) in self.layers.iter().zip(&cache.layers).enumerate() {
             let (positions, slot, routes) = (positions.into(), Slot::Fixed(past), routes.as_ref());
-            let beheld = beheld.as_ref();
-            let context = LayerContext { index, positions, tables, slot, routes, cross, beheld };
+            let cross_mask = cross_mask.as_ref();
+            let context = LayerContext { index, positions, tables, slot, routes, cross, cross_mask };
             x = self.record_layer(rec, layer, &x, cache, &context, attend)?;
             if index == 0 {
                 hidden_first = x.clone();
@@ -477,7 +477,7 @@ impl Decoder {
         let mut x = self.record_start(rec, x, state.position_at(), tables)?;
         for (index, (layer, cache)) in self.layers.iter().zip(&cache.layers).enumerate() {
             let (positions, slot) = (state.position_at(), Slot::From(state.length_at()));
-            let context = LayerContext { index, positions, tables, slot, routes: None, cross, beheld: None };
+            let context = LayerContext { index, positions, tables, slot, routes: None, cross, cross_mask: None };
             x = self.record_layer(rec, layer, &x, cache, &context, attend)?;
         }
         self.record_head(rec, &x)
@@ -493,10 +493,10 @@ impl Decoder {
         attend: impl Fn(&mut Recorder, &Tensor, &Tensor, &Tensor, Option<usize>) -> Result<Tensor, OpError>,
     ) -> Result<Tensor, OpError> {
         let eps = self.config.eps;
-        let &LayerContext { index, positions, tables, slot, routes, cross, beheld } = context;
+        let &LayerContext { index, positions, tables, slot, routes, cross, cross_mask } = context;
         if let Some(gated) = &layer.gated {
             let Some(cache) = cross else { return Ok(x.clone()) };
-            return self.record_gated(rec, layer, gated, x, (cache, index, beheld));
+            return self.record_gated(rec, layer, gated, x, (cache, index, cross_mask));
         }
         let sub_norms = layer.sub_norms.as_ref();
         let normed = layer.input_norm.record(rec, x)?;
@@ -543,14 +543,14 @@ impl Decoder {
         layer: &Layer,
         gated: &GatedCross,
         x: &Tensor,
-        (cache, index, beheld): (&CrossCache, usize, Option<&Beheld>),
+        (cache, index, cross_mask): (&CrossCache, usize, Option<&CrossMask>),
     ) -> Result<Tensor, OpError> {
         let normed = layer.input_norm.record(rec, x)?;
         let query = layer.language.qkv.record(rec, &normed, Activation::None, None)?;
-        let attended = gated.attend(rec, &query, cache, index, beheld)?;
+        let attended = gated.attend(rec, &query, cache, index, cross_mask)?;
         let attended = layer.language.out.record(rec, &attended, Activation::None, None)?;
         let x = gated.add_attended(rec, x, &attended)?;
-        gated.add_inner(rec, &x, beheld, |rec, x| {
+        gated.add_inner(rec, &x, cross_mask, |rec, x| {
             let normed = layer.post_norm.record(rec, x)?;
             self.record_feedforward(rec, layer, &layer.language, &normed, None)
         })

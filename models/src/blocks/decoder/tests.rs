@@ -246,16 +246,18 @@ fn check(config: &DecoderConfig) {
             Some(AbsolutePositions::Sinusoidal { first }) => first as u32,
             None => 0,
         };
-        let prefill =
-            |rec: &mut Recorder, cache: &KvCache, ids: &[u32]| -> Result<Tensor, Box<dyn std::error::Error>> {
-                let positions: Vec<u32> = (first..).take(ids.len()).collect();
-                let positions = gpu.upload("positions", &[ids.len()], &positions)?;
-                let tokens = gpu.upload("ids", &[ids.len()], ids)?;
-                let x = decoder.record_embedding(rec, (&tokens).into(), ids.len())?;
-                let context =
-                    Context { cache, tables: &tables, past: 0, visual: &[], cross: None, glimpses: &[], tree: None };
-                Ok(decoder.record_prefill(rec, x, &positions, &context, Rows::All)?.logits)
-            };
+        let prefill = |rec: &mut Recorder,
+                       cache: &KvCache,
+                       ids: &[u32]|
+         -> Result<Tensor, Box<dyn std::error::Error>> {
+            let positions: Vec<u32> = (first..).take(ids.len()).collect();
+            let positions = gpu.upload("positions", &[ids.len()], &positions)?;
+            let tokens = gpu.upload("ids", &[ids.len()], ids)?;
+            let x = decoder.record_embedding(rec, (&tokens).into(), ids.len())?;
+            let context =
+                Context { cache, tables: &tables, past: 0, visual: &[], cross: None, cross_ranges: &[], tree: None };
+            Ok(decoder.record_prefill(rec, x, &positions, &context, Rows::All)?.logits)
+        };
         let cache = KvCache::new(gpu, config, 64)?;
         assert_nmse(&run.record(|rec| prefill(rec, &cache, &ids))?, &expected, 1e-10);
 
