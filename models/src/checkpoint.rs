@@ -6,7 +6,7 @@ use fovea_engine::weights::{WeightSource, foreign};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::{error::LoadError, image::Preprocessor, names};
+use crate::{error::LoadError, image::Preprocessor};
 
 /// Small files of a checkpoint that any system may read; whoever opens a checkpoint hands over those that exist.
 pub const SMALL_FILES: [&str; 16] = [
@@ -36,6 +36,10 @@ const MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// What makes a directory an adapter of a model that lies elsewhere.
 const ADAPTER: &str = "adapter_config.json";
+
+/// What to do about an adapter.
+pub(crate) const MERGE: &str = "a PEFT adapter, not a whole model: merge it into its base model \
+                                  (`merge_and_unload`, then `save_pretrained`) and use that";
 
 const INDEX: &str = "model.safetensors.index.json";
 
@@ -123,7 +127,7 @@ impl<'a> Files<'a> {
         }
         let base = self.json::<Adapter>(ADAPTER).ok().and_then(|it| it.base_model_name_or_path);
         let base = base.map(|base| format!(" of {base:?}")).unwrap_or_default();
-        wrong(ADAPTER, format!("{}{base}", names::ADAPTER))
+        wrong(ADAPTER, format!("{}{base}", MERGE))
     }
 
     /// How pictures are prepared: `image_processor` of `processor_config.json`, or `preprocessor_config.json`.

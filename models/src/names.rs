@@ -40,10 +40,6 @@ impl Spelling {
     }
 }
 
-/// What to do about an adapter.
-pub(crate) const ADAPTER: &str = "a PEFT adapter, not a whole model: merge it into its base model \
-                                  (`merge_and_unload`, then `save_pretrained`) and use that";
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,12 +3,7 @@
 
 use fovea_engine::weights::{WeightError, WeightSource};
 
-use crate::{
-    blocks::TowerConfig,
-    error::LoadError,
-    names::{ADAPTER, Spelling},
-    systems::Blueprint,
-};
+use crate::{blocks::TowerConfig, checkpoint::MERGE, error::LoadError, names::Spelling, systems::Blueprint};
 
 /// Ends of names that tables have which are computed here.
 const COMPUTED: &[&str] = &[".inv_freq", ".position_ids", ".freqs_cos", ".freqs_sin", ".embed_positions.weights"];
@@ -128,7 +123,7 @@ pub(crate) fn check_kind(weights: &dyn WeightSource) -> Result<(), LoadError> {
             );
         }
         if [".lora_A.", ".lora_B.", ".lora_embedding_A", ".lora_magnitude_vector"].iter().any(|it| name.contains(it)) {
-            return named(name, ADAPTER.to_owned());
+            return named(name, MERGE.to_owned());
         }
     }
     Ok(())

@@ -254,6 +254,20 @@ fn every_kind_of_alpha_is_composited() {
     assert!(lossy.rgb()[..3].iter().all(|&channel| channel >= 252), "{:?}", &lossy.rgb()[..3]);
 }
 
+/// A file of each format, in the ways that it stores pixels.
+const KINDS: [&str; 10] = [
+    "small.png",
+    "progressive.jpg",
+    "restarts.jpg",
+    "subsampled.jpg",
+    "cmyk.jpg",
+    "grey.jpg",
+    "lossy.webp",
+    "alpha_lossy.webp",
+    "transparent.gif",
+    "interlaced.gif",
+];
+
 /// A file that ends early is refused, wherever it ends, or is whole.
 #[test]
 fn half_a_picture_is_an_error() {
@@ -263,22 +277,7 @@ fn half_a_picture_is_an_error() {
     let small = open("small.png");
     image::codecs::bmp::BmpEncoder::new(&mut bmp).encode(small.rgb(), 120, 72, ExtendedColorType::Rgb8).unwrap();
     let mut files = vec![("BMP", bmp)];
-    for name in [
-        "small.png",
-        "palette_trns.png",
-        "trns_rgb.png",
-        "progressive.jpg",
-        "restarts.jpg",
-        "subsampled.jpg",
-        "cmyk.jpg",
-        "grey.jpg",
-        "lossy.webp",
-        "alpha_lossy.webp",
-        "transparent.gif",
-        "interlaced.gif",
-    ] {
-        files.push((name, file(name)));
-    }
+    files.extend(["palette_trns.png", "trns_rgb.png"].into_iter().chain(KINDS).map(|name| (name, file(name))));
     for (name, bytes) in files {
         let whole = Picture::decode(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
         let end: &[u8] = if name.ends_with("jpg") { &[0xff, 0xd9] } else { &[] };
@@ -304,20 +303,7 @@ fn zeros_in_place_of_data_are_no_picture() {
     let encoder = image::codecs::webp::WebPEncoder::new_lossless(&mut lossless);
     encoder.encode(open("small.png").rgb(), 120, 72, ExtendedColorType::Rgb8).unwrap();
     let mut files = vec![("lossless.webp", lossless)];
-    for name in [
-        "small.png",
-        "progressive.jpg",
-        "restarts.jpg",
-        "subsampled.jpg",
-        "cmyk.jpg",
-        "grey.jpg",
-        "lossy.webp",
-        "alpha_lossy.webp",
-        "transparent.gif",
-        "interlaced.gif",
-    ] {
-        files.push((name, file(name)));
-    }
+    files.extend(KINDS.map(|name| (name, file(name))));
     for (name, bytes) in files {
         assert!(Picture::decode(&bytes).is_ok(), "{name}");
         for share in [2, 3, 4] {
